@@ -1,0 +1,17 @@
+//! The wire protocol of Roost: what travels between a device and the gateway, and the names of
+//! things on both sides. PROTOCOL.md beside this crate is the normative text.
+//!
+//! Architecture invariant: nothing here does IO, keeps state between calls, or asks for the time.
+#![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects)]
+
+pub mod ids;
+pub mod limits;
+pub mod time;
+pub mod varint;
+pub mod preface;
+pub mod frame;
+pub mod wire;
+pub mod error;
+pub mod request;
+pub mod encode;

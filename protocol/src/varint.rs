@@ -1,0 +1,88 @@
+//! Unsigned LEB128, bounded: at most five bytes, at most 32 bits.
+
+/// Most bytes of a frame's length.
+pub const VARINT_MAX_BYTES: usize = 5;
+
+/// What the start of a buffer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Varint {
+    /// A whole number and how many bytes it took.
+    Value {
+        /// The number.
+        value: u32,
+        /// Bytes it took, 1 to 5.
+        bytes: usize,
+    },
+    /// More bytes are needed.
+    Incomplete,
+    /// Longer than five bytes, or more than 32 bits, or padded with needless bytes.
+    Invalid,
+}
+
+/// Reads a number from the start of a buffer.
+#[must_use]
+pub fn read(buffer: &[u8]) -> Varint {
+    let mut value: u64 = 0;
+    let mut shift: u32 = 0;
+    for (index, byte) in buffer.iter().take(VARINT_MAX_BYTES).enumerate() {
+        value |= u64::from(byte & 0x7f).wrapping_shl(shift);
+        if byte & 0x80 == 0 {
+            let padded = *byte == 0 && index > 0;
+            return match u32::try_from(value) {
+                Ok(value) if !padded => Varint::Value { value, bytes: index.saturating_add(1) },
+                Ok(_) | Err(_) => Varint::Invalid,
+            };
+        }
+        shift = shift.saturating_add(7);
+    }
+    if buffer.len() < VARINT_MAX_BYTES { Varint::Incomplete } else { Varint::Invalid }
+}
+
+/// Appends a number.
+pub fn write(mut value: u32, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+/// How many bytes [`write`] takes.
+#[must_use]
+pub const fn length(value: u32) -> usize {
+    match value {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        0x20_0000..0x1000_0000 => 4,
+        _ => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(value: u32) {
+            let mut out = Vec::new();
+            write(value, &mut out);
+            prop_assert_eq!(out.len(), length(value));
+            prop_assert_eq!(read(&out), Varint::Value { value, bytes: out.len() });
+            for cut in 0..out.len() {
+                prop_assert_eq!(read(&out[..cut]), Varint::Incomplete);
+            }
+        }
+    }
+
+    #[test]
+    fn endless_padded_and_oversized_numbers_are_invalid() {
+        assert_eq!(read(&[0x80; 5]), Varint::Invalid);
+        assert_eq!(read(&[0x80; 4]), Varint::Incomplete);
+        assert_eq!(read(&[0x81, 0x00]), Varint::Invalid);
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x1f]), Varint::Invalid);
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Varint::Value { value: u32::MAX, bytes: 5 });
+    }
+}

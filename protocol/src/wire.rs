@@ -1,0 +1,13 @@
+//! The messages of `proto/roost.proto`, generated when this crate is built.
+
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; PROTOCOL.md and roost.proto describe every message and field"
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/roost.v1.rs"));
+}
+
+pub use generated::*;
