@@ -1,1 +1,5 @@
-//! (being written)
+//! The Roost server: a pure core (`shard`) and what performs its wishes in the real world.
+
+pub mod ids;
+pub mod limits;
+pub mod shard;

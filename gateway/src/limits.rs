@@ -1,0 +1,261 @@
+//! Every bound of the server that an operator may change: its default, its range, what it is for.
+//!
+//! Adding a bound is adding one entry below; `[limits]` of the configuration file, the defaults
+//! and the range checks follow from it. Bounds of the protocol itself are in
+//! `roost_protocol::limits`; nothing here may be more generous than those.
+
+use roost_protocol::limits as protocol;
+use serde::Deserialize;
+use std::fmt;
+
+const KIB: u32 = 1024;
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+/// What a frame holds besides a message's body, at most.
+const FRAME_OVERHEAD_BYTES: u32 = 1024;
+
+macro_rules! limits {
+    ($(
+        $(#[$doc:meta])+
+        $name:ident: $type:ident = $default:expr, $min:expr => $max:expr;
+    )+) => {
+        /// Every bound of the server, checked. See the fields for defaults and ranges.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[$doc])+ pub $name: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        /// `[limits]` of the configuration file: what is absent keeps its default.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct LimitsFile {
+            $($(#[$doc])+ pub $name: Option<$type>,)+
+        }
+
+        impl Limits {
+            /// The defaults, with what the file says put over them; not yet checked.
+            #[must_use]
+            pub fn with(file: &LimitsFile) -> Self {
+                let default = Self::default();
+                Self { $($name: file.$name.unwrap_or(default.$name),)+ }
+            }
+
+            fn check_ranges(&self) -> Result<(), LimitsError> {
+                $(
+                    let (min, max): ($type, $type) = ($min, $max);
+                    if self.$name < min || self.$name > max {
+                        return Err(LimitsError::OutOfRange {
+                            limit: concat!("limits.", stringify!($name)),
+                            value: self.$name.into(),
+                            min: min.into(),
+                            max: max.into(),
+                        });
+                    }
+                )+
+                Ok(())
+            }
+        }
+    };
+}
+
+limits! {
+    /// How often a device in the foreground says that it is there. Default 12 s, 1 s to 10 min.
+    heartbeat_foreground_ms: u32 = 12_000, 1_000 => 600_000;
+    /// The same in the background. Default 4 min, 1 s to 30 min.
+    heartbeat_background_ms: u32 = 240_000, 1_000 => 1_800_000;
+    /// From accepting a connection to a whole `Hello`. Default 10 s, 0.5 s to 2 min.
+    hello_timeout_ms: u32 = 10_000, 500 => 120_000;
+    /// From the first byte of a frame to its last. Default 10 s, 0.5 s to 2 min.
+    half_frame_timeout_ms: u32 = 10_000, 500 => 120_000;
+    /// For how long a socket may take no byte of what waits for it. Default 30 s, 1 s to 10 min.
+    send_stall_timeout_ms: u32 = 30_000, 1_000 => 600_000;
+    /// From the wish to stop to the end of the process. Default 10 s, 0 to 10 min.
+    drain_ms: u32 = 10_000, 0 => 600_000;
+    /// For how long a connection outlives its token, and a ticket likewise. Default 1 min, at
+    /// most 1 h.
+    token_grace_ms: u32 = 60_000, 0 => 3_600_000;
+    /// Between two checkpoints of a shard. Default 5 s, 0.1 s to 10 min.
+    checkpoint_interval_ms: u32 = 5_000, 100 => 600_000;
+
+    /// Connections of the whole server. Default 1,000,000; 1 to 10,000,000.
+    connections_max: u32 = 1_000_000, 1 => 10_000_000;
+    /// Requests a connection may have unanswered. Default 64; 1 to 256, the protocol's bound.
+    requests_in_flight_max: u32 = 64, 1 => 256;
+    /// Bytes of a frame that a device sends. Default and most 256 KiB; at least 8 KiB.
+    frame_max_bytes: u32 = 256 * KIB, 8 * KIB => 256 * KIB;
+    /// Bytes of a message's body. Default and most 64 KiB; at least 1 KiB; 1 KiB below a frame.
+    body_max_bytes: u32 = 64 * KIB, KIB => 64 * KIB;
+    /// Bytes of unfinished frames, per shard. Default 64 MiB; 1 MiB to 64 GiB.
+    half_frame_pool_bytes: u64 = 64 * MIB, MIB => 64 * GIB;
+    /// Bytes waiting for one socket. Default 256 KiB; 160 KiB (the longest reply) to 64 MiB.
+    send_queue_bytes: u32 = 256 * KIB, 160 * KIB => 64 * 1024 * KIB;
+    /// Bytes waiting for all sockets, per shard. Default 256 MiB; 1 MiB to 256 GiB.
+    send_queues_bytes: u64 = 256 * MIB, MIB => 256 * GIB;
+
+    /// Bytes of conversations and mailboxes in memory, per shard. Default 256 MiB; 8 MiB to 1 TiB.
+    actor_memory_bytes: u64 = 256 * MIB, 8 * MIB => 1024 * GIB;
+    /// Rows in the table of conversation heads, per shard. Default 65,536; 256 to 16,777,216.
+    head_table_rows_max: u32 = 65_536, 256 => 16_777_216;
+    /// Messages that wait for one actor while it is loaded. Default 1,024; 16 to 65,536.
+    loading_inputs_max: u32 = 1_024, 16 => 65_536;
+    /// Signatures of tokens that a shard checks per turn. Default 64; 1 to 4,096.
+    verifications_per_turn_max: u32 = 64, 1 => 4_096;
+    /// Messages of one rank on their way to another shard. Default 1,024; 16 to 65,536.
+    credit_per_rank: u32 = 1_024, 16 => 65_536;
+    /// Places in the queue from one shard to another. Default 4,096; 64 to 1,048,576; at least
+    /// three times the credit of a rank.
+    queue_slots: u32 = 4_096, 64 => 1_048_576;
+    /// Bytes of what is owed to other actors and not yet confirmed, per shard. Default 256 MiB;
+    /// 1 MiB to 64 GiB.
+    untold_bytes_max: u64 = 256 * MIB, MIB => 64 * GIB;
+
+    /// Devices of a user. Default and most 10; at least 1.
+    devices_max: u32 = 10, 1 => 10;
+    /// Direct conversations a user may open in an hour. Default 50; 1 to 100,000.
+    first_contacts_per_hour: u32 = 50, 1 => 100_000;
+}
+
+impl Limits {
+    /// Checks each bound against its range, and those that depend on each other.
+    ///
+    /// # Errors
+    /// The first bound that does not hold.
+    pub fn check(&self) -> Result<(), LimitsError> {
+        self.check_ranges()?;
+        let per_rank_max = self.queue_slots / 3;
+        let relations: [(bool, Relation); 4] = [
+            (
+                self.heartbeat_foreground_ms <= self.heartbeat_background_ms,
+                ("limits.heartbeat_foreground_ms", "limits.heartbeat_background_ms"),
+            ),
+            (
+                self.body_max_bytes.saturating_add(FRAME_OVERHEAD_BYTES) <= self.frame_max_bytes,
+                ("limits.body_max_bytes plus 1024", "limits.frame_max_bytes"),
+            ),
+            (
+                u64::from(self.send_queue_bytes) <= self.send_queues_bytes,
+                ("limits.send_queue_bytes", "limits.send_queues_bytes"),
+            ),
+            (
+                self.credit_per_rank <= per_rank_max,
+                ("limits.credit_per_rank", "a third of limits.queue_slots"),
+            ),
+        ];
+        match relations.into_iter().find(|(holds, _)| !holds) {
+            Some((_, (low, high))) => Err(LimitsError::Order { low, high }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What must not be more than what.
+type Relation = (&'static str, &'static str);
+
+/// A bound that does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitsError {
+    /// Outside its range.
+    OutOfRange {
+        /// Which setting.
+        limit: &'static str,
+        /// What it is.
+        value: u64,
+        /// The least it may be.
+        min: u64,
+        /// The most it may be.
+        max: u64,
+    },
+    /// Two bounds contradict each other.
+    Order {
+        /// What must not be more than the other.
+        low: &'static str,
+        /// The other.
+        high: &'static str,
+    },
+}
+
+impl fmt::Display for LimitsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange { limit, value, min, max } => {
+                write!(f, "{limit} is {value}; choose a number from {min} to {max}")
+            }
+            Self::Order { low, high } => {
+                write!(f, "{low} is more than {high}; lower the first or raise the second")
+            }
+        }
+    }
+}
+
+impl std::error::Error for LimitsError {}
+
+// The ranges above never promise more than the protocol.
+const _: () = assert!(protocol::FRAME_MAX_BYTES == 256 * 1024);
+const _: () = assert!(protocol::BODY_MAX_BYTES == 64 * 1024);
+const _: () = assert!(protocol::REPLY_MAX_BYTES < 160 * 1024);
+const _: () = assert!(protocol::REQUESTS_IN_FLIGHT_MAX == 256);
+const _: () = assert!(protocol::DEVICES_MAX == 10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn the_defaults_hold() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        assert_eq!(Limits::with(&LimitsFile::default()), Limits::default());
+    }
+
+    #[test]
+    fn what_the_file_says_replaces_the_default() {
+        let file = LimitsFile { connections_max: Some(7), ..LimitsFile::default() };
+        let expected = Limits { connections_max: 7, ..Limits::default() };
+        assert_eq!(Limits::with(&file), expected);
+    }
+
+    #[test]
+    fn the_edges_of_a_range_belong_to_it() {
+        let requests =
+            |requests_in_flight_max| Limits { requests_in_flight_max, ..Limits::default() };
+        assert!(requests(1).check().is_ok());
+        assert!(requests(256).check().is_ok());
+        let error = requests(257).check().unwrap_err();
+        expect!["limits.requests_in_flight_max is 257; choose a number from 1 to 256"]
+            .assert_eq(&error.to_string());
+        assert!(requests(0).check().is_err());
+    }
+
+    #[test]
+    fn bounds_may_not_contradict_each_other() {
+        let default = Limits::default();
+        let wrong = [
+            Limits { heartbeat_background_ms: 11_999, ..default.clone() },
+            Limits { frame_max_bytes: 64 * KIB, ..default.clone() },
+            Limits { send_queue_bytes: 2048 * KIB, send_queues_bytes: MIB, ..default.clone() },
+            Limits { credit_per_rank: 1_366, ..default },
+        ];
+        let told: Vec<String> = wrong
+            .iter()
+            .filter_map(|limits| limits.check().err())
+            .map(|error| error.to_string().replace("; ", ";\n  "))
+            .collect();
+        expect![[r#"
+            limits.heartbeat_foreground_ms is more than limits.heartbeat_background_ms;
+              lower the first or raise the second
+            limits.body_max_bytes plus 1024 is more than limits.frame_max_bytes;
+              lower the first or raise the second
+            limits.send_queue_bytes is more than limits.send_queues_bytes;
+              lower the first or raise the second
+            limits.credit_per_rank is more than a third of limits.queue_slots;
+              lower the first or raise the second"#]]
+        .assert_eq(&told.join("\n"));
+    }
+}

@@ -1,0 +1,396 @@
+//! Connections: from bytes to requests, from replies and pushes to bytes.
+//!
+//! An edge knows its user and what it may still send. It decides nothing about messages; it tells
+//! an actor and passes on the answer.
+
+pub(crate) mod hello;
+pub(crate) mod outgoing;
+pub(crate) mod partials;
+pub(crate) mod queue;
+pub(crate) mod requests;
+pub(crate) mod sweep;
+pub(crate) mod table;
+pub(crate) mod transport;
+
+use crate::ids::{EdgeAddress, EdgeId};
+use crate::shard::auth::ticket::TicketSealer;
+use crate::shard::auth::token::{TokenKeys, TokenRules};
+use crate::shard::context::Context;
+use crate::shard::links::{Cause, Owed};
+use crate::shard::message::{Gone, Message};
+use crate::shard::output::{Outbox, Output};
+use partials::Partials;
+use queue::SendQueues;
+use roost_protocol::error::Refusal;
+use roost_protocol::frame::{self, Cut, FrameError};
+use roost_protocol::limits::BEFORE_WELCOME_MAX_BYTES;
+use roost_protocol::preface::{self, Preface};
+use roost_protocol::time::Instant;
+use roost_protocol::wire::ErrorCode;
+use rustls::ServerConfig;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use table::{EdgeTable, State};
+use transport::Tls;
+
+/// What all edges of a shard share.
+#[derive(Debug, Clone)]
+pub struct EdgeConfig {
+    /// Prefixed to user ids before they become keys.
+    pub tenant: String,
+    /// Who may sign tokens.
+    pub token_keys: Arc<TokenKeys>,
+    /// What tokens must say.
+    pub token_rules: TokenRules,
+    /// For the TLS listener; none: it is refused.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Told in Welcome: differs when the store is another one.
+    pub incarnation: u64,
+    /// Told in Welcome: differs when the server restarted.
+    pub server_run: u64,
+}
+
+/// The connections of a shard.
+#[derive(Debug)]
+pub(crate) struct Edges {
+    pub(crate) config: EdgeConfig,
+    pub(crate) table: EdgeTable,
+    pub(crate) queues: SendQueues,
+    pub(crate) partials: Partials,
+    sealer: Option<TicketSealer>,
+    /// Connections whose Hello waits for its turn of verification.
+    deferred: VecDeque<EdgeId>,
+    verifications_left: u32,
+    tick: u32,
+    swept: u32,
+    draining: bool,
+    plain: Vec<u8>,
+}
+
+impl Edges {
+    pub(crate) fn new(config: EdgeConfig) -> Self {
+        Self {
+            config,
+            table: EdgeTable::default(),
+            queues: SendQueues::default(),
+            partials: Partials::default(),
+            sealer: None,
+            deferred: VecDeque::new(),
+            verifications_left: 0,
+            tick: 0,
+            swept: 0,
+            draining: false,
+            plain: Vec::new(),
+        }
+    }
+
+    pub(crate) fn secrets(&mut self, secrets: &crate::shard::input::Secrets) {
+        match &mut self.sealer {
+            Some(sealer) => sealer.replace_keys(&secrets.ticket_keys, secrets.nonce_prefix),
+            None => {
+                let sealer = TicketSealer::new(&secrets.ticket_keys, secrets.nonce_prefix);
+                self.sealer = Some(sealer);
+            }
+        }
+    }
+
+    // ---- life ----
+
+    pub(crate) fn opened(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, secure: bool) {
+        let tick = self.tick;
+        let edge = self.table.insert(id);
+        edge.heard_tick = tick;
+        ctx.stats.connections += 1;
+        ctx.stats.connections_total += 1;
+        if secure {
+            match self.config.tls.clone().and_then(Tls::new) {
+                Some(tls) => edge.transport = Some(Box::new(tls)),
+                None => return self.end(outbox, id),
+            }
+        }
+        if self.draining {
+            self.refuse(ctx, outbox, id, &Refusal::new(ErrorCode::ErrorGoingAway, "shutting down"));
+        }
+    }
+
+    /// The connection is gone, whoever ended it.
+    pub(crate) fn closed(&mut self, ctx: &mut Context, id: EdgeId) {
+        let Some(edge) = self.table.remove(id) else { return };
+        ctx.stats.connections -= 1;
+        if edge.queue != queue::NONE {
+            self.queues.close(edge.queue);
+        }
+        if self.partials.holds(id) {
+            self.partials.take(id);
+        }
+        if edge.user_id.is_some() {
+            let address = EdgeAddress { shard: ctx.links.me(), edge: id };
+            let gone = Gone { edge: address, user: edge.user, device: edge.device };
+            let to = ctx.home_of_user(edge.user);
+            ctx.links.tell(to, Message::Gone(Box::new(gone)), Owed::Nothing, Cause::NONE);
+        }
+    }
+
+    /// Asks the driver to end a connection, after what is being sent.
+    pub(crate) fn end(&mut self, outbox: &mut Outbox, id: EdgeId) {
+        let Some(edge) = self.table.get(id) else { return };
+        edge.state = State::Closing;
+        if !edge.flags.close_asked {
+            edge.flags.close_asked = true;
+            outbox.push(Output::Close { edge: id });
+        }
+    }
+
+    /// Tells a connection why and ends it.
+    pub(crate) fn refuse(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        refusal: &Refusal,
+    ) {
+        if matches!(refusal.code, ErrorCode::ErrorTooSlow) {
+            ctx.stats.too_slow_total += 1;
+        }
+        self.refuse_with(ctx, outbox, id, refusal.to_wire());
+    }
+
+    // ---- bytes in ----
+
+    pub(crate) fn received(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        bytes: &[u8],
+    ) {
+        ctx.stats.received_bytes_total += bytes.len() as u64;
+        let tick = self.tick;
+        let Some(edge) = self.table.get(id) else { return };
+        edge.heard_tick = tick;
+        if edge.state == State::Closing {
+            return;
+        }
+        let Some(mut tls) = edge.transport.take() else {
+            return self.take_plain(ctx, outbox, id, bytes);
+        };
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let opened = tls.open(bytes, &mut plain);
+        let wants_write = tls.wants_write();
+        if let Some(edge) = self.table.get(id) {
+            edge.transport = Some(tls);
+        }
+        if wants_write {
+            self.mark_ready(id);
+        }
+        if !plain.is_empty() {
+            self.take_plain(ctx, outbox, id, &plain);
+        }
+        if opened.is_err() {
+            ctx.stats.frames_refused_total += 1;
+            self.end(outbox, id);
+        }
+        self.plain = plain;
+    }
+
+    fn take_plain(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, bytes: &[u8]) {
+        if !self.partials.holds(id) {
+            return self.take_stream(ctx, outbox, id, bytes, None);
+        }
+        let Some((mut held, since)) = self.partials.take(id) else { return };
+        held.extend_from_slice(bytes);
+        self.take_stream(ctx, outbox, id, &held, Some(since));
+    }
+
+    /// Goes on with what a connection left, now that nothing holds it back.
+    pub(crate) fn go_on(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
+        if let Some((held, since)) = self.partials.take(id) {
+            self.take_stream(ctx, outbox, id, &held, Some(since));
+        }
+        if !self.is_blocked(ctx, id)
+            && let Some(edge) = self.table.get(id)
+            && edge.flags.paused
+        {
+            edge.flags.paused = false;
+            outbox.push(Output::Resume { edge: id });
+        }
+    }
+
+    /// Whether the next frame must wait: for Welcome, for room towards another actor, for the
+    /// device to take what it was answered, for its turn of verification.
+    fn is_blocked(&mut self, ctx: &Context, id: EdgeId) -> bool {
+        let limit = ctx.limits.send_queue_bytes as usize;
+        let Some(edge) = self.table.get(id) else { return true };
+        let waits = matches!(edge.state, State::Registering | State::Closing | State::Free)
+            || edge.flags.deferred;
+        let index = edge.queue;
+        let queued = if index == queue::NONE { 0 } else { self.queues.get(index).pending.len() };
+        waits || queued > limit || ctx.links.feeds_backlog(id)
+    }
+
+    fn take_stream(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        stream: &[u8],
+        since: Option<Instant>,
+    ) {
+        let mut rest = stream;
+        loop {
+            if self.is_blocked(ctx, id) {
+                self.pause(ctx, outbox, id);
+                break;
+            }
+            if rest.is_empty() {
+                break;
+            }
+            match self.take_next(ctx, outbox, id, rest) {
+                Step::Took(bytes) => rest = rest.get(bytes..).unwrap_or_default(),
+                Step::NeedsMore => break,
+                Step::Refused => return,
+            }
+        }
+        let alive = self.table.get(id).is_some_and(|edge| edge.state != State::Closing);
+        if !rest.is_empty() && alive {
+            // The deadline of a half frame runs from its own first byte.
+            let since = since.filter(|_| rest.len() == stream.len()).unwrap_or(ctx.now.monotonic);
+            self.partials.put(id, rest.to_vec(), since);
+        }
+    }
+
+    fn pause(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
+        if let Some(edge) = self.table.get(id)
+            && !edge.flags.paused
+            && edge.state != State::Closing
+        {
+            edge.flags.paused = true;
+            ctx.stats.paused_total += 1;
+            outbox.push(Output::Pause { edge: id });
+        }
+    }
+
+    fn take_next(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        rest: &[u8],
+    ) -> Step {
+        let Some(edge) = self.table.get(id) else { return Step::Refused };
+        let state = edge.state;
+        if state == State::Preface {
+            return self.take_preface(ctx, outbox, id, rest);
+        }
+        let limit = if state == State::Ready {
+            ctx.limits.frame_max_bytes as usize
+        } else {
+            BEFORE_WELCOME_MAX_BYTES
+        };
+        match frame::cut(rest, limit) {
+            Ok(Cut::Frame { content, consumed }) => {
+                let taken = if state == State::Ready {
+                    self.take_request(ctx, outbox, id, content)
+                } else {
+                    self.take_hello(ctx, outbox, id, content)
+                };
+                match taken {
+                    Ok(true) => Step::Took(consumed),
+                    Ok(false) => Step::NeedsMore,
+                    Err(refusal) => self.refused(ctx, outbox, id, &refusal),
+                }
+            }
+            Ok(Cut::Heartbeat) if state == State::Ready => {
+                ctx.stats.heartbeats_total += 1;
+                self.queue_heartbeat(ctx, id);
+                Step::Took(1)
+            }
+            Ok(Cut::Heartbeat) => {
+                let code = ErrorCode::ErrorHelloExpected;
+                let refusal = Refusal::new(code, "the first frame is Hello");
+                self.refused(ctx, outbox, id, &refusal)
+            }
+            Ok(Cut::Incomplete { .. }) => Step::NeedsMore,
+            Err(FrameError::TooLarge { .. }) => {
+                let refusal =
+                    Refusal::new(ErrorCode::ErrorFrameTooLarge, "the frame is over the limit");
+                self.refused(ctx, outbox, id, &refusal)
+            }
+            Err(FrameError::InvalidLength) => {
+                let refusal = Refusal::new(
+                    ErrorCode::ErrorMalformedFrame,
+                    "the frame's length is not a number of at most five bytes",
+                );
+                self.refused(ctx, outbox, id, &refusal)
+            }
+        }
+    }
+
+    fn refused(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        refusal: &Refusal,
+    ) -> Step {
+        ctx.stats.frames_refused_total += 1;
+        self.refuse(ctx, outbox, id, refusal);
+        Step::Refused
+    }
+
+    fn take_preface(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        rest: &[u8],
+    ) -> Step {
+        let refusal = match preface::check(rest) {
+            Preface::Valid => {
+                if let Some(edge) = self.table.get(id) {
+                    edge.state = State::Hello;
+                }
+                return Step::Took(preface::PREFACE.len());
+            }
+            Preface::Incomplete => return Step::NeedsMore,
+            Preface::UnsupportedVersion(_) => {
+                Refusal::new(ErrorCode::ErrorUnsupportedVersion, "this server speaks version 1")
+            }
+            Preface::Invalid => Refusal::new(
+                ErrorCode::ErrorBadPreface,
+                "a connection begins with the bytes 52 4f 4f 01",
+            ),
+        };
+        self.refused(ctx, outbox, id, &refusal)
+    }
+
+    // ---- the turn ----
+
+    /// Begins a batch: verification has its budget again.
+    pub(crate) fn begin_batch(&mut self, ctx: &Context) {
+        self.verifications_left = ctx.limits.verifications_per_turn_max;
+    }
+
+    /// Whether a Hello still waits for its turn.
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    /// Gives those whose Hello waited another turn.
+    pub(crate) fn take_deferred(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
+        while self.verifications_left > 0 {
+            let Some(id) = self.deferred.pop_front() else { return };
+            if let Some(edge) = self.table.get(id) {
+                edge.flags.deferred = false;
+                self.go_on(ctx, outbox, id);
+            }
+        }
+    }
+}
+
+enum Step {
+    Took(usize),
+    NeedsMore,
+    Refused,
+}

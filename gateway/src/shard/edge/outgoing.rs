@@ -1,0 +1,241 @@
+//! Replies and pushes on their way out: into the send queue, and out of it at the end of a batch.
+
+use super::table::State;
+use super::{Edges, queue};
+use crate::ids::EdgeId;
+use crate::shard::context::Context;
+use crate::shard::message::{Reply, ToEdge};
+use crate::shard::output::{Outbox, Output};
+use roost_protocol::wire::{self, server_frame};
+use roost_protocol::{encode, frame};
+
+impl Edges {
+    /// Something for a connection arrived.
+    pub(crate) fn take(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, what: ToEdge) {
+        if self.table.get(id).is_none_or(|edge| edge.state == State::Closing) {
+            return;
+        }
+        match what {
+            ToEdge::Registered { epoch } => self.welcome(ctx, outbox, id, epoch),
+            ToEdge::Refused(error) => self.refuse_with(ctx, outbox, id, *error),
+            ToEdge::Reply { request_id, reply } => self.answer(ctx, outbox, id, request_id, reply),
+            ToEdge::Push(bytes) => self.push(ctx, id, &bytes),
+            ToEdge::Receipt { conversation, delivered, read } => {
+                let receipt = wire::Receipt {
+                    conversation: conversation.to_bytes().to_vec().into(),
+                    delivered: delivered.0,
+                    read: read.0,
+                    member: 0,
+                };
+                let mut frame = self.queues.buffer();
+                let receipts = wire::Receipts { receipts: vec![receipt] };
+                encode::server(0, server_frame::Body::Receipts(receipts), &mut frame);
+                self.push(ctx, id, &frame);
+                self.queues.keep(frame);
+            }
+            ToEdge::Behind => self.mark_behind(ctx, id),
+        }
+    }
+
+    fn answer(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, request_id: u32, reply: Reply) {
+        if let Some(edge) = self.table.get(id) {
+            edge.in_flight = edge.in_flight.saturating_sub(1);
+        }
+        let body = match reply {
+            Reply::Sent { message_id, point, conversation } => {
+                server_frame::Body::Send(wire::SendReply {
+                    message_id: message_id.0,
+                    seq: point.seq.0,
+                    uncounted: point.uncounted,
+                    conversation: conversation
+                        .map(|id| id.to_bytes().to_vec().into())
+                        .unwrap_or_default(),
+                })
+            }
+            Reply::Sync(reply) => server_frame::Body::Sync(*reply),
+            Reply::History(reply) => server_frame::Body::History(*reply),
+            Reply::Error(error) => server_frame::Body::Error(*error),
+        };
+        self.queue_frame(ctx, id, request_id, body);
+        // Replies have reserved room, but not without end: a device that takes none is cut off.
+        if self.queues.bytes as u64 > ctx.limits.send_queues_bytes.saturating_mul(2) {
+            self.abort(ctx, outbox, id);
+        }
+    }
+
+    /// Answers a request that this edge itself refuses.
+    pub(super) fn answer_error(&mut self, ctx: &mut Context, id: EdgeId, request_id: u32, error: wire::Error) {
+        ctx.stats.refusals_total += 1;
+        if let Some(edge) = self.table.get(id) {
+            edge.in_flight = edge.in_flight.saturating_sub(1);
+        }
+        self.queue_frame(ctx, id, request_id, server_frame::Body::Error(error));
+    }
+
+    /// Tells a connection why and ends it.
+    pub(super) fn refuse_with(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, error: wire::Error) {
+        self.queue_frame(ctx, id, 0, server_frame::Body::Error(error));
+        self.flush_one(ctx, outbox, id);
+        self.end(outbox, id);
+    }
+
+    pub(super) fn abort(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
+        ctx.stats.too_slow_total += 1;
+        if let Some(edge) = self.table.get(id) {
+            edge.state = State::Closing;
+            outbox.push(Output::Abort { edge: id });
+        }
+    }
+
+    // ---- the queue ----
+
+    /// Appends a frame to what waits.
+    pub(super) fn queue_frame(&mut self, _ctx: &Context, id: EdgeId, request_id: u32, body: server_frame::Body) {
+        self.queue_with(id, |pending| encode::server(request_id, body, pending));
+    }
+
+    pub(super) fn queue_heartbeat(&mut self, ctx: &Context, id: EdgeId) {
+        // A device that takes nothing gets no echoes either: they would pile up.
+        let limit = ctx.limits.send_queue_bytes as usize;
+        if self.queued_bytes(id) <= limit {
+            self.queue_with(id, |pending| pending.push(frame::HEARTBEAT));
+        }
+    }
+
+    fn queued_bytes(&mut self, id: EdgeId) -> usize {
+        let index = self.table.get(id).map_or(queue::NONE, |edge| edge.queue);
+        if index == queue::NONE { 0 } else { self.queues.get(index).pending.len() }
+    }
+
+    fn queue_with(&mut self, id: EdgeId, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(edge) = self.table.get(id) else { return };
+        if edge.queue == queue::NONE {
+            edge.queue = self.queues.open();
+        }
+        let index = edge.queue;
+        if self.queues.get(index).pending.capacity() == 0 {
+            self.queues.get(index).pending = self.queues.buffer();
+        }
+        let pending = &mut self.queues.get(index).pending;
+        let before = pending.len();
+        write(pending);
+        self.queues.bytes += self.queues.get(index).pending.len() - before;
+        self.mark_ready(id);
+    }
+
+    fn push(&mut self, ctx: &mut Context, id: EdgeId, bytes: &[u8]) {
+        let Some(edge) = self.table.get(id) else { return };
+        if edge.state != State::Ready || edge.role == wire::Role::Extension {
+            return;
+        }
+        let behind = edge.flags.behind;
+        let queued = self.queued_bytes(id);
+        let full = queued + bytes.len() > ctx.limits.send_queue_bytes as usize
+            || self.queues.bytes as u64 > ctx.limits.send_queues_bytes;
+        if behind || full {
+            ctx.stats.pushes_dropped_total += 1;
+            return self.mark_behind(ctx, id);
+        }
+        self.queue_with(id, |pending| pending.extend_from_slice(bytes));
+    }
+
+    fn mark_behind(&mut self, ctx: &mut Context, id: EdgeId) {
+        let Some(edge) = self.table.get(id) else { return };
+        if !edge.flags.behind {
+            edge.flags.behind = true;
+            ctx.stats.behind_total += 1;
+        }
+        self.mark_ready(id);
+    }
+
+    /// Puts a connection on the list of those that have something to send.
+    pub(super) fn mark_ready(&mut self, id: EdgeId) {
+        if let Some(edge) = self.table.get(id)
+            && !edge.flags.ready
+        {
+            edge.flags.ready = true;
+            self.queues.ready.push(id);
+        }
+    }
+
+    /// A send went out.
+    pub(crate) fn sent(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, buffer: Vec<u8>) {
+        let index = self.table.get(id).map_or(queue::NONE, |edge| edge.queue);
+        self.queues.keep(buffer);
+        if index == queue::NONE {
+            return;
+        }
+        let sent = std::mem::take(&mut self.queues.get(index).in_flight_bytes);
+        self.queues.bytes -= sent;
+        ctx.stats.sent_bytes_total += sent as u64;
+        self.mark_ready(id);
+        if self.table.get(id).is_some_and(|edge| edge.flags.paused) {
+            self.go_on(ctx, outbox, id);
+        }
+    }
+
+    /// The end of a batch: every connection with something to send and nothing outstanding sends.
+    pub(crate) fn flush(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
+        let mut ready = std::mem::take(&mut self.queues.ready);
+        for id in ready.drain(..) {
+            self.flush_one(ctx, outbox, id);
+        }
+        self.queues.ready = ready;
+    }
+
+    fn flush_one(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
+        let Some(edge) = self.table.get(id) else { return };
+        edge.flags.ready = false;
+        let wants_write = edge.transport.as_ref().is_some_and(|tls| tls.wants_write());
+        if edge.flags.close_asked || (edge.queue == queue::NONE && !wants_write && !edge.flags.behind)
+        {
+            return;
+        }
+        if edge.queue == queue::NONE {
+            edge.queue = self.queues.open();
+        }
+        let (index, behind) = (edge.queue, edge.flags.behind);
+        if self.queues.get(index).in_flight_bytes > 0 {
+            return;
+        }
+        if behind && self.queues.get(index).pending.len() * 2 <= ctx.limits.send_queue_bytes as usize {
+            // There is room again: say so once, and the device syncs.
+            if let Some(edge) = self.table.get(id) {
+                edge.flags.behind = false;
+            }
+            let behind = server_frame::Body::Behind(wire::Behind {});
+            let before = self.queues.get(index).pending.len();
+            encode::server(0, behind, &mut self.queues.get(index).pending);
+            self.queues.bytes += self.queues.get(index).pending.len() - before;
+        }
+        let plain = std::mem::take(&mut self.queues.get(index).pending);
+        self.queues.bytes -= plain.len();
+        let Some(buffer) = self.seal(id, plain) else { return self.abort(ctx, outbox, id) };
+        if buffer.is_empty() {
+            self.queues.keep(buffer);
+            self.queues.close(index);
+            if let Some(edge) = self.table.get(id) {
+                edge.queue = queue::NONE;
+            }
+            return;
+        }
+        let tick = self.tick;
+        let queue = self.queues.get(index);
+        queue.in_flight_bytes = buffer.len();
+        queue.since_tick = tick;
+        self.queues.bytes += buffer.len();
+        outbox.push(Output::Send { edge: id, buffer });
+    }
+
+    fn seal(&mut self, id: EdgeId, plain: Vec<u8>) -> Option<Vec<u8>> {
+        let edge = self.table.get(id)?;
+        let Some(tls) = edge.transport.as_mut() else { return Some(plain) };
+        let mut sealed = self.queues.buffer();
+        let outcome = tls.seal(&plain, &mut sealed);
+        if edge.state == State::Closing {
+            tls.close_notify(&mut sealed);
+        }
+        self.queues.keep(plain);
+        outcome.ok().map(|()| sealed)
+    }
+}

@@ -1,0 +1,142 @@
+//! Time for connections: no timer each, but a sweep over a part of the table at every tick.
+
+use super::table::State;
+use super::{Edges, queue};
+use crate::ids::EdgeId;
+use crate::shard::context::Context;
+use crate::shard::output::Outbox;
+use crate::shard::report::Report;
+use roost_protocol::error::Refusal;
+use roost_protocol::wire::{self, ActivityState, ErrorCode, server_frame};
+
+/// A tick, in milliseconds.
+pub(crate) const TICK_MS: u32 = 100;
+/// Ticks for one sweep over the whole table.
+const SWEEP_TICKS: u32 = 10;
+/// How long before its token expires a device is told.
+const TOKEN_WARNING_MS: u64 = 60_000;
+
+impl Edges {
+    /// The next tick: looks at a tenth of the table, and at the oldest halves of frames.
+    pub(crate) fn sweep(&mut self, ctx: &mut Context, outbox: &mut Outbox, tick: u32) {
+        self.tick = tick;
+        let slots = self.table.slots();
+        let part = slots.div_ceil(SWEEP_TICKS).max(1).min(slots);
+        for _ in 0..part {
+            self.swept = if self.swept + 1 >= slots { 0 } else { self.swept + 1 };
+            if let Some(id) = self.table.at(self.swept) {
+                self.look_at(ctx, outbox, id);
+            }
+        }
+        self.sweep_partials(ctx, outbox);
+    }
+
+    fn look_at(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
+        let tick = self.tick;
+        let Some(edge) = self.table.get(id) else { return };
+        let silent_ms = u64::from(tick.saturating_sub(edge.heard_tick)) * u64::from(TICK_MS);
+        let limits = &ctx.limits;
+        let (patience_ms, code, text) = match (edge.state, edge.activity) {
+            (State::Free, _) => return,
+            (State::Preface | State::Hello, _) => {
+                (limits.hello_timeout_ms.into(), ErrorCode::ErrorTooSlow, "no Hello in time")
+            }
+            (State::Registering | State::Closing, _) => {
+                (limits.send_stall_timeout_ms.into(), ErrorCode::ErrorTooSlow, "")
+            }
+            (State::Ready, ActivityState::ActivityForeground) => (
+                u64::from(limits.heartbeat_foreground_ms) * 5 / 2,
+                ErrorCode::ErrorIdleTimeout,
+                "silent for two and a half heartbeat intervals",
+            ),
+            (State::Ready, ActivityState::ActivityBackground | ActivityState::ActivitySuspended) => (
+                u64::from(limits.heartbeat_background_ms) * 5 / 2,
+                ErrorCode::ErrorIdleTimeout,
+                "silent for two and a half heartbeat intervals",
+            ),
+        };
+        let state = edge.state;
+        let paused = edge.flags.paused;
+        let (index, expires_ms) = (edge.queue, edge.token_expires_ms);
+        if index != queue::NONE {
+            let queue = self.queues.get(index);
+            let stalled_ms = u64::from(tick.saturating_sub(queue.since_tick)) * u64::from(TICK_MS);
+            if queue.in_flight_bytes > 0 && stalled_ms > u64::from(limits.send_stall_timeout_ms) {
+                return self.abort(ctx, outbox, id);
+            }
+        }
+        // While we do not read from it, its silence says nothing.
+        if silent_ms > patience_ms && !paused {
+            if state == State::Closing {
+                return self.abort(ctx, outbox, id);
+            }
+            ctx.stats.idle_closed_total += u64::from(code == ErrorCode::ErrorIdleTimeout);
+            return self.refuse(ctx, outbox, id, &Refusal::new(code, text));
+        }
+        if state == State::Ready {
+            self.look_at_token(ctx, outbox, id, expires_ms);
+        }
+    }
+
+    fn look_at_token(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, expires_ms: u64) {
+        let now_ms = ctx.now.wall.ms;
+        if now_ms >= expires_ms.saturating_add(u64::from(ctx.limits.token_grace_ms)) {
+            let refusal = Refusal::new(ErrorCode::ErrorTokenExpired, "the token expired");
+            return self.refuse(ctx, outbox, id, &refusal);
+        }
+        let Some(edge) = self.table.get(id) else { return };
+        if now_ms.saturating_add(TOKEN_WARNING_MS) >= expires_ms && !edge.flags.warned {
+            edge.flags.warned = true;
+            let expiring = wire::TokenExpiring { token_expires_ms: expires_ms };
+            self.queue_frame(ctx, id, 0, server_frame::Body::TokenExpiring(expiring));
+        }
+    }
+
+    fn sweep_partials(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
+        let patience = roost_protocol::time::Duration::from_ms(ctx.limits.half_frame_timeout_ms.into());
+        let now = ctx.now.monotonic;
+        let limit = ctx.limits.half_frame_pool_bytes;
+        let mut full = false;
+        while let Some((since, id)) = self.partials.oldest() {
+            let over = self.partials.bytes() as u64 > limit;
+            full |= over;
+            if !over && now.since(since) <= patience {
+                break;
+            }
+            let Some((held, _)) = self.partials.take(id) else { break };
+            let paused = self.table.get(id).is_some_and(|edge| edge.flags.paused);
+            if paused && !over {
+                // It waits for us, not we for it.
+                self.partials.put(id, held, now);
+                break;
+            }
+            let refusal = Refusal::new(ErrorCode::ErrorTooSlow, "half a frame, then silence");
+            self.refuse(ctx, outbox, id, &refusal);
+        }
+        if full {
+            ctx.reports.push(Report::HalfFramePoolFull { limit_bytes: limit });
+        }
+    }
+
+    /// Over the pool's cap between ticks: the oldest go at once.
+    pub(crate) fn partials_over(&self, ctx: &Context) -> bool {
+        self.partials.bytes() as u64 > ctx.limits.half_frame_pool_bytes
+    }
+
+    /// Tells everybody to leave.
+    pub(crate) fn drain(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
+        self.draining = true;
+        for slot in 0..self.table.slots() {
+            let Some(id) = self.table.at(slot) else { continue };
+            let ready = self.table.get(id).is_some_and(|edge| edge.state == State::Ready);
+            if ready {
+                let reconnect_after_ms = ctx.prng.jitter_ms(1000);
+                let away = wire::GoAway { reconnect_after_ms, alternative: String::new() };
+                self.queue_frame(ctx, id, 0, server_frame::Body::GoAway(away));
+            } else {
+                let refusal = Refusal::new(ErrorCode::ErrorGoingAway, "shutting down");
+                self.refuse(ctx, outbox, id, &refusal);
+            }
+        }
+    }
+}

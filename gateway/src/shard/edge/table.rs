@@ -1,0 +1,175 @@
+//! Every connection of a shard, by slot. An idle one costs its slot and nothing else.
+
+use super::queue;
+use super::transport::Tls;
+use crate::ids::EdgeId;
+use roost_protocol::ids::{ConnectionNumber, DeviceId, UserId, UserKey};
+use roost_protocol::wire;
+
+/// Connections in one piece of the table: it grows without moving.
+const CHUNK: usize = 1024;
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No connection has this slot.
+    Free,
+    /// The four bytes of the preface are expected.
+    Preface,
+    /// Hello is expected.
+    Hello,
+    /// The mailbox was asked.
+    Registering,
+    /// Welcomed.
+    Ready,
+    /// Told why; being ended.
+    Closing,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) user: UserKey,
+    pub(crate) device: DeviceId,
+    pub(crate) connection: ConnectionNumber,
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) transport: Option<Box<Tls>>,
+    pub(crate) token_issued_ms: u64,
+    pub(crate) token_expires_ms: u64,
+    pub(crate) generation: u32,
+    pub(crate) queue: u32,
+    /// The tick at which it was last heard.
+    pub(crate) heard_tick: u32,
+    pub(crate) in_flight: u16,
+    pub(crate) state: State,
+    pub(crate) activity: wire::ActivityState,
+    pub(crate) role: wire::Role,
+    pub(crate) flags: Flags,
+}
+
+/// What is on or off for a connection.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; eight fit a word")]
+pub(crate) struct Flags {
+    /// Pushes were dropped and it was not told yet.
+    pub(crate) behind: bool,
+    /// The driver was asked to stop receiving.
+    pub(crate) paused: bool,
+    /// In the list of those that have something to send.
+    pub(crate) ready: bool,
+    /// Told that its token expires.
+    pub(crate) warned: bool,
+    /// Its Hello waits for its turn of verification.
+    pub(crate) deferred: bool,
+    /// The driver was asked to close it.
+    pub(crate) close_asked: bool,
+}
+
+impl Edge {
+    const fn free() -> Self {
+        Self {
+            user: UserKey::from_u128(0),
+            device: DeviceId([0; 16]),
+            connection: ConnectionNumber(0),
+            user_id: None,
+            transport: None,
+            token_issued_ms: 0,
+            token_expires_ms: 0,
+            generation: 0,
+            queue: queue::NONE,
+            heard_tick: 0,
+            in_flight: 0,
+            state: State::Free,
+            activity: wire::ActivityState::ActivityForeground,
+            role: wire::Role::Main,
+            flags: Flags {
+                behind: false,
+                paused: false,
+                ready: false,
+                warned: false,
+                deferred: false,
+                close_asked: false,
+            },
+        }
+    }
+}
+
+/// See the module's comment.
+#[derive(Debug, Default)]
+pub(crate) struct EdgeTable {
+    chunks: Vec<Vec<Edge>>,
+    open: u64,
+}
+
+impl EdgeTable {
+    /// Connections there are.
+    pub(crate) const fn open(&self) -> u64 {
+        self.open
+    }
+
+    /// Slots there are, free ones included.
+    pub(crate) fn slots(&self) -> u32 {
+        u32::try_from(self.chunks.len() * CHUNK).expect("slots are counted in a u32")
+    }
+
+    /// Takes a slot into use.
+    pub(crate) fn insert(&mut self, id: EdgeId) -> &mut Edge {
+        let (chunk, place) = (id.slot as usize / CHUNK, id.slot as usize % CHUNK);
+        while self.chunks.len() <= chunk {
+            let mut edges = Vec::with_capacity(CHUNK);
+            edges.resize_with(CHUNK, Edge::free);
+            self.chunks.push(edges);
+        }
+        let edge = &mut self.chunks[chunk][place];
+        assert!(edge.state == State::Free, "a slot is used by one connection at a time");
+        *edge = Edge { generation: id.generation, state: State::Preface, ..Edge::free() };
+        self.open += 1;
+        edge
+    }
+
+    /// The connection, if it is still this one.
+    pub(crate) fn get(&mut self, id: EdgeId) -> Option<&mut Edge> {
+        let chunk = self.chunks.get_mut(id.slot as usize / CHUNK)?;
+        let edge = &mut chunk[id.slot as usize % CHUNK];
+        (edge.state != State::Free && edge.generation == id.generation).then_some(edge)
+    }
+
+    /// The connection that now has a slot.
+    pub(crate) fn at(&self, slot: u32) -> Option<EdgeId> {
+        let chunk = self.chunks.get(slot as usize / CHUNK)?;
+        let edge = &chunk[slot as usize % CHUNK];
+        (edge.state != State::Free).then_some(EdgeId { slot, generation: edge.generation })
+    }
+
+    /// Frees a slot.
+    pub(crate) fn remove(&mut self, id: EdgeId) -> Option<Edge> {
+        let edge = self.get(id)?;
+        let gone = std::mem::replace(edge, Edge::free());
+        self.open -= 1;
+        Some(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_its_slot() {
+        // The budget of a connection is made of this; see docs on memory before raising it.
+        assert!(size_of::<Edge>() <= 128, "{}", size_of::<Edge>());
+    }
+
+    #[test]
+    fn an_old_generation_names_nobody() {
+        let mut table = EdgeTable::default();
+        let first = EdgeId { slot: 5, generation: 1 };
+        table.insert(first);
+        assert!(table.remove(first).is_some());
+        let second = EdgeId { slot: 5, generation: 2 };
+        table.insert(second);
+        assert!(table.get(first).is_none());
+        assert!(table.get(second).is_some());
+        assert_eq!(table.open(), 1);
+    }
+}

@@ -1,0 +1,377 @@
+//! Mailboxes: one per user. Which devices there are and where they are connected; the list of
+//! conversations with what is new; sync.
+//!
+//! A mailbox learns by being told and may forget what is soft: it is told again until a checkpoint
+//! holds it. It never asks a conversation for messages.
+
+pub(crate) mod checkpoint;
+pub(crate) mod entries;
+pub(crate) mod records;
+pub(crate) mod registration;
+pub(crate) mod sync;
+pub(crate) mod told;
+
+use crate::ids::EdgeAddress;
+use crate::shard::context::{Context, Effect, Reading, mailbox_stream};
+use crate::shard::links::{Arrival, Cause};
+use crate::shard::message::{Message, Reply};
+use crate::shard::report::Report;
+use checkpoint::Rows;
+use entries::{CHANGE_BLOCK, Entries};
+use hashbrown::HashMap;
+use roost_protocol::error::Refusal;
+use roost_protocol::ids::{ConnectionNumber, ConversationId, DeviceId, UserId, UserKey};
+use roost_protocol::wire::ErrorCode;
+use roost_storage_engine::{Appended, NewRecord, Query, StoredRecord};
+use std::collections::{BTreeSet, VecDeque};
+
+/// A device of a user.
+#[derive(Debug, Clone)]
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    /// The newest connection heard in this run of the server, also after it ended.
+    pub(crate) connection: ConnectionNumber,
+    /// Raised when the device is signed out: older tickets end.
+    pub(crate) epoch: u32,
+    /// Where its app is connected.
+    pub(crate) main: Option<EdgeAddress>,
+    /// Where its notification extension is connected.
+    pub(crate) extension: Option<EdgeAddress>,
+}
+
+impl Device {
+    pub(crate) const fn new(id: DeviceId) -> Self {
+        Self { id, connection: ConnectionNumber(0), epoch: 0, main: None, extension: None }
+    }
+}
+
+/// What stays in memory of a connected user whose list is evicted.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) devices: Vec<Device>,
+    /// The number of the last numbered record of the stream.
+    pub(crate) number: u64,
+    /// Connection numbers changed since they were last written.
+    pub(crate) connections_changed: bool,
+}
+
+impl Slot {
+    fn is_connected(&self) -> bool {
+        self.devices.iter().any(|device| device.main.is_some() || device.extension.is_some())
+    }
+}
+
+#[derive(Debug)]
+enum Body {
+    /// On disk; news go to the rows.
+    Cold,
+    /// Being read. What came meanwhile waits; nothing of the slot is known yet if it is new.
+    Loading { waiting: Vec<Arrival> },
+    Active(Box<Entries>),
+    Corrupt,
+}
+
+#[derive(Debug)]
+struct Mailbox {
+    slot: Slot,
+    body: Body,
+    touched_tick: u64,
+}
+
+/// The mailboxes of a shard.
+#[derive(Debug)]
+pub(crate) struct Mailboxes {
+    cells: HashMap<UserKey, Mailbox, foldhash::fast::FixedState>,
+    order: VecDeque<UserKey>,
+    rows: Rows,
+    /// Messages of rank 3 that found no room among the rows.
+    stalled: VecDeque<Arrival>,
+    replaying: BTreeSet<UserKey>,
+    seed: u64,
+    bytes: u64,
+}
+
+impl Mailboxes {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            cells: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
+            order: VecDeque::new(),
+            rows: Rows::default(),
+            stalled: VecDeque::new(),
+            replaying: BTreeSet::new(),
+            seed,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Handles a message of rank 1.
+    pub(crate) fn handle(&mut self, ctx: &mut Context, user: UserKey, arrival: Arrival, tick: u64) {
+        let needs_list = matches!(arrival.message, Message::Sync(_) | Message::ReadMark(_));
+        let Some(mailbox) = self.cells.get_mut(&user) else {
+            if let Message::Gone(_) = arrival.message {
+                return ctx.links.release(arrival.token);
+            }
+            return self.load(ctx, user, vec![arrival]);
+        };
+        match &mut mailbox.body {
+            Body::Loading { waiting } => wait(ctx, waiting, arrival),
+            Body::Corrupt => refuse_corrupt(ctx, arrival),
+            Body::Cold if needs_list => self.load(ctx, user, vec![arrival]),
+            Body::Cold | Body::Active(_) => {
+                mailbox.touched_tick = tick;
+                self.dispatch(ctx, user, arrival);
+            }
+        }
+    }
+
+    fn dispatch(&mut self, ctx: &mut Context, user: UserKey, arrival: Arrival) {
+        let Arrival { message, token, .. } = arrival;
+        let cause = Cause { token, feeder: None, rank: Some(message.rank()) };
+        match message {
+            Message::Register(register) => self.register(ctx, &register, cause),
+            Message::Gone(gone) => self.gone(&gone),
+            Message::Sync(ask) => self.sync(ctx, &ask, cause),
+            Message::ReadMark(mark) => self.read_mark(ctx, &mark, cause),
+            Message::Submit(_)
+            | Message::Delivered(_)
+            | Message::History(_)
+            | Message::ReadTold(_)
+            | Message::Deliver(_)
+            | Message::ReceiptTold(_)
+            | Message::ToEdge { .. } => unreachable!("mailbox {user} takes ranks 1 and 3"),
+        }
+        ctx.links.release(token);
+    }
+
+    // ---- coming and going ----
+
+    fn load(&mut self, ctx: &mut Context, user: UserKey, waiting: Vec<Arrival>) {
+        ctx.stats.loads_total += 1;
+        let slot = self.cells.remove(&user).map(|mailbox| mailbox.slot).unwrap_or_default();
+        let body = Body::Loading { waiting };
+        self.cells.insert(user, Mailbox { slot, body, touched_tick: 0 });
+        ctx.read(Query::Load { stream: mailbox_stream(user) }, Reading::Mailbox(user));
+    }
+
+    /// The records of a mailbox were read.
+    pub(crate) fn loaded(
+        &mut self,
+        ctx: &mut Context,
+        user: UserKey,
+        records: Option<&[StoredRecord]>,
+        tick: u64,
+    ) {
+        let Some(mailbox) = self.cells.get_mut(&user) else { return };
+        let Body::Loading { waiting } = std::mem::replace(&mut mailbox.body, Body::Corrupt) else {
+            return;
+        };
+        let run = ctx.store.run();
+        let seed = self.seed;
+        let found = records.ok_or(crate::shard::codec::Malformed);
+        let Ok(mut replayed) = found.and_then(|records| records::replay(records, run, seed)) else {
+            ctx.reports.push(Report::Corrupt {
+                segment: roost_storage_engine::SegmentId(0),
+                offset: 0,
+            });
+            for arrival in waiting {
+                refuse_corrupt(ctx, arrival);
+            }
+            return;
+        };
+        if mailbox.slot.devices.is_empty() {
+            // New in memory: the slot is what was stored. A slot that stayed knows better.
+            mailbox.slot.devices = std::mem::take(&mut replayed.devices);
+            mailbox.slot.user_id = replayed.user_id.take();
+        }
+        mailbox.slot.number = mailbox.slot.number.max(replayed.number);
+        mailbox.touched_tick = tick;
+        self.bytes += replayed.entries.bytes();
+        mailbox.body = Body::Active(Box::new(replayed.entries));
+        self.order.push_back(user);
+        for conversation in replayed.touched {
+            self.bump(ctx, user, conversation);
+        }
+        for (conversation, row) in self.rows.take(user) {
+            self.merge(ctx, user, conversation, &row);
+        }
+        for arrival in waiting {
+            self.handle(ctx, user, arrival, tick);
+        }
+    }
+
+    /// Raises the change number of an entry, reserving a block first when it must.
+    fn bump(&mut self, ctx: &mut Context, user: UserKey, conversation: ConversationId) {
+        let Some(Mailbox { slot, body: Body::Active(entries), .. }) = self.cells.get_mut(&user)
+        else {
+            return;
+        };
+        let (mut change, mut block_end) = (entries.change, entries.block_end);
+        let mut numbered = true;
+        if change >= block_end {
+            block_end = change + CHANGE_BLOCK;
+            let body = records::encode_number(block_end);
+            numbered = append(ctx, slot, user, records::KIND_RESERVE, &body.bytes).is_ok();
+        }
+        if numbered {
+            change += 1;
+            entries.change = change;
+            entries.block_end = block_end;
+        }
+        entries.snapshot_number = 0;
+        if let Some(entry) = entries.get_mut(conversation) {
+            entry.unnumbered = !numbered;
+            if numbered {
+                entry.change = change;
+            }
+        }
+    }
+
+    // ---- eviction ----
+
+    /// Looks at a few mailboxes and lets go of the lists that were not touched lately.
+    pub(crate) fn evict_some(&mut self, ctx: &mut Context, tick: u64, idle_ticks: u64, most: usize) {
+        for _ in 0..most.min(self.order.len()) {
+            let Some(user) = self.order.pop_front() else { return };
+            let Some(mailbox) = self.cells.get_mut(&user) else { continue };
+            let keep = tick.saturating_sub(mailbox.touched_tick) < idle_ticks;
+            if keep {
+                self.order.push_back(user);
+                continue;
+            }
+            match &mut mailbox.body {
+                Body::Active(entries) => {
+                    self.order.push_back(user);
+                    let fresh = entries.snapshot_number == mailbox.slot.number
+                        && !mailbox.slot.connections_changed;
+                    if !fresh {
+                        let body = records::encode_snapshot(&mailbox.slot, entries, ctx.store.run());
+                        let slot = &mut mailbox.slot;
+                        if append(ctx, slot, user, records::KIND_SNAPSHOT, &body.bytes).is_err() {
+                            continue;
+                        }
+                        entries.snapshot_number = slot.number;
+                        slot.connections_changed = false;
+                    }
+                    let effect = Effect::EvictMailbox { user, number: mailbox.slot.number };
+                    let end = ctx.log_end();
+                    ctx.park_eviction(end, effect);
+                }
+                Body::Cold if !mailbox.slot.is_connected() => {
+                    self.order.push_back(user);
+                    let slot = &mut mailbox.slot;
+                    if slot.connections_changed {
+                        let body = records::encode_connections(&slot.devices, ctx.store.run());
+                        let kind = records::KIND_CONNECTIONS;
+                        if append(ctx, slot, user, kind, &body.bytes).is_err() {
+                            continue;
+                        }
+                        slot.connections_changed = false;
+                    }
+                    let effect = Effect::EvictMailbox { user, number: slot.number };
+                    let end = ctx.log_end();
+                    ctx.park_eviction(end, effect);
+                }
+                Body::Cold | Body::Loading { .. } | Body::Corrupt => self.order.push_back(user),
+            }
+        }
+    }
+
+    /// Lets go of a list, and of the slot when nobody is connected, if nothing happened since.
+    pub(crate) fn evict(&mut self, ctx: &mut Context, user: UserKey, number: u64) {
+        let Some(mailbox) = self.cells.get_mut(&user) else { return };
+        if mailbox.slot.number != number || mailbox.slot.connections_changed {
+            return;
+        }
+        match &mailbox.body {
+            Body::Active(entries) if entries.snapshot_number == number => {
+                self.bytes = self.bytes.saturating_sub(entries.bytes());
+                mailbox.body = Body::Cold;
+                ctx.stats.evictions_total += 1;
+            }
+            Body::Cold if !mailbox.slot.is_connected() => {
+                self.cells.remove(&user);
+                if let Some(place) = self.order.iter().rposition(|other| *other == user) {
+                    self.order.remove(place);
+                }
+            }
+            Body::Active(_) | Body::Cold | Body::Loading { .. } | Body::Corrupt => {}
+        }
+    }
+}
+
+/// Appends a numbered record to a mailbox's stream.
+fn append(
+    ctx: &mut Context,
+    slot: &mut Slot,
+    user: UserKey,
+    kind: u8,
+    body: &[u8],
+) -> Result<Appended, Refusal> {
+    let appended = ctx.append(&NewRecord {
+        stream: mailbox_stream(user),
+        number: slot.number + 1,
+        seq: 0,
+        stamp: 0,
+        kind,
+        snapshot_start: kind == records::KIND_SNAPSHOT,
+        body: &[body],
+    })?;
+    slot.number += 1;
+    Ok(appended)
+}
+
+fn wait(ctx: &mut Context, waiting: &mut Vec<Arrival>, arrival: Arrival) {
+    let keep = matches!(arrival.message, Message::Gone(_));
+    if keep || waiting.len() < ctx.limits.loading_inputs_max as usize {
+        waiting.push(arrival);
+        return;
+    }
+    ctx.stats.busy_total += 1;
+    let refusal = Refusal {
+        retry_after_ms: ctx.prng.jitter_ms(100),
+        ..Refusal::new(ErrorCode::ErrorBusy, "try again shortly")
+    };
+    refuse(ctx, arrival, &refusal);
+}
+
+fn refuse_corrupt(ctx: &mut Context, arrival: Arrival) {
+    let refusal = Refusal::new(
+        ErrorCode::ErrorStorageCorrupt,
+        "this mailbox cannot be read; the operator has been told",
+    );
+    refuse(ctx, arrival, &refusal);
+}
+
+fn refuse(ctx: &mut Context, arrival: Arrival, refusal: &Refusal) {
+    use crate::shard::message::ToEdge;
+    match &arrival.message {
+        Message::Register(register) => {
+            let error = Box::new(refusal.to_wire());
+            ctx.links.tell_edge(register.edge, ToEdge::Refused(error));
+        }
+        Message::Sync(ask) => {
+            ctx.stats.refusals_total += 1;
+            let reply = Reply::Error(Box::new(refusal.to_wire()));
+            ctx.reply(ask.edge, ask.request_id, reply);
+        }
+        Message::ReadMark(_)
+        | Message::Gone(_)
+        | Message::Submit(_)
+        | Message::Delivered(_)
+        | Message::History(_)
+        | Message::ReadTold(_)
+        | Message::Deliver(_)
+        | Message::ReceiptTold(_)
+        | Message::ToEdge { .. } => {}
+    }
+    ctx.links.release(arrival.token);
+}

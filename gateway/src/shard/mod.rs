@@ -1,0 +1,424 @@
+//! The shard: everything one core owns, as a value. It routes; the actors decide.
+//!
+//! **The batch rule.** Feed any number of inputs to `handle`; call `end_batch` once; perform the
+//! outbox completely and in order; only then start the next batch. `end_batch` is the only place
+//! where a commit or a send begins (but for the last words to a connection that is being ended).
+//!
+//! **The one-answer rule.** Every output that asks for something carries an id and is answered by
+//! exactly one input with that id. At most one send is outstanding per connection, at most one
+//! commit per shard. After `Closed` no input names that connection again.
+//!
+//! It must never know: sockets, files, clocks, threads, random sources.
+
+pub mod auth;
+mod codec;
+mod context;
+mod conversation;
+mod edge;
+pub mod input;
+mod links;
+mod mailbox;
+pub mod message;
+pub mod output;
+mod replay;
+pub mod report;
+pub mod stats;
+
+pub use edge::EdgeConfig;
+pub use input::{Input, Secrets};
+pub use message::{Parcel, Settle};
+pub use output::{Outbox, Output};
+pub use report::Report;
+pub use stats::Stats;
+
+use crate::ids::ShardId;
+use crate::limits::Limits;
+use crate::shard::links::Arrival;
+use context::{Context, Effect, Reading};
+use conversation::table::Conversations;
+use edge::Edges;
+use edge::sweep::TICK_MS;
+use links::{Links, Owed};
+use mailbox::Mailboxes;
+use message::{Message, Rank};
+use replay::Replay;
+use roost_protocol::time::{Instant, Now};
+use roost_storage_engine::{ReadId, Store, StoreEvent, StoredRecord};
+
+/// Ticks after which an actor that nobody touched may be evicted, while there is room.
+const IDLE_TICKS: u64 = 600;
+/// Actors that eviction looks at in one tick.
+const EVICTION_STEP: usize = 256;
+
+/// What a shard is made of.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// Which shard it is.
+    pub id: ShardId,
+    /// How many there are.
+    pub shards: u8,
+    /// Which node this server is, for message ids: node x 16 + shard is the generator.
+    pub node: u16,
+    /// Bounds.
+    pub limits: Limits,
+    /// What its connections share.
+    pub edges: EdgeConfig,
+    /// For jitter and for the order of hash maps. Random in the real world.
+    pub seed: u64,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Shard {
+    ctx: Context,
+    edges: Edges,
+    conversations: Conversations,
+    mailboxes: Mailboxes,
+    replay: Replay,
+    sent_notes: Vec<Settle>,
+    tick: u64,
+    last_tick: Option<Instant>,
+    last_checkpoint: Instant,
+    checkpoint_wanted: bool,
+    draining: bool,
+    drained: bool,
+    failed: bool,
+    events: Vec<StoreEvent>,
+}
+
+impl Shard {
+    /// A shard over an opened store. It tells again what its store's earlier runs owe.
+    #[must_use]
+    pub fn open(config: ShardConfig, store: Store) -> Self {
+        let limits = config.limits;
+        let links =
+            Links::new(config.id, config.shards, limits.credit_per_rank, limits.queue_slots);
+        let generator = config.node * 16 + u16::from(config.id.0);
+        let mut store = store;
+        let replay = Replay::new(store.replay_streams());
+        Self {
+            ctx: Context::new(limits, links, store, config.seed, generator),
+            edges: Edges::new(config.edges),
+            conversations: Conversations::new(config.seed),
+            mailboxes: Mailboxes::new(config.seed.rotate_left(17)),
+            replay,
+            sent_notes: vec![Settle::default(); usize::from(config.shards)],
+            tick: 0,
+            last_tick: None,
+            last_checkpoint: Instant::default(),
+            checkpoint_wanted: false,
+            draining: false,
+            drained: false,
+            failed: false,
+            events: Vec::new(),
+        }
+    }
+
+    /// Takes one input. What it causes among this shard's own actors happens before it returns;
+    /// nothing is sent or committed before `end_batch`.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, outbox: &mut Outbox) {
+        self.ctx.now = now;
+        match input {
+            Input::Tick => self.tick(outbox),
+            Input::Opened { edge, secure } => {
+                self.edges.opened(&mut self.ctx, outbox, edge, secure);
+            }
+            Input::Received { edge, bytes } => {
+                self.edges.received(&mut self.ctx, outbox, edge, bytes);
+                if self.edges.partials_over(&self.ctx) {
+                    let tick = u32::try_from(self.tick).unwrap_or(u32::MAX);
+                    self.edges.sweep(&mut self.ctx, outbox, tick);
+                }
+            }
+            Input::Sent { edge, buffer } => self.edges.sent(&mut self.ctx, outbox, edge, buffer),
+            Input::Closed { edge } => self.edges.closed(&mut self.ctx, edge),
+            Input::Arrived { from, parcel } => self.arrived(from, parcel),
+            Input::Slots { by, slots } => self.ctx.links.slots_freed(by, slots),
+            Input::Stored(done) => {
+                let (store, ops) = (&mut self.ctx.store, &mut self.ctx.ops);
+                store.handle(done, &mut self.events, ops);
+            }
+            Input::Drain => {
+                self.draining = true;
+                self.edges.drain(&mut self.ctx, outbox);
+            }
+            Input::Secrets(secrets) => self.edges.secrets(&secrets),
+        }
+        self.settle(outbox);
+    }
+
+    /// Ends the batch: commits what was appended, sends what was queued.
+    pub fn end_batch(&mut self, now: Now, outbox: &mut Outbox) {
+        self.ctx.now = now;
+        self.edges.begin_batch(&self.ctx);
+        self.edges.take_deferred(&mut self.ctx, outbox);
+        self.step_background();
+        self.settle(outbox);
+        self.edges.flush(&mut self.ctx, outbox);
+        if !self.failed {
+            let now_ms = now.monotonic.ns / 1_000_000;
+            self.ctx.store.end_batch(now_ms, &mut self.ctx.ops);
+        }
+        self.ctx.links.send_notes(&mut self.sent_notes);
+        for (to, parcel) in self.ctx.links.take_outgoing() {
+            outbox.push(Output::Forward { to, parcel });
+        }
+        for op in self.ctx.ops.drain(..) {
+            outbox.push(Output::Store(op));
+        }
+        for report in self.ctx.reports.drain(..) {
+            outbox.push(Output::Report(report));
+        }
+        self.edges.begin_batch(&self.ctx);
+        let idle = self.edges.table.open() == 0 && !self.ctx.has_parked();
+        if self.draining && idle && !self.drained {
+            self.drained = true;
+            outbox.push(Output::Drained);
+        }
+    }
+
+    /// Whether there is work left that no input will announce: call `handle(Tick)` and `end_batch`
+    /// again soon.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.edges.has_deferred() || self.replay.is_running() || self.mailboxes.checkpoint_running()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.ctx.stats
+    }
+
+    /// The store, for its counters.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.ctx.store
+    }
+
+    /// Actors in memory.
+    #[must_use]
+    pub fn actors(&self) -> usize {
+        self.conversations.len() + self.mailboxes.len()
+    }
+
+    /// Messages to other actors that wait for credit or room.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.ctx.links.backlog_len()
+    }
+
+    /// Whether everything owed by earlier runs is known to everybody.
+    #[must_use]
+    pub const fn is_retold(&self) -> bool {
+        self.replay.is_told()
+    }
+
+    // ---- between inputs ----
+
+    /// Works through everything that became possible, until nothing is.
+    fn settle(&mut self, outbox: &mut Outbox) {
+        loop {
+            self.take_store_events();
+            self.release();
+            while let Some(arrival) = self.ctx.links.next_arrival() {
+                self.route(arrival);
+            }
+            while let Some((edge, what)) = self.ctx.links.next_for_edge() {
+                self.edges.take(&mut self.ctx, outbox, edge, what);
+            }
+            for (owed, number) in self.ctx.links.take_settled() {
+                match owed {
+                    Owed::Nothing => {}
+                    Owed::Segment(segment) => self.ctx.store.settle(segment, number),
+                    Owed::Replay => self.replay.settled(number),
+                }
+            }
+            self.ctx.links.pump();
+            for edge in self.ctx.links.take_resumed() {
+                self.edges.go_on(&mut self.ctx, outbox, edge);
+            }
+            self.ctx.store.take_ready(&mut self.events);
+            if self.events.is_empty() && self.ctx.links.is_settled() {
+                return;
+            }
+        }
+    }
+
+    fn route(&mut self, arrival: Arrival) {
+        let tick = self.tick;
+        match arrival.message.rank() {
+            Rank::One => {
+                let user = match &arrival.message {
+                    Message::Register(register) => register.user,
+                    Message::Gone(gone) => gone.user,
+                    Message::Sync(ask) => ask.user,
+                    Message::ReadMark(mark) => mark.user,
+                    Message::Submit(_)
+                    | Message::Delivered(_)
+                    | Message::History(_)
+                    | Message::ReadTold(_)
+                    | Message::Deliver(_)
+                    | Message::ReceiptTold(_)
+                    | Message::ToEdge { .. } => unreachable!("not of rank 1"),
+                };
+                self.mailboxes.handle(&mut self.ctx, user, arrival, tick);
+            }
+            Rank::Two => {
+                let id = match &arrival.message {
+                    Message::Submit(submit) => submit.conversation,
+                    Message::Delivered(mark) => mark.conversation,
+                    Message::History(ask) => ask.conversation,
+                    Message::ReadTold(told) => told.conversation,
+                    Message::Register(_)
+                    | Message::Gone(_)
+                    | Message::Sync(_)
+                    | Message::ReadMark(_)
+                    | Message::Deliver(_)
+                    | Message::ReceiptTold(_)
+                    | Message::ToEdge { .. } => unreachable!("not of rank 2"),
+                };
+                self.conversations.handle(&mut self.ctx, id, arrival, tick);
+            }
+            Rank::Three => self.mailboxes.handle_told(&mut self.ctx, arrival),
+            Rank::Four => unreachable!("rank 4 goes to connections"),
+        }
+    }
+
+    fn arrived(&mut self, from: ShardId, parcel: Parcel) {
+        match parcel {
+            Parcel::Message { message, owed } => self.ctx.links.arrive(from, message, owed),
+            Parcel::Settle(note) => {
+                self.ctx.links.settle(from, &note);
+                self.checkpoint_wanted |= note.checkpoint_wanted;
+                self.replay.heard(from, &note, self.ctx.links.shards());
+            }
+        }
+    }
+
+    fn take_store_events(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.take_store_event(event);
+        }
+        self.events = events;
+    }
+
+    fn take_store_event(&mut self, event: StoreEvent) {
+        match event {
+            StoreEvent::Durable(_) | StoreEvent::Sealed(_) | StoreEvent::NotSealed { .. } => {}
+            StoreEvent::Read { id, result } => {
+                let records = result.as_deref().ok();
+                self.take_read(id, records);
+            }
+            StoreEvent::Full => {
+                self.ctx.full = true;
+                self.ctx.reports.push(Report::StorageFull);
+            }
+            StoreEvent::Room => {
+                self.ctx.full = false;
+                self.ctx.reports.push(Report::StorageRoom);
+            }
+            StoreEvent::Corrupt { segment, offset } => {
+                self.ctx.reports.push(Report::Corrupt { segment, offset });
+            }
+            StoreEvent::Fatal(error) => {
+                self.failed = true;
+                self.ctx.reports.push(Report::StoreFailed { what: error.to_string() });
+            }
+            StoreEvent::OldSealed => self.replay.sealed(&mut self.ctx.links),
+        }
+    }
+
+    fn take_read(&mut self, id: ReadId, records: Option<&[StoredRecord]>) {
+        let Some(purpose) = self.ctx.reading.remove(&id) else { return };
+        let tick = self.tick;
+        match purpose {
+            Reading::Conversation(conversation) => {
+                let told = self.conversations.loaded(&mut self.ctx, conversation, records, tick);
+                if let Some(told) = told {
+                    self.replay.told(told);
+                }
+            }
+            Reading::Mailbox(user) => self.mailboxes.loaded(&mut self.ctx, user, records, tick),
+            Reading::ReplayMailbox(user) => {
+                let told = self.mailboxes.tell_again(&mut self.ctx, user, records);
+                self.replay.told(told);
+            }
+            Reading::History { ask, token } => {
+                self.conversations.history_read(&mut self.ctx, &ask, token, records);
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        let mut due = Vec::new();
+        self.ctx.release(&mut due);
+        for effect in due {
+            match effect {
+                Effect::EvictConversation { id, number } => {
+                    self.conversations.evict(&mut self.ctx, id, number);
+                }
+                Effect::EvictMailbox { user, number } => {
+                    self.mailboxes.evict(&mut self.ctx, user, number);
+                }
+                Effect::Checkpoint(counts) => {
+                    self.mailboxes.end_checkpoint(&mut self.ctx, &counts);
+                    self.mailboxes.take_stalled(&mut self.ctx);
+                }
+                Effect::Tell { .. } | Effect::ToEdge { .. } | Effect::Confirm(_) => {
+                    unreachable!("performed by the context");
+                }
+            }
+        }
+    }
+
+    // ---- time ----
+
+    fn tick(&mut self, outbox: &mut Outbox) {
+        let now = self.ctx.now.monotonic;
+        let passed_ms = self.last_tick.map_or(u64::from(TICK_MS), |last| now.since(last).as_ms());
+        if passed_ms < u64::from(TICK_MS) {
+            return;
+        }
+        self.last_tick = Some(now);
+        self.tick += passed_ms / u64::from(TICK_MS);
+        let tick = u32::try_from(self.tick).unwrap_or(u32::MAX);
+        self.edges.sweep(&mut self.ctx, outbox, tick);
+        let untold = self.ctx.store.untold_bytes();
+        if untold > self.ctx.limits.untold_bytes_max / 2 {
+            self.checkpoint_wanted |= self.ctx.links.want_checkpoints();
+        }
+        let since_ms = now.since(self.last_checkpoint).as_ms();
+        if since_ms >= u64::from(self.ctx.limits.checkpoint_interval_ms)
+            && self.ctx.links.checkpoint_due()
+        {
+            self.checkpoint_wanted = true;
+        }
+        self.evict_some();
+    }
+
+    fn evict_some(&mut self) {
+        let bytes = self.conversations.bytes() + self.mailboxes.bytes();
+        let over = bytes > self.ctx.limits.actor_memory_bytes;
+        let idle = if over { 1 } else { IDLE_TICKS };
+        let tick = self.tick;
+        self.conversations.evict_some(&mut self.ctx, tick, idle, EVICTION_STEP);
+        self.mailboxes.evict_some(&mut self.ctx, tick, idle, EVICTION_STEP);
+    }
+
+    fn step_background(&mut self) {
+        if self.failed {
+            return;
+        }
+        if (self.checkpoint_wanted || self.mailboxes.rows_full())
+            && !self.mailboxes.checkpoint_running()
+        {
+            self.checkpoint_wanted = false;
+            self.last_checkpoint = self.ctx.now.monotonic;
+            self.mailboxes.begin_checkpoint(&mut self.ctx);
+        }
+        self.mailboxes.step_checkpoint(&mut self.ctx);
+        self.replay.step(&mut self.ctx, &mut self.conversations);
+    }
+}

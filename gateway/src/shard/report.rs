@@ -1,0 +1,63 @@
+//! Everything a shard may tell an operator. The driver turns each into a log line; counters are in
+//! `stats`.
+
+use crate::ids::ShardId;
+use roost_protocol::wire::ErrorCode;
+use roost_storage_engine::SegmentId;
+
+/// One thing worth a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// The store cannot go on; the process must exit.
+    StoreFailed {
+        /// What failed.
+        what: String,
+    },
+    /// The disk is full; sends are refused until there is room.
+    StorageFull,
+    /// There is room again.
+    StorageRoom,
+    /// A record or block on disk is damaged; its neighbours are served.
+    Corrupt {
+        /// In which file.
+        segment: SegmentId,
+        /// Where in it.
+        offset: u64,
+    },
+    /// Everything owed before the restart is known to everybody.
+    Retold {
+        /// By which shard.
+        shard: ShardId,
+        /// Streams that were told again.
+        streams: u64,
+    },
+    /// The pool for halves of frames is full; the oldest are closed. Raise
+    /// `limits.half_frame_pool_bytes`.
+    HalfFramePoolFull {
+        /// Its limit.
+        limit_bytes: u64,
+    },
+    /// Memory for queued sends is used up; pushes are dropped and devices sync. Raise
+    /// `limits.send_queues_bytes`.
+    SendQueuesFull {
+        /// Its limit.
+        limit_bytes: u64,
+    },
+    /// No further connection is taken. Raise `limits.connections_max`.
+    ConnectionsFull {
+        /// Its limit.
+        limit: u64,
+    },
+    /// Two user ids have the same key: refused.
+    UserIdCollision,
+    /// The wall clock is behind the newest message id; ids borrow from the future.
+    ClockBehind {
+        /// By so much.
+        behind_ms: u64,
+    },
+    /// A device was refused at hello (rate-limited by the driver).
+    HelloRefused {
+        /// Why.
+        code: ErrorCode,
+    },
+}
