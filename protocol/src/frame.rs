@@ -49,9 +49,10 @@ pub fn cut(buffer: &[u8], frame_max_bytes: usize) -> Result<Cut<'_>, FrameError>
                 return Err(FrameError::TooLarge { claimed: length });
             }
             let consumed = bytes.saturating_add(length);
-            Ok(buffer
-                .get(bytes..consumed)
-                .map_or(Cut::Incomplete { needed: consumed }, |content| Cut::Frame { content, consumed }))
+            Ok(buffer.get(bytes..consumed).map_or(
+                Cut::Incomplete { needed: consumed },
+                |content| Cut::Frame { content, consumed },
+            ))
         }
         Varint::Incomplete => Ok(Cut::Incomplete { needed: buffer.len().saturating_add(1) }),
         Varint::Invalid => Err(FrameError::InvalidLength),

@@ -141,7 +141,6 @@ macro_rules! key_type {
 
             /// The first 10 bits: which of the 1,024 partitions the actor lives in.
             #[must_use]
-            #[expect(clippy::cast_possible_truncation, reason = "10 bits remain after the shift")]
             pub const fn partition(self) -> u16 {
                 (self.0 >> 118) as u16
             }

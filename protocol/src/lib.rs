@@ -5,13 +5,13 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects)]
 
+pub mod encode;
+pub mod error;
+pub mod frame;
 pub mod ids;
 pub mod limits;
+pub mod preface;
+pub mod request;
 pub mod time;
 pub mod varint;
-pub mod preface;
-pub mod frame;
 pub mod wire;
-pub mod error;
-pub mod request;
-pub mod encode;

@@ -201,10 +201,7 @@ const fn invalid(text: &'static str) -> Refusal {
 
 fn check_token(token: &str) -> Result<(), Refusal> {
     if token.len() > limits::TOKEN_MAX_BYTES {
-        return Err(Refusal::new(
-            ErrorCode::ErrorTokenTooLong,
-            "a token has at most 4096 bytes",
-        ));
+        return Err(Refusal::new(ErrorCode::ErrorTokenTooLong, "a token has at most 4096 bytes"));
     }
     if token.is_empty() {
         return Err(Refusal::new(ErrorCode::ErrorTokenMalformed, "the token is empty"));
@@ -263,9 +260,9 @@ fn check_conversation(id: &[u8]) -> Result<ConversationId, Refusal> {
 fn check_target(conversation: &[u8], user: &str) -> Result<Target, Refusal> {
     match (conversation.is_empty(), user.is_empty()) {
         (false, true) => check_conversation(conversation).map(Target::Conversation),
-        (true, false) => UserId::new(user).map(Target::User).map_err(|_| {
-            invalid("user is 1 to 64 bytes of UTF-8 without control characters")
-        }),
+        (true, false) => UserId::new(user)
+            .map(Target::User)
+            .map_err(|_| invalid("user is 1 to 64 bytes of UTF-8 without control characters")),
         (true, true) | (false, false) => {
             Err(invalid("the request names exactly one of conversation and user"))
         }

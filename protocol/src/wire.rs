@@ -2,8 +2,6 @@
 
 #[expect(
     missing_docs,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
     reason = "generated; PROTOCOL.md and roost.proto describe every message and field"
 )]
 mod generated {

@@ -293,10 +293,12 @@ mod tests {
     /// The good claims with one changed, or taken away by null.
     fn claims_with(name: &str, value: Value) -> Value {
         let mut claims = claims();
-        match value {
-            Value::Null => claims.as_object_mut().unwrap().remove(name),
-            value => claims.as_object_mut().unwrap().insert(name.to_owned(), value),
-        };
+        let object = claims.as_object_mut().unwrap();
+        if value.is_null() {
+            object.remove(name);
+        } else {
+            object.insert(name.to_owned(), value);
+        }
         claims
     }
 

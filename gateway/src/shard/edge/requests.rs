@@ -55,7 +55,10 @@ impl Edges {
         }
         let request = match asked.body {
             Ok(request) => request,
-            Err(refusal) if request_id == 0 => return Err(refusal),
+            Err(refusal) if request_id == 0 => {
+                // About a notice: nobody waits for an answer, so it is only told.
+                return self.say_no(ctx, id, 0, &refusal);
+            }
             Err(refusal) => {
                 self.answer_error(ctx, id, request_id, refusal.to_wire());
                 return Ok(true);

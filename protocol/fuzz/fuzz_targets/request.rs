@@ -1,0 +1,8 @@
+//! Any bytes as the content of a frame of a device.
+#![no_main]
+
+#[path = "../bodies.rs"]
+#[expect(dead_code, reason = "each target runs one of the bodies")]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| bodies::request(input));

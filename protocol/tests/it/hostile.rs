@@ -1,0 +1,117 @@
+//! Bytes of somebody who means harm: a value or an error, never a panic, never growth. The bodies
+//! are those of `protocol/fuzz`, run here over seeded garbage and over broken vectors.
+
+use crate::vectors;
+use roost_protocol::limits::FRAME_MAX_BYTES;
+
+#[path = "../../fuzz/bodies.rs"]
+mod bodies;
+
+/// SplitMix64: the same seed, the same bytes.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound.max(1)).expect("64 bits");
+        usize::try_from(self.next() % bound).expect("below a usize")
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.next().to_le_bytes()[0]).collect()
+    }
+}
+
+/// A vector with something wrong: flipped, cut, doubled, or with foreign bytes inside.
+fn mutated(random: &mut Random, vectors: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = vectors[random.below(vectors.len())].clone();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len());
+        match random.below(6) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
+            1 => bytes.truncate(at),
+            2 => {
+                let other = &vectors[random.below(vectors.len())];
+                bytes.extend_from_slice(&other[random.below(other.len())..]);
+            }
+            3 => drop(bytes.splice(at..at, vec![0xff; random.below(12)])),
+            4 => {
+                let count = random.below(9);
+                let foreign = random.bytes(count);
+                drop(bytes.splice(at..at, foreign));
+            }
+            _ if !bytes.is_empty() => drop(bytes.remove(at)),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+#[test]
+fn garbage_is_refused_or_read_and_nothing_else() {
+    for seed in 0..4_000 {
+        let random = &mut Random(seed);
+        let count = random.below(600);
+        let mut bytes = random.bytes(count);
+        bodies::frame(&bytes);
+        bodies::request(&bytes);
+        // Small numbers make plausible tags and lengths.
+        for byte in &mut bytes {
+            *byte &= 0x1f;
+        }
+        bodies::frame(&bytes);
+        bodies::request(&bytes);
+    }
+}
+
+#[test]
+fn broken_vectors_are_refused_or_read_and_nothing_else() {
+    let whole: Vec<Vec<u8>> = vectors::frames().into_iter().map(|vector| vector.frame).collect();
+    for seed in 0..20_000 {
+        let random = &mut Random(seed);
+        let bytes = mutated(random, &whole);
+        bodies::frame(&bytes);
+        // Without its length: the mistake is inside.
+        bodies::request(bytes.get(1..).unwrap_or_default());
+        bodies::request(bytes.get(2..).unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_reader_keeps_at_most_a_frame_and_what_just_came() {
+    // A frame that never ends, in small pieces: the reader waits, and holds only those.
+    let mut reader = roost_protocol::frame::FrameReader::new();
+    reader.push(&[0x80, 0x80, 0x10]);
+    for pushed in 1..FRAME_MAX_BYTES {
+        reader.push(&[7]);
+        assert_eq!(reader.next_frame(FRAME_MAX_BYTES), Ok(None));
+        assert_eq!(reader.pending_bytes(), pushed + 3);
+    }
+    reader.push(&[7]);
+    assert!(reader.next_frame(FRAME_MAX_BYTES).is_ok_and(|frame| frame.is_some()));
+    assert_eq!(reader.pending_bytes(), 0);
+}
+
+#[test]
+fn a_deep_nest_of_messages_is_only_a_deep_nest_of_bytes() {
+    // The schema has no message inside itself, so depth is bounded by the schema.
+    let mut nest = Vec::new();
+    for _ in 0..10_000 {
+        let length = u32::try_from(nest.len()).unwrap();
+        let mut outer = vec![0x12];
+        roost_protocol::varint::write(length, &mut outer);
+        outer.extend_from_slice(&nest);
+        nest = outer;
+        if nest.len() > 60_000 {
+            break;
+        }
+    }
+    bodies::request(&nest);
+}
