@@ -3,3 +3,8 @@
 pub mod ids;
 pub mod limits;
 pub mod shard;
+pub mod args;
+pub mod config;
+pub mod keys;
+pub mod driver;
+pub mod commands;

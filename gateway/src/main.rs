@@ -1,3 +1,40 @@
-//! (being written)
+//! `roost`: the server and the commands around it.
 
-fn main() {}
+use clap::Parser;
+use roost_gateway::args::{Args, Command};
+use roost_gateway::commands;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let command = Args::parse().into_command();
+    if matches!(command, Command::Serve(_)) {
+        log_to_stderr();
+    }
+    let outcome = match command {
+        Command::Serve(args) => commands::serve::run(&args).map_err(|error| error.to_string()),
+        Command::Token(args) => commands::token::run(&args, roost_event_loop::now().wall, &mut std::io::stdout())
+            .map_err(|error| error.to_string()),
+        Command::Chat(_) => Err("not yet".to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("ROOST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+fn complain(error: &str) {
+    eprintln!("roost: {error}");
+}

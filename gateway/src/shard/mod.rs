@@ -94,7 +94,6 @@ impl Shard {
         let links =
             Links::new(config.id, config.shards, limits.credit_per_rank, limits.queue_slots);
         let generator = config.node * 16 + u16::from(config.id.0);
-        let mut store = store;
         let replay = Replay::new(store.replay_streams());
         Self {
             ctx: Context::new(limits, links, store, config.seed, generator),

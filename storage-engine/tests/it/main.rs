@@ -1,1 +1,15 @@
 //! Tests of this crate from outside.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "a helper of a test stops the test"
+)]
+
+mod faults;
+mod format;
+mod order;
+mod real_disk;
+mod recovery;
+mod world;

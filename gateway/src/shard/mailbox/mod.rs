@@ -23,7 +23,7 @@ use roost_protocol::error::Refusal;
 use roost_protocol::ids::{ConnectionNumber, ConversationId, DeviceId, UserId, UserKey};
 use roost_protocol::wire::ErrorCode;
 use roost_storage_engine::{Appended, NewRecord, Query, StoredRecord};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// A device of a user.
 #[derive(Debug, Clone)]
@@ -87,7 +87,6 @@ pub(crate) struct Mailboxes {
     rows: Rows,
     /// Messages of rank 3 that found no room among the rows.
     stalled: VecDeque<Arrival>,
-    replaying: BTreeSet<UserKey>,
     seed: u64,
     bytes: u64,
 }
@@ -99,7 +98,6 @@ impl Mailboxes {
             order: VecDeque::new(),
             rows: Rows::default(),
             stalled: VecDeque::new(),
-            replaying: BTreeSet::new(),
             seed,
             bytes: 0,
         }

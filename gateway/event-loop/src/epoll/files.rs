@@ -1,0 +1,119 @@
+//! File operations block, and epoll cannot wait for files: one helper thread per loop does them in
+//! order. It ends with the loop, after what it was asked for.
+
+use crate::actions::{FileAction, FileKind};
+use crate::uring::borrow_fd;
+use crate::wake::Waker;
+use rustix::io::Errno;
+use std::os::fd::BorrowedFd;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+/// The loop's side of the helper thread.
+#[derive(Debug)]
+pub(super) struct FileThread {
+    /// None once the loop ends.
+    questions: Option<Sender<FileAction>>,
+    answers: Receiver<FileAnswer>,
+    /// An answer that was seen by `has_answers` and not taken yet.
+    next: Option<FileAnswer>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The end of one operation.
+#[derive(Debug)]
+pub(super) struct FileAnswer {
+    pub(super) token: u64,
+    pub(super) result: Result<u32, i32>,
+    pub(super) buffer: Vec<u8>,
+}
+
+impl FileThread {
+    pub(super) fn start(waker: Waker) -> Self {
+        let (questions, inbox) = channel::<FileAction>();
+        let (outbox, answers) = channel();
+        let work = move || {
+            for question in inbox {
+                if outbox.send(perform(question)).is_err() {
+                    return;
+                }
+                waker.nudge();
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("roost-files".to_owned())
+            .spawn(work)
+            .expect("the machine can start one more thread");
+        Self { questions: Some(questions), answers, next: None, thread: Some(thread) }
+    }
+
+    pub(super) fn ask(&self, file: FileAction) {
+        let questions = self.questions.as_ref().expect("only the end of the loop takes it");
+        questions.send(file).expect("the helper thread lives as long as the loop");
+    }
+
+    pub(super) fn has_answers(&mut self) -> bool {
+        if self.next.is_none() {
+            self.next = self.answers.try_recv().ok();
+        }
+        self.next.is_some()
+    }
+
+    pub(super) fn take_answer(&mut self) -> Option<FileAnswer> {
+        self.has_answers().then(|| self.next.take()).flatten()
+    }
+}
+
+impl Drop for FileThread {
+    /// Waits for the thread, so that no write happens after the loop is gone.
+    fn drop(&mut self) {
+        drop(self.questions.take());
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the thread for files ended by a panic");
+        }
+    }
+}
+
+fn perform(mut file: FileAction) -> FileAnswer {
+    let fd = borrow_fd(file.fd);
+    let result = match file.kind {
+        FileKind::Write => write_all(fd, file.offset, &file.buffer),
+        FileKind::WriteAndSync => write_all(fd, file.offset, &file.buffer)
+            .and_then(|count| rustix::fs::fdatasync(fd).map(|()| count)),
+        FileKind::Sync => rustix::fs::fdatasync(fd).map(|()| 0),
+        FileKind::Read => read_all(fd, file.offset, &mut file.buffer),
+    };
+    if file.kind == FileKind::Read {
+        file.buffer.truncate(*result.as_ref().unwrap_or(&0));
+    }
+    let result = result
+        .map(|count| u32::try_from(count).expect("buffers of files are below 1 GiB"))
+        .map_err(Errno::raw_os_error);
+    FileAnswer { token: file.token, result, buffer: file.buffer }
+}
+
+fn write_all(fd: BorrowedFd<'_>, offset: u64, buffer: &[u8]) -> rustix::io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match rustix::io::pwrite(fd, &buffer[done..], offset + done as u64) {
+            Ok(0) => return Err(Errno::NOSPC),
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+fn read_all(fd: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match rustix::io::pread(fd, &mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,39 @@
+//! What may be chosen about a loop.
+
+/// Sizes and bounds of one loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Most bytes of one `Received`; the loop's buffers are that large. Default 64 KiB.
+    pub receive_buffer_bytes: usize,
+    /// About how many bytes one socket may take in a turn before the others have theirs. Default
+    /// 128 KiB, and never less than one buffer.
+    pub receive_per_turn_bytes: usize,
+    /// Longest time between two `Tick`s, in milliseconds. Default 100.
+    pub tick_ms: u64,
+    /// Most sockets at a time, both ways together. Default 1,048,576.
+    pub sockets_max: u32,
+    /// Sockets of one ring (`io_uring` only). The kernel rounds its table up to a power of two and
+    /// refuses more than `RLIMIT_NOFILE`, so a loop opens as many rings as it needs.
+    /// Default 16,384.
+    pub ring_slots: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            receive_buffer_bytes: 64 * 1024,
+            receive_per_turn_bytes: 128 * 1024,
+            tick_ms: 100,
+            sockets_max: 1 << 20,
+            ring_slots: 16 * 1024,
+        }
+    }
+}
+
+impl Settings {
+    /// How often one socket may fill a receive buffer in a turn.
+    pub(crate) fn receives_per_turn(&self) -> u8 {
+        let count = self.receive_per_turn_bytes / self.receive_buffer_bytes.max(1);
+        u8::try_from(count.clamp(1, 200)).unwrap_or(200)
+    }
+}

@@ -1,0 +1,123 @@
+//! File operations on the front ring. A write and its sync are linked, so a durable write costs
+//! no turn between the two.
+
+use super::op::{GENERATION_MAX, Op, Tag};
+use super::ring::{Completion, Ring};
+use crate::actions::{FileAction, FileKind};
+use crate::event::Event;
+use io_uring::squeue::Flags;
+use io_uring::{opcode, types};
+use std::io;
+
+#[derive(Debug)]
+struct Entry {
+    action: FileAction,
+    generation: u32,
+    /// Bytes read so far.
+    done: usize,
+}
+
+/// File operations under way. Buffers are on the heap, so moving an entry does not move them.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    generation: u32,
+}
+
+impl Files {
+    pub(super) const fn is_idle(&self) -> bool {
+        self.entries.len() == self.free.len()
+    }
+
+    pub(super) fn start(&mut self, ring: &mut Ring, action: FileAction) -> io::Result<()> {
+        self.generation = if self.generation == GENERATION_MAX { 0 } else { self.generation + 1 };
+        let entry = Entry { action, generation: self.generation, done: 0 };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            u32::try_from(self.entries.len() - 1).expect("few file operations")
+        });
+        self.entries[index as usize] = Some(entry);
+        self.submit(ring, index)
+    }
+
+    fn submit(&mut self, ring: &mut Ring, index: u32) -> io::Result<()> {
+        let entry = self.entries[index as usize].as_mut().expect("it is under way");
+        let tag = |op| Tag { op, extra: 0, generation: entry.generation, slot: index }.encode();
+        let fd = types::Fd(entry.action.fd);
+        let buffer = &mut entry.action.buffer;
+        let rest = u32::try_from(buffer.len() - entry.done).expect("buffers are below 1 GiB");
+        let offset = entry.action.offset + entry.done as u64;
+        let sync = opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build();
+        let sync = sync.user_data(tag(Op::FileSync));
+        let write = opcode::Write::new(fd, buffer.as_ptr(), rest).offset(offset).build();
+        let write = write.user_data(tag(Op::FileWrite));
+        ring.reserve(2)?;
+        match entry.action.kind {
+            FileKind::Write => {
+                // SAFETY: the buffer stays in its entry until the completion.
+                unsafe { ring.push(&write) }
+            }
+            FileKind::WriteAndSync => {
+                let write = write.flags(Flags::IO_LINK | Flags::SKIP_SUCCESS);
+                // SAFETY: the buffer stays in its entry until the completion of the sync.
+                unsafe { ring.push(&write) }?;
+                ring.push_plain(&sync)
+            }
+            FileKind::Sync => ring.push_plain(&sync),
+            FileKind::Read => {
+                let to = buffer[entry.done..].as_mut_ptr();
+                let read = opcode::Read::new(fd, to, rest).offset(offset).build();
+                // SAFETY: the buffer stays in its entry until the completion.
+                unsafe { ring.push(&read.user_data(tag(Op::FileRead))) }
+            }
+        }
+    }
+
+    /// Takes a completion. If the operation ended by it, here is the event.
+    pub(super) fn complete(
+        &mut self,
+        ring: &mut Ring,
+        tag: Tag,
+        completion: Completion,
+    ) -> io::Result<Option<Event<'static>>> {
+        let Some(Some(entry)) = self.entries.get_mut(tag.slot as usize) else { return Ok(None) };
+        if entry.generation != tag.generation {
+            return Ok(None);
+        }
+        let result = completion.result;
+        let length = u32::try_from(entry.action.buffer.len()).expect("buffers are below 1 GiB");
+        let answer = match (tag.op, u32::try_from(result)) {
+            (_, Err(_)) if result == -libc::EINTR || result == -libc::EAGAIN => {
+                self.submit(ring, tag.slot)?;
+                return Ok(None);
+            }
+            (_, Err(_)) => Err(-result),
+            (Op::FileWrite, Ok(count)) if count < length => Err(libc::ENOSPC),
+            (Op::FileWrite, Ok(_)) if entry.action.kind == FileKind::WriteAndSync => {
+                return Ok(None);
+            }
+            (Op::FileWrite, Ok(count)) => Ok(count),
+            (Op::FileRead, Ok(count)) => {
+                entry.done += count as usize;
+                if count > 0 && entry.done < entry.action.buffer.len() {
+                    self.submit(ring, tag.slot)?;
+                    return Ok(None);
+                }
+                Ok(u32::try_from(entry.done).expect("it is at most the buffer's length"))
+            }
+            (_, Ok(_)) => Ok(length),
+        };
+        Ok(self.end(tag.slot, answer))
+    }
+
+    fn end(&mut self, index: u32, result: Result<u32, i32>) -> Option<Event<'static>> {
+        let mut entry = self.entries[index as usize].take()?;
+        self.free.push(index);
+        if entry.action.kind == FileKind::Read {
+            entry.action.buffer.truncate(entry.done);
+        }
+        let (token, buffer) = (entry.action.token, entry.action.buffer);
+        Some(Event::FileDone { token, result, buffer })
+    }
+}

@@ -1,0 +1,96 @@
+//! Files: written, durable, read back; errors are told.
+
+use crate::harness::{on_both, pattern, run_alone};
+use roost_event_loop::{Actions, BatchFlow, Event, Handler, Settings};
+use roost_protocol::time::Now;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+const PIECES: u64 = 20;
+const PIECE: usize = 100_000;
+
+/// Writes all pieces at once, then reads each; the last read goes past the end.
+struct Log {
+    file: File,
+    read_only: File,
+    started: bool,
+    written: u64,
+    read: u64,
+    others: u64,
+}
+
+impl Handler for Log {
+    fn on_event(&mut self, _: Now, event: Event<'_>, actions: &mut Actions) {
+        let Event::FileDone { token, result, buffer } = event else { return };
+        let fd = self.file.as_raw_fd();
+        match token {
+            0..100 => {
+                assert_eq!(result, Ok(u32::try_from(PIECE).unwrap()));
+                assert_eq!(buffer.len(), PIECE);
+                self.written += 1;
+                if self.written == PIECES {
+                    for piece in 0..PIECES {
+                        let offset = piece * PIECE as u64;
+                        actions.read_file(100 + piece, fd, offset, vec![0; PIECE]);
+                    }
+                    let end = PIECES * PIECE as u64;
+                    actions.read_file(200, fd, end - 10, vec![0; 100]);
+                    actions.read_file(201, fd, end, vec![0; 100]);
+                    actions.sync_file(202, fd);
+                    let fd = self.read_only.as_raw_fd();
+                    actions.write_file(203, fd, 0, vec![1], true);
+                    actions.write_file(204, fd, 0, vec![1], false);
+                }
+            }
+            100..200 => {
+                assert_eq!(result, Ok(u32::try_from(PIECE).unwrap()));
+                assert!(buffer == piece(token - 100));
+                self.read += 1;
+            }
+            other => {
+                let expected = match other {
+                    200 => (Ok(10), 10),
+                    201 => (Ok(0), 0),
+                    202 => (Ok(0), 0),
+                    _ => (Err(9), 1),
+                };
+                assert_eq!((result, buffer.len()), expected, "{other}");
+                self.others += 1;
+            }
+        }
+    }
+
+    fn on_batch_end(&mut self, _: Now, actions: &mut Actions) -> BatchFlow {
+        if !std::mem::replace(&mut self.started, true) {
+            for index in 0..PIECES {
+                let offset = index * PIECE as u64;
+                let fd = self.file.as_raw_fd();
+                actions.write_file(index, fd, offset, piece(index), index % 2 == 0);
+            }
+        }
+        if self.read == PIECES && self.others == 5 { BatchFlow::Stop } else { BatchFlow::Continue }
+    }
+}
+
+fn piece(index: u64) -> Vec<u8> {
+    let mut bytes = pattern(PIECE);
+    bytes[..8].copy_from_slice(&index.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn written_and_read_back() {
+    on_both(|kind| {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let file = File::options().read(true).write(true).open(path.path()).unwrap();
+        let read_only = File::open(path.path()).unwrap();
+        run_alone(kind, &Settings::default(), |_| Log {
+            file,
+            read_only,
+            started: false,
+            written: 0,
+            read: 0,
+            others: 0,
+        });
+    });
+}

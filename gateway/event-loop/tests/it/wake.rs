@@ -1,0 +1,112 @@
+//! No wake-up is lost.
+
+use crate::harness::{Echo, on_both, ping, serve};
+use roost_event_loop::{Actions, BatchFlow, Event, EventLoop, Handler, Kind, Settings, Waker};
+use roost_protocol::time::Now;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+
+const ROUNDS: u64 = 100_000;
+
+/// Hits the ball when it is on its side, and wakes the other player. The tick is an hour away, so
+/// one lost wake-up ends the game.
+struct Player {
+    ball: Arc<AtomicU64>,
+    side: u64,
+    other: Waker,
+}
+
+impl Player {
+    fn hit(&self) {
+        let ball = self.ball.load(Ordering::SeqCst);
+        if ball % 2 == self.side && ball < ROUNDS {
+            self.ball.store(ball + 1, Ordering::SeqCst);
+            self.other.wake();
+        }
+    }
+}
+
+impl Handler for Player {
+    fn on_event(&mut self, _: Now, event: Event<'_>, _: &mut Actions) {
+        match event {
+            Event::Woken | Event::Tick => self.hit(),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn on_batch_end(&mut self, _: Now, _: &mut Actions) -> BatchFlow {
+        let done = self.ball.load(Ordering::SeqCst) >= ROUNDS;
+        if done { BatchFlow::Stop } else { BatchFlow::Continue }
+    }
+}
+
+fn play(kind: Kind) {
+    let ball = Arc::new(AtomicU64::new(0));
+    let settings = Settings { tick_ms: 3_600_000, ring_slots: 64, ..Settings::default() };
+    let (tell_left, told_left) = channel::<Waker>();
+    let (tell_right, told_right) = channel::<Waker>();
+    std::thread::scope(|scope| {
+        for (side, tell, told) in [(0, tell_left, told_right), (1, tell_right, told_left)] {
+            let (ball, settings) = (Arc::clone(&ball), settings.clone());
+            scope.spawn(move || {
+                let mut event_loop = EventLoop::new(kind, &settings).unwrap();
+                tell.send(event_loop.waker()).unwrap();
+                let other = told.recv().unwrap();
+                event_loop.run(&mut Player { ball, side, other: other.clone() }).unwrap();
+                other.wake();
+            });
+        }
+    });
+    assert_eq!(ball.load(Ordering::SeqCst), ROUNDS);
+}
+
+#[test]
+fn two_loops_wake_each_other() {
+    on_both(play);
+}
+
+/// Wakes a loop that is busy with sockets; each wake waits for its `Woken`.
+#[test]
+fn wakes_under_load() {
+    struct Counting {
+        echo: Echo,
+        woken: Arc<AtomicU64>,
+        thread: std::thread::Thread,
+    }
+    impl Handler for Counting {
+        fn on_event(&mut self, now: Now, event: Event<'_>, actions: &mut Actions) {
+            if matches!(event, Event::Woken) {
+                self.woken.fetch_add(1, Ordering::SeqCst);
+                self.thread.unpark();
+            }
+            self.echo.on_event(now, event, actions);
+        }
+
+        fn on_batch_end(&mut self, now: Now, actions: &mut Actions) -> BatchFlow {
+            self.echo.on_batch_end(now, actions)
+        }
+    }
+    on_both(|kind| {
+        let woken = Arc::new(AtomicU64::new(0));
+        let thread = std::thread::current();
+        let handler = Counting { echo: Echo::default(), woken: Arc::clone(&woken), thread };
+        let settings = Settings { tick_ms: 3_600_000, ..Settings::default() };
+        serve(kind, &settings, handler, |server| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut stream = server.connect();
+                    for _ in 0..10_000 {
+                        ping(&mut stream, b"load");
+                    }
+                });
+                for round in 1..=10_000 {
+                    server.waker.wake();
+                    while woken.load(Ordering::SeqCst) < round {
+                        std::thread::park();
+                    }
+                }
+            });
+        });
+    });
+}

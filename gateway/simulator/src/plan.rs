@@ -1,0 +1,226 @@
+//! What a seed decides before anything happens: the bounds of the server, the people, how bad the
+//! world is. Weights are drawn anew for every seed, so that some worlds are all crash and others
+//! all traffic; many have very few messages, because a later message heals the loss of an earlier.
+
+use crate::prng::Prng;
+use roost_gateway::limits::Limits;
+use roost_storage_engine::{Durability, Settings};
+
+/// A delay: mostly from `low` to `high` microseconds, sometimes a hundred times as long.
+#[derive(Debug, Clone, Copy)]
+pub struct Delay {
+    /// The least, in microseconds.
+    pub low_us: u64,
+    /// The usual most, in microseconds.
+    pub high_us: u64,
+    /// How often in a hundred it is much longer.
+    pub long_percent: u64,
+}
+
+impl Delay {
+    /// Draws one, in nanoseconds.
+    pub fn draw(self, prng: &mut Prng) -> u64 {
+        let us = prng.range(self.low_us, self.high_us);
+        let long = self.long_percent > 0 && prng.percent(self.long_percent);
+        let us = if long { us.saturating_mul(prng.range(10, 100)) } else { us };
+        us.saturating_mul(1000)
+    }
+
+    const fn calm() -> Self {
+        Self { low_us: 100, high_us: 300, long_percent: 0 }
+    }
+}
+
+/// How often what breaks, as weights against each other; 0 is never.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FaultWeights {
+    /// The process dies, the page cache stays.
+    pub kill: u64,
+    /// The power goes.
+    pub power: u64,
+    /// A connection is cut, at any byte.
+    pub disconnect: u64,
+    /// A connection carries nothing for a while.
+    pub stall: u64,
+    /// An app dies and comes back with what it had persisted.
+    pub app_kill: u64,
+    /// A device is restored from an old backup.
+    pub backup: u64,
+    /// The disk is full for a while.
+    pub full: u64,
+    /// Flushes fail until the process is gone.
+    pub flush_fails: u64,
+    /// A person goes offline or comes back.
+    pub offline: u64,
+}
+
+impl FaultWeights {
+    fn draw(prng: &mut Prng) -> Self {
+        let mut weight = |percent, most| {
+            if prng.percent(percent) { prng.range(1, most) } else { 0 }
+        };
+        Self {
+            kill: weight(70, 6),
+            power: weight(70, 6),
+            disconnect: weight(60, 6),
+            stall: weight(40, 4),
+            app_kill: weight(40, 4),
+            backup: weight(25, 3),
+            full: weight(20, 2),
+            flush_fails: weight(20, 2),
+            offline: weight(50, 4),
+        }
+    }
+}
+
+/// See the module's comment.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What everything was drawn from.
+    pub seed: u64,
+    /// Shards at first.
+    pub shards: u8,
+    /// The most shards after a restart.
+    pub shards_max: u8,
+    /// Bounds of the server.
+    pub limits: Limits,
+    /// Bounds of the store.
+    pub store: Settings,
+    /// Devices of each user.
+    pub devices: Vec<usize>,
+    /// The last user connects only when the faults are over.
+    pub late_user: bool,
+    /// What people say in all.
+    pub messages: u64,
+    /// Bytes that a body is filled up to, at most.
+    pub body_max_bytes: u64,
+    /// How often in a hundred a person reads instead of writing.
+    pub read_percent: u64,
+    /// For how long things break, in milliseconds.
+    pub chaos_ms: u64,
+    /// Between two things that break, in milliseconds, at most.
+    pub fault_every_ms: u64,
+    /// What breaks.
+    pub faults: FaultWeights,
+    /// Two crashes right before the end.
+    pub last_crashes: bool,
+    /// Bytes on the way.
+    pub network: Delay,
+    /// Most bytes that arrive at once.
+    pub chunk_bytes: u64,
+    /// A commit.
+    pub commit: Delay,
+    /// Any other op of a disk.
+    pub disk: Delay,
+    /// A parcel between two shards.
+    pub queue: Delay,
+    /// From an input to the turn that takes it.
+    pub turn: Delay,
+    /// A device's own storage.
+    pub persist: Delay,
+}
+
+impl Plan {
+    /// Draws a world.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut prng = Prng::new(seed, 1);
+        let few = prng.percent(70);
+        let chaos_ms = if few { prng.range(200, 6_000) } else { prng.range(2_000, 20_000) };
+        let users = prng.range(2, if few { 3 } else { 4 });
+        let shards_max = prng.pick(&[1, 2, 2, 3, 3, 4]);
+        let long = prng.range(0, 10);
+        let mut delay = |most: u64| Delay {
+            low_us: 1,
+            high_us: prng.range(2, most),
+            long_percent: if long > 5 { long - 5 } else { 0 },
+        };
+        let (network, commit, disk) = (delay(20_000), delay(30_000), delay(10_000));
+        let (queue, turn, persist) = (delay(3_000), delay(1_000), delay(10_000));
+        Self {
+            seed,
+            shards: u8::try_from(prng.range(1, u64::from(shards_max))).unwrap_or(1),
+            shards_max,
+            limits: draw_limits(&mut prng),
+            store: draw_store(&mut prng),
+            devices: (0..users).map(|_| prng.pick(&[1, 1, 2])).collect(),
+            late_user: prng.percent(30),
+            messages: if few { prng.range(1, 8) } else { prng.range(9, 80) },
+            body_max_bytes: prng.pick(&[20, 20, 200, 1_500]),
+            read_percent: prng.pick(&[0, 20, 40]),
+            chaos_ms,
+            fault_every_ms: prng.range(50, chaos_ms.max(51)),
+            faults: FaultWeights::draw(&mut prng),
+            last_crashes: prng.percent(50),
+            network,
+            chunk_bytes: prng.pick(&[3, 50, 1_000, 100_000]),
+            commit,
+            disk,
+            queue,
+            turn,
+            persist,
+        }
+    }
+
+    /// A world where nothing breaks by itself, for stories.
+    #[must_use]
+    pub fn calm(shards: u8) -> Self {
+        let calm = Delay::calm();
+        Self {
+            seed: 0,
+            shards,
+            shards_max: shards,
+            limits: Limits { checkpoint_interval_ms: 200, ..Limits::default() },
+            store: small_store(64 << 10),
+            devices: Vec::new(),
+            late_user: false,
+            messages: 0,
+            body_max_bytes: 0,
+            read_percent: 0,
+            chaos_ms: 0,
+            fault_every_ms: 1,
+            faults: FaultWeights::default(),
+            last_crashes: false,
+            network: calm,
+            chunk_bytes: 100_000,
+            commit: calm,
+            disk: calm,
+            queue: calm,
+            turn: calm,
+            persist: calm,
+        }
+    }
+}
+
+/// Bounds far below those an operator may set: what happens once a month happens every second.
+fn draw_limits(prng: &mut Prng) -> Limits {
+    let default = Limits::default();
+    let credit_per_rank = prng.pick(&[1, 1, 2, 5, 1_024]);
+    let slots = prng.pick(&[2, 3, 8, 4_096]);
+    Limits {
+        credit_per_rank,
+        queue_slots: slots,
+        actor_memory_bytes: prng.pick(&[0, 0, 3_000, default.actor_memory_bytes]),
+        head_table_rows_max: prng.pick(&[2, 4, 64, 65_536]),
+        loading_inputs_max: prng.pick(&[1, 3, 1_024]),
+        checkpoint_interval_ms: prng.pick(&[100, 500, 3_000]),
+        untold_bytes_max: prng.pick(&[1, 4_096, 65_536, default.untold_bytes_max]),
+        send_queue_bytes: prng.pick(&[200, 2_000, default.send_queue_bytes]),
+        verifications_per_turn_max: prng.pick(&[1, 64]),
+        ..default
+    }
+}
+
+fn draw_store(prng: &mut Prng) -> Settings {
+    small_store(prng.pick(&[8 << 10, 8 << 10, 12 << 10, 64 << 10]))
+}
+
+const fn small_store(segment_bytes: u32) -> Settings {
+    Settings {
+        segment_bytes,
+        first_segment_bytes: 8 << 10,
+        batch_max_bytes: 64 << 10,
+        durability: Durability::Fsync,
+        retry_ms: 300,
+    }
+}

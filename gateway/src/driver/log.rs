@@ -1,0 +1,119 @@
+//! Reports of shards as log lines: a level that says what a person must do, and not more than a
+//! line a second of what could come by the thousand.
+
+use crate::ids::ShardId;
+use crate::shard::Report;
+use roost_protocol::time::Instant;
+use std::collections::BTreeMap;
+
+/// Between two lines of a report that may come often.
+const OFTEN_EVERY_MS: u64 = 1000;
+
+/// Writes the reports of one shard.
+#[derive(Debug)]
+pub struct Logger {
+    shard: ShardId,
+    last: BTreeMap<&'static str, (Instant, u64)>,
+}
+
+impl Logger {
+    /// For a shard.
+    #[must_use]
+    pub const fn new(shard: ShardId) -> Self {
+        Self { shard, last: BTreeMap::new() }
+    }
+
+    fn often(&mut self, now: Instant, kind: &'static str) -> Option<u64> {
+        let (last, held) = self.last.entry(kind).or_default();
+        if now.since(*last).as_ms() < OFTEN_EVERY_MS && last.ns != 0 {
+            *held += 1;
+            return None;
+        }
+        *last = now;
+        Some(std::mem::take(held))
+    }
+
+    /// One report. Says whether the process must stop.
+    pub(crate) fn write(&mut self, now: Instant, report: &Report) -> bool {
+        let shard = self.shard.0;
+        match report {
+            Report::StoreFailed { what } => {
+                tracing::error!(
+                    shard,
+                    what,
+                    "the store failed; nothing more is acknowledged and the process ends. Check \
+                     the disk, then start again: what was acknowledged is on it"
+                );
+                return true;
+            }
+            Report::StorageFull => tracing::error!(
+                shard,
+                "the disk is full: sends are refused with storage_full, reads go on. Make room; \
+                 sends resume by themselves"
+            ),
+            Report::StorageRoom => tracing::info!(shard, "the disk has room again"),
+            Report::Corrupt { segment, offset } => tracing::error!(
+                shard,
+                ?segment,
+                offset,
+                "damaged bytes in the store; their neighbours are served. Restore the segment \
+                 from a backup"
+            ),
+            Report::Retold { shard: _, streams } => {
+                tracing::info!(shard, streams, "everything owed before the restart was told again");
+            }
+            Report::HalfFramePoolFull { limit_bytes } => {
+                if let Some(held) = self.often(now, "half_frame_pool") {
+                    tracing::warn!(
+                        shard,
+                        limit_bytes,
+                        held,
+                        "too many unfinished frames: the oldest connections were closed. Raise \
+                         limits.half_frame_pool_bytes if these were honest"
+                    );
+                }
+            }
+            Report::SendQueuesFull { limit_bytes } => {
+                if let Some(held) = self.often(now, "send_queues") {
+                    tracing::warn!(
+                        shard,
+                        limit_bytes,
+                        held,
+                        "send queues are full: pushes are dropped and devices sync. Raise \
+                         limits.send_queues_bytes"
+                    );
+                }
+            }
+            Report::ConnectionsFull { limit } => {
+                if let Some(held) = self.often(now, "connections") {
+                    tracing::warn!(
+                        shard,
+                        limit,
+                        held,
+                        "no more connections are taken. Raise limits.connections_max"
+                    );
+                }
+            }
+            Report::UserIdCollision => {
+                tracing::error!(shard, "two user ids have the same key; the second is refused");
+            }
+            Report::ClockBehind { behind_ms } => {
+                if let Some(held) = self.often(now, "clock") {
+                    tracing::warn!(
+                        shard,
+                        behind_ms,
+                        held,
+                        "the wall clock is behind the newest message id; ids stay unique and \
+                         rising. Check the time source"
+                    );
+                }
+            }
+            Report::HelloRefused { code } => {
+                if let Some(held) = self.often(now, "hello") {
+                    tracing::debug!(shard, ?code, held, "a device was refused at hello");
+                }
+            }
+        }
+        false
+    }
+}

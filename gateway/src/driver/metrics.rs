@@ -1,0 +1,215 @@
+//! What an operator can watch: numbers that one shard writes and the admin thread reads, and a few
+//! of the whole process.
+//!
+//! Adding a number of a shard is adding one line to the list below.
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct Metric(AtomicU64);
+
+impl Metric {
+    /// Adds to it. Only the shard that owns it may: it is a read and a write, not one step.
+    pub fn add(&self, more: u64) {
+        self.set(self.get().wrapping_add(more));
+    }
+
+    /// Sets it. Only the shard that owns it may.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// What it is, or was a moment ago.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One number as the encoder takes it.
+struct Line {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+}
+
+macro_rules! kind {
+    (counter) => {
+        MetricType::Counter
+    };
+    (gauge) => {
+        MetricType::Gauge
+    };
+}
+
+macro_rules! shard_metrics {
+    ($($name:ident, $kind:ident, $help:literal;)+) => {
+        /// The numbers of one shard, on cache lines of their own.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct ShardMetrics {
+            $(#[doc = $help] pub $name: Metric,)+
+        }
+
+        impl ShardMetrics {
+            const LINES: &[Line] = &[
+                $(Line { name: stringify!($name), help: $help, kind: kind!($kind) },)+
+            ];
+
+            /// In the order of `LINES`.
+            fn values(&self) -> Vec<u64> {
+                vec![$(self.$name.get(),)+]
+            }
+        }
+    };
+}
+
+// A counter's name ends with _total, a gauge's does not, and no gauge is named as a counter
+// without its _total: the text format would take them for one.
+shard_metrics! {
+    connections_open, gauge, "Connections that are open";
+    connections_total, counter, "Connections accepted";
+    welcomed_total, counter, "Devices that were welcomed";
+    hellos_refused_total, counter, "Devices that were not";
+    heartbeats_total, counter, "Heartbeats received";
+    requests_total, counter, "Requests received";
+    refusals_total, counter, "Requests answered with an error";
+    frames_refused_total, counter, "Connections ended for what they sent";
+    messages_total, counter, "Messages taken into a conversation";
+    deliveries_total, counter, "Messages pushed to devices";
+    receipts_total, counter, "Delivered and read marks that moved";
+    behind_total, counter, "Times a connection fell behind";
+    pushes_dropped_total, counter, "Pushes dropped for want of room; sync finds what they said";
+    received_bytes_total, counter, "Bytes received from devices";
+    sent_bytes_total, counter, "Bytes sent to devices";
+    records_total, counter, "Records appended to the log";
+    commits_total, counter, "Flushes of the log";
+    committed_bytes_total, counter, "Bytes of the log made durable";
+    log_unsealed_bytes, gauge, "Bytes of the log that are not sealed yet";
+    actors_loaded, gauge, "Conversations and mailboxes in memory";
+    evictions_total, counter, "Conversations and mailboxes that left memory";
+}
+
+/// All shards as the encoder wants them.
+pub(super) struct Shards(pub(super) Vec<Arc<ShardMetrics>>);
+
+impl fmt::Debug for Shards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "metrics of {} shards", self.0.len())
+    }
+}
+
+impl Collector for Shards {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let shards: Vec<(String, Vec<u64>)> = self
+            .0
+            .iter()
+            .enumerate()
+            .map(|(index, shard)| (index.to_string(), shard.values()))
+            .collect();
+        for (at, line) in ShardMetrics::LINES.iter().enumerate() {
+            let name = exported_name(line);
+            let mut family = encoder.encode_descriptor(&name, line.help, None, line.kind)?;
+            for (shard, values) in &shards {
+                let labels = [("shard", shard.as_str())];
+                let encoder = family.encode_family(&labels)?;
+                let value = values.get(at).copied().unwrap_or_default();
+                if matches!(line.kind, MetricType::Counter) {
+                    ConstCounter::new(value).encode(encoder)?;
+                } else {
+                    ConstGauge::new(value).encode(encoder)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The encoder itself adds `_total` to counters.
+fn exported_name(line: &Line) -> String {
+    format!("roost_{}", line.name.strip_suffix("_total").unwrap_or(line.name))
+}
+
+/// What the process as a whole uses, asked when somebody looks.
+#[derive(Debug)]
+pub(super) struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let resident = resident_bytes();
+        let mut gauges =
+            vec![("process_resident_memory_bytes", "Memory of the process in RAM", resident)];
+        gauges.extend(allocator_bytes());
+        for (name, help, value) in gauges {
+            let Some(value) = value else { continue };
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value).encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+/// The second number of `/proc/self/statm` is pages in RAM.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
+}
+
+type Gauge = (&'static str, &'static str, Option<u64>);
+
+fn allocator_bytes() -> [Gauge; 5] {
+    use tikv_jemalloc_ctl::{epoch, stats};
+    // Without a new epoch the allocator repeats what it said last.
+    let is_fresh = epoch::advance().is_ok();
+    let bytes = |read: tikv_jemalloc_ctl::Result<usize>| {
+        read.ok().filter(|_| is_fresh).and_then(|bytes| u64::try_from(bytes).ok())
+    };
+    [
+        ("roost_allocator_allocated_bytes", "Memory in use", bytes(stats::allocated::read())),
+        ("roost_allocator_active_bytes", "Memory in pages in use", bytes(stats::active::read())),
+        ("roost_allocator_resident_bytes", "Memory in RAM", bytes(stats::resident::read())),
+        ("roost_allocator_retained_bytes", "Addresses kept", bytes(stats::retained::read())),
+        ("roost_allocator_metadata_bytes", "Book-keeping", bytes(stats::metadata::read())),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_what_the_text_format_asks_for() {
+        let mut names = BTreeSet::new();
+        for line in ShardMetrics::LINES {
+            let is_counter = matches!(line.kind, MetricType::Counter);
+            assert_eq!(line.name.ends_with("_total"), is_counter, "{}", line.name);
+            assert!(names.insert(exported_name(line)), "{} is taken", line.name);
+        }
+        assert_eq!(ShardMetrics::LINES.len(), ShardMetrics::default().values().len());
+    }
+
+    #[test]
+    fn a_metric_adds_and_sets() {
+        let metrics = ShardMetrics::default();
+        metrics.requests_total.add(2);
+        metrics.requests_total.add(3);
+        metrics.actors_loaded.set(7);
+        metrics.actors_loaded.set(6);
+        assert_eq!((metrics.requests_total.get(), metrics.actors_loaded.get()), (5, 6));
+    }
+
+    #[test]
+    fn the_process_knows_its_memory() {
+        assert!(resident_bytes().unwrap() > 100_000);
+    }
+}

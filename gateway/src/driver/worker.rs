@@ -1,0 +1,215 @@
+//! One pinned thread: a shard behind the event loop's handler.
+
+use super::disk::StoreDisk;
+use super::log::Logger;
+use super::mesh::Mesh;
+use super::metrics::ShardMetrics;
+use crate::ids::EdgeId;
+use crate::shard::{Input, Outbox, Output, Secrets, Shard};
+use roost_event_loop::{Actions, BatchFlow, Event, Handler, ListenerId, SocketId, Waker};
+use roost_protocol::time::{Duration, Instant, Now};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+
+/// What the main thread tells a worker; it wakes it afterwards.
+#[derive(Debug)]
+pub enum Control {
+    /// New ticket keys.
+    Secrets(Secrets),
+    /// Stop, gently.
+    Drain,
+}
+
+/// What all workers share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// A store failed: every worker ends at once.
+    pub failed: AtomicBool,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Worker {
+    shard: Shard,
+    outbox: Outbox,
+    mesh: Mesh,
+    disk: StoreDisk,
+    logger: Logger,
+    waker: Waker,
+    control: Receiver<Control>,
+    shared: Arc<Shared>,
+    metrics: Arc<ShardMetrics>,
+    secure: Vec<ListenerId>,
+    listeners: Vec<ListenerId>,
+    drain_ms: u64,
+    drain_ends: Option<Instant>,
+    drained: bool,
+    published: Instant,
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct WorkerParts {
+    /// Its shard.
+    pub shard: Shard,
+    /// Its ends of the queues.
+    pub mesh: Mesh,
+    /// What performs its store's wishes.
+    pub disk: StoreDisk,
+    /// Its lines in the log.
+    pub logger: Logger,
+    /// Wakes its own loop.
+    pub waker: Waker,
+    /// From the main thread.
+    pub control: Receiver<Control>,
+    /// With all workers.
+    pub shared: Arc<Shared>,
+    /// Where its counters are published.
+    pub metrics: Arc<ShardMetrics>,
+    /// Listeners whose connections speak TLS.
+    pub secure: Vec<ListenerId>,
+    /// All listeners.
+    pub listeners: Vec<ListenerId>,
+    /// How long draining may take.
+    pub drain_ms: u32,
+}
+
+impl Worker {
+    /// A worker that is about to run.
+    #[must_use]
+    pub fn new(parts: WorkerParts) -> Self {
+        Self {
+            shard: parts.shard,
+            outbox: Outbox::new(),
+            mesh: parts.mesh,
+            disk: parts.disk,
+            logger: parts.logger,
+            waker: parts.waker,
+            control: parts.control,
+            shared: parts.shared,
+            metrics: parts.metrics,
+            secure: parts.secure,
+            listeners: parts.listeners,
+            drain_ms: parts.drain_ms.into(),
+            drain_ends: None,
+            drained: false,
+            published: Instant::default(),
+        }
+    }
+
+    /// The largest message id, for the catalogue at a clean stop.
+    #[must_use]
+    pub fn max_stamp(&self) -> u64 {
+        self.shard.store().max_stamp()
+    }
+
+    fn feed(&mut self, now: Now, input: Input<'_>) {
+        self.shard.handle(now, input, &mut self.outbox);
+    }
+
+    fn take_control(&mut self, now: Now, actions: &mut Actions) {
+        while let Ok(control) = self.control.try_recv() {
+            match control {
+                Control::Secrets(secrets) => self.feed(now, Input::Secrets(secrets)),
+                Control::Drain if self.drain_ends.is_none() => {
+                    for listener in &self.listeners {
+                        actions.close_listener(*listener);
+                    }
+                    self.drain_ends = Some(now.monotonic + Duration::from_ms(self.drain_ms));
+                    self.feed(now, Input::Drain);
+                }
+                Control::Drain => {}
+            }
+        }
+    }
+
+    /// Performs the outbox. Says whether the process must stop.
+    fn perform(&mut self, now: Now, actions: &mut Actions) -> bool {
+        let mut fatal = false;
+        for output in self.outbox.drain() {
+            match output {
+                Output::Send { edge, buffer } => actions.send(socket(edge), buffer),
+                Output::Close { edge } => actions.close(socket(edge)),
+                Output::Abort { edge } => actions.abort(socket(edge)),
+                Output::Pause { edge } => actions.pause(socket(edge)),
+                Output::Resume { edge } => actions.resume(socket(edge)),
+                Output::Forward { to, parcel } => self.mesh.push(to, parcel),
+                Output::Store(op) => self.disk.submit(op, actions),
+                Output::Report(report) => fatal |= self.logger.write(now.monotonic, &report),
+                Output::Drained => self.drained = true,
+            }
+        }
+        fatal
+    }
+
+    fn publish(&mut self, now: Now) {
+        if now.monotonic.since(self.published).as_ms() >= 100 {
+            self.published = now.monotonic;
+            self.metrics.publish(&self.shard);
+        }
+    }
+}
+
+impl Handler for Worker {
+    fn on_event(&mut self, now: Now, event: Event<'_>, _actions: &mut Actions) {
+        match event {
+            Event::Opened { socket, listener, peer: _ } => {
+                let secure = self.secure.contains(&listener);
+                self.feed(now, Input::Opened { edge: edge(socket), secure });
+            }
+            Event::Received { socket, bytes } => {
+                self.feed(now, Input::Received { edge: edge(socket), bytes });
+            }
+            Event::Sent { socket, buffer } => {
+                self.feed(now, Input::Sent { edge: edge(socket), buffer });
+            }
+            Event::Closed { socket, cause: _ } => {
+                self.feed(now, Input::Closed { edge: edge(socket) });
+            }
+            Event::FileDone { token, result, buffer } => {
+                self.disk.file_done(token, result, buffer);
+            }
+            Event::Tick => self.feed(now, Input::Tick),
+            Event::ListenerPaused { listener: _, reason } => {
+                tracing::warn!(%reason, "accepting is paused");
+            }
+            Event::Woken | Event::Connected { .. } | Event::ConnectFailed { .. } => {}
+        }
+    }
+
+    fn on_batch_end(&mut self, now: Now, actions: &mut Actions) -> BatchFlow {
+        self.take_control(now, actions);
+        let (shard, outbox) = (&mut self.shard, &mut self.outbox);
+        self.mesh.freed(|by, slots| shard.handle(now, Input::Slots { by, slots }, outbox));
+        let mut more = self
+            .mesh
+            .arrived(|from, parcel| shard.handle(now, Input::Arrived { from, parcel }, outbox));
+        while let Some(done) = self.disk.next_done() {
+            self.shard.handle(now, Input::Stored(done), &mut self.outbox);
+        }
+        self.shard.end_batch(now, &mut self.outbox);
+        if self.perform(now, actions) {
+            self.shared.failed.store(true, Ordering::SeqCst);
+        }
+        more |= self.mesh.end_turn();
+        more |= self.shard.has_more();
+        if more {
+            self.waker.wake();
+        }
+        self.publish(now);
+        let late = self.drain_ends.is_some_and(|end| now.monotonic >= end);
+        if self.drained || late || self.shared.failed.load(Ordering::SeqCst) {
+            return BatchFlow::Stop;
+        }
+        BatchFlow::Continue
+    }
+}
+
+const fn socket(edge: EdgeId) -> SocketId {
+    SocketId { slot: edge.slot, generation: edge.generation }
+}
+
+const fn edge(socket: SocketId) -> EdgeId {
+    EdgeId { slot: socket.slot, generation: socket.generation }
+}

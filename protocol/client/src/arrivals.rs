@@ -1,0 +1,161 @@
+//! Messages that arrive: held, written down, shown once.
+
+use crate::config::Order;
+use crate::event::Event;
+use crate::interface::Peer;
+use crate::lane::Lane;
+use crate::record::Change;
+use crate::session::{Effect, Session};
+use bytes::Bytes;
+use roost_protocol::ids::{ClientMessageId, ConversationId, MessageId, Sequence};
+use roost_protocol::wire::{self, message::Content};
+
+impl Session {
+    /// A pushed message.
+    pub(crate) fn pushed(&mut self, message: wire::Message) {
+        let Some(id) = ConversationId::from_slice(&message.conversation) else { return };
+        let seq = message.seq;
+        let known = self.state.conversations.get(&id).is_some_and(|entry| entry.known);
+        if known && self.checking.is_none() {
+            self.arrive(id, message);
+        }
+        self.heard_of(id, seq, known);
+    }
+
+    /// A head without its body.
+    pub(crate) fn news(&mut self, news: &wire::News) {
+        let Some(id) = ConversationId::from_slice(&news.conversation) else { return };
+        let known = self.state.conversations.get(&id).is_some_and(|entry| entry.known);
+        self.heard_of(id, news.head, known);
+    }
+
+    fn heard_of(&mut self, id: ConversationId, head: u64, known: bool) {
+        if !known {
+            self.sync.wanted = true;
+        }
+        if head > self.wanted(id) {
+            self.timeline.hint(id, head);
+        }
+        self.consider(id);
+    }
+
+    /// Takes a message in, wherever it came from. Nothing happens when it is held already.
+    pub(crate) fn arrive(&mut self, id: ConversationId, message: wire::Message) {
+        let seq = message.seq;
+        let entry = self.state.conversations.get(&id);
+        if seq == 0 || entry.is_some_and(|entry| entry.held.contains(seq)) {
+            return;
+        }
+        let reach = entry.map_or(0, crate::state::Conversation::reach);
+        if self.is_answer(id, message.client_message_id) {
+            let stored =
+                wire::SendReply { message_id: message.message_id, seq, ..Default::default() };
+            self.accepted(&Peer::Conversation(id), message.client_message_id, id, &stored);
+            return self.own_stored(id, seq, message.uncounted);
+        }
+        if self.config.order == Order::InOrder && seq > reach.saturating_add(1) {
+            return self.timeline.keep(id, message);
+        }
+        self.take(id, message);
+        self.take_kept(id);
+    }
+
+    /// Whether a record is a send of this device that still waits for its answer.
+    fn is_answer(&self, id: ConversationId, client_message_id: u64) -> bool {
+        let lane = self.state.lanes.get(&Peer::Conversation(id));
+        let named = |lane: &Lane| lane.sends.iter().any(|send| send.id == client_message_id);
+        client_message_id != 0 && lane.is_some_and(named)
+    }
+
+    /// What this device wrote itself has a place now.
+    pub(crate) fn own_stored(&mut self, id: ConversationId, seq: u64, uncounted: u64) {
+        self.hold(id, seq, seq);
+        self.observe(id, seq, uncounted);
+        if seq > self.wanted(id) {
+            self.timeline.hint(id, seq);
+        }
+        self.take_kept(id);
+        self.consider(id);
+    }
+
+    /// Takes what was kept and comes next now.
+    pub(crate) fn take_kept(&mut self, id: ConversationId) {
+        while let Some(message) = self.timeline.next(id, self.reach(id).saturating_add(1)) {
+            self.take(id, message);
+        }
+    }
+
+    fn take(&mut self, id: ConversationId, message: wire::Message) {
+        let seq = message.seq;
+        self.hold(id, seq, seq);
+        self.observe(id, seq, message.uncounted);
+        if let Some(entry) = self.state.conversations.get_mut(&id)
+            && message.client_message_id == 0
+        {
+            entry.foreign = entry.foreign.max(seq);
+        }
+        let event = self.shown(id, message);
+        if let Event::Message { body, .. } = &event {
+            self.timeline.wait(body.len());
+        }
+        self.tell(event);
+    }
+
+    fn shown(&self, id: ConversationId, message: wire::Message) -> Event {
+        let body: Bytes = match &message.content {
+            Some(Content::Body(body)) => body.clone(),
+            Some(Content::Forward(forward)) => forward.body.clone(),
+            Some(Content::Ciphertext(ciphertext)) => ciphertext.body.clone(),
+            Some(
+                Content::Edit(_) | Content::Delete(_) | Content::Reaction(_) | Content::System(_),
+            )
+            | None => return Event::Record { conversation: id, record: Box::new(message) },
+        };
+        Event::Message {
+            conversation: id,
+            peer: self.state.conversations.get(&id).and_then(|entry| entry.peer.clone()),
+            own: message.client_message_id != 0,
+            seq: Sequence(message.seq),
+            message_id: MessageId(message.message_id),
+            client_message_id: ClientMessageId(message.client_message_id),
+            body,
+        }
+    }
+
+    /// Holds a stretch; it is written down with this turn's record.
+    pub(crate) fn hold(&mut self, id: ConversationId, from: u64, to: u64) {
+        if from <= to {
+            self.state.conversations.entry(id).or_default().hold(from, to);
+            self.persist.touched.insert(id);
+        }
+    }
+
+    pub(crate) fn observe(&mut self, id: ConversationId, seq: u64, uncounted: u64) {
+        if let Some(entry) = self.state.conversations.get_mut(&id)
+            && entry.steps.observe(seq, uncounted)
+        {
+            self.persist.touched.insert(id);
+        }
+    }
+
+    /// Everything this turn brought, as changes of its record.
+    pub(crate) fn write_holdings(&mut self) {
+        for id in std::mem::take(&mut self.persist.touched) {
+            let Some(entry) = self.state.conversations.get(&id) else { continue };
+            let up_to = entry.reach();
+            let tell = up_to > entry.persisted && entry.foreign > entry.persisted;
+            let (floor, held, steps) = (entry.floor, entry.held.clone(), entry.steps.clone());
+            self.change(Change::Held { conversation: id, floor, held, steps });
+            self.persist.effects.push(Effect::Holds { conversation: id, up_to, tell });
+        }
+    }
+
+    /// What is held is durable.
+    pub(crate) fn holds(&mut self, id: ConversationId, up_to: u64, tell: bool) {
+        let Some(entry) = self.state.conversations.get_mut(&id) else { return };
+        entry.persisted = entry.persisted.max(up_to.min(entry.reach()));
+        if tell && self.config.auto_delivered {
+            self.notices.delivered_due(id);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! A data folder on a real file system, locked against a second process.
+
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Advice, fadvise};
+
+use super::files::{Files, disk_error};
+use super::perform::read;
+use crate::error::DiskError;
+use crate::open::Folder;
+
+const LOCK: &str = "lock";
+
+/// Why a folder cannot be used.
+#[derive(Debug)]
+pub enum FolderError {
+    /// The folder cannot be made, or nothing can be written in it.
+    Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Another process has it open.
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// Its number, if it could be read.
+        process: Option<u32>,
+    },
+}
+
+impl fmt::Display for FolderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unwritable { path, error } => write!(
+                f,
+                "{}: {error}; make the folder writable for this user or name another one",
+                path.display()
+            ),
+            Self::InUse { path, process } => {
+                write!(f, "{}: in use by ", path.display())?;
+                match process {
+                    Some(process) => write!(f, "process {process}")?,
+                    None => f.write_str("another process")?,
+                }
+                f.write_str("; stop it or name another folder")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FolderError {}
+
+/// A folder; the lock is held until it is dropped.
+#[derive(Debug)]
+pub struct RealFolder {
+    files: Arc<Files>,
+    _lock: File,
+}
+
+impl RealFolder {
+    /// Makes the folder if it is not there, and locks it.
+    ///
+    /// # Errors
+    /// See [`FolderError`].
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        let unwritable =
+            |error: io::Error| FolderError::Unwritable { path: path.to_owned(), error };
+        fs::create_dir_all(path).map_err(unwritable)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut lock = options.open(path.join(LOCK)).map_err(unwritable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let process = lock.read_to_string(&mut text).ok();
+                let process = process.and_then(|_bytes| text.trim().parse().ok());
+                return Err(FolderError::InUse { path: path.to_owned(), process });
+            }
+            Err(TryLockError::Error(error)) => return Err(unwritable(error)),
+        }
+        lock.set_len(0).map_err(unwritable)?;
+        writeln!(lock, "{}", std::process::id()).map_err(unwritable)?;
+        let files = Arc::new(Files::new(path).map_err(unwritable)?);
+        Ok(Self { files, _lock: lock })
+    }
+
+    /// The segments of this folder, for those that perform ops.
+    #[must_use]
+    pub fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.files)
+    }
+
+    fn file(&self, name: &str) -> Result<File, DiskError> {
+        File::open(self.files.path(name)).map_err(|error| disk_error(&error))
+    }
+}
+
+impl Folder for RealFolder {
+    fn list(&mut self) -> Result<Vec<String>, DiskError> {
+        let entries = fs::read_dir(self.files.folder()).map_err(|error| disk_error(&error))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|error| disk_error(&error))?.file_name();
+            names.extend(name.into_string().ok());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn read_flushed(&mut self, name: &str) -> Result<Vec<u8>, DiskError> {
+        let mut file = self.file(name)?;
+        let mut bytes = Vec::new();
+        let result = file.sync_data().and_then(|()| {
+            fadvise(&file, 0, None, Advice::DontNeed)?;
+            file.read_to_end(&mut bytes)
+        });
+        result.map_err(|error| disk_error(&error))?;
+        Ok(bytes)
+    }
+
+    fn length(&mut self, name: &str) -> Result<u64, DiskError> {
+        let metadata = self.file(name)?.metadata().map_err(|error| disk_error(&error))?;
+        Ok(metadata.len())
+    }
+
+    fn read_range(&mut self, name: &str, offset: u64, bytes: u32) -> Result<Vec<u8>, DiskError> {
+        read(&self.file(name)?, offset, bytes).map_err(|error| disk_error(&error))
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        let new = self.files.path(&format!("{name}.tmp"));
+        let write = || {
+            let mut file = File::create(&new)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&new, self.files.path(name))?;
+            self.files.sync_directory()
+        };
+        write().map_err(|error| disk_error(&error))
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), DiskError> {
+        match fs::remove_file(self.files.path(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk_error(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        self.files.sync_directory().map_err(|error| disk_error(&error))
+    }
+}

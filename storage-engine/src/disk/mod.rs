@@ -1,0 +1,126 @@
+//! The real disk: helper threads perform what a store asks for, and a folder opens it.
+//!
+//! A driver with a ring may perform `Commit` and `Fetch` itself, with the descriptors that
+//! [`Files`] gives, and submit only the rest.
+
+mod files;
+mod folder;
+mod perform;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use crate::error::DiskError;
+use crate::op::{StoreDone, StoreOp};
+
+pub use files::Files;
+pub use folder::{FolderError, RealFolder};
+pub use perform::perform;
+
+/// Fetches that may wait for the thread that reads; past it they are answered `Busy`.
+const FETCHES_MAX: usize = 1024;
+
+/// Called from a helper thread after each answer was sent.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// Performs the ops of one store with four threads: one commits, one reads, one makes segments
+/// ahead, one seals. Dropping it waits until what was submitted is done.
+#[derive(Debug)]
+pub struct Disk {
+    queues: Option<Queues>,
+    done: Sender<StoreDone>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// All but `fetch` are bounded by what the store asks for: one commit at a time, and each segment
+/// once.
+#[derive(Debug)]
+struct Queues {
+    commit: Sender<StoreOp>,
+    fetch: SyncSender<StoreOp>,
+    create: Sender<StoreOp>,
+    seal: Sender<StoreOp>,
+}
+
+/// What each helper thread has.
+#[derive(Clone)]
+struct Helper {
+    files: Arc<Files>,
+    done: Sender<StoreDone>,
+    wake: Arc<Wake>,
+}
+
+impl Disk {
+    /// Starts the threads, named after `name` (a shard). Answers come through the receiver; after
+    /// each, `wake` is called.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn new(
+        files: Arc<Files>,
+        name: &str,
+        wake: Wake,
+    ) -> Result<(Self, Receiver<StoreDone>), io::Error> {
+        let (done, answers) = channel();
+        let helper = Helper { files, done: done.clone(), wake: Arc::new(wake) };
+        let mut threads = Vec::new();
+        let mut start = |part: &str, ops: Receiver<StoreOp>| {
+            let helper = helper.clone();
+            let thread = Builder::new().name(format!("{name}-{part}"));
+            threads.push(thread.spawn(move || helper.run(&ops))?);
+            Ok::<(), io::Error>(())
+        };
+        let (commit, commits) = channel();
+        let (fetch, fetches) = sync_channel(FETCHES_MAX);
+        let (create, creates) = channel();
+        let (seal, seals) = channel();
+        start("commit", commits)?;
+        start("fetch", fetches)?;
+        start("create", creates)?;
+        start("seal", seals)?;
+        let queues = Some(Queues { commit, fetch, create, seal });
+        Ok((Self { queues, done, threads }, answers))
+    }
+
+    /// Hands an op to its thread. Never blocks.
+    pub fn submit(&mut self, op: StoreOp) {
+        let queues = self.queues.as_ref().expect("taken only when dropped");
+        let refused = match op {
+            StoreOp::Fetch { .. } => match queues.fetch.try_send(op) {
+                Ok(()) => None,
+                Err(TrySendError::Full(op) | TrySendError::Disconnected(op)) => Some(op),
+            },
+            StoreOp::Commit { .. } => queues.commit.send(op).err().map(|refused| refused.0),
+            StoreOp::Create { .. } => queues.create.send(op).err().map(|refused| refused.0),
+            StoreOp::Seal { .. } | StoreOp::OpenSealed { .. } => {
+                queues.seal.send(op).err().map(|refused| refused.0)
+            }
+        };
+        if let Some(op) = refused {
+            // The receiver is the caller's: if it is gone, nobody waits for the answer.
+            drop(self.done.send(op.refuse(DiskError::Busy)));
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(self.queues.take());
+        for thread in self.threads.drain(..) {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Helper {
+    fn run(&self, ops: &Receiver<StoreOp>) {
+        while let Ok(op) = ops.recv() {
+            if self.done.send(perform(&self.files, op)).is_err() {
+                return;
+            }
+            (self.wake)();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The same store on a real file system.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use roost_storage_engine::disk::{Disk, FolderError, RealFolder};
+use roost_storage_engine::{
+    NewRecord, Query, Store, StoreDone, StoreEvent, StoreOp, close_cleanly, open,
+};
+
+use crate::world::{small, stream};
+
+struct Running {
+    store: Store,
+    disk: Disk,
+    answers: Receiver<StoreDone>,
+    folder: RealFolder,
+}
+
+fn start(path: &Path) -> Running {
+    let mut folder = RealFolder::open(path).unwrap();
+    let mut settings = small();
+    settings.shards = 1;
+    let store = open(&mut folder, &settings).unwrap().stores.remove(0);
+    let (disk, answers) = Disk::new(folder.files(), "shard-0", Box::new(|| ())).unwrap();
+    Running { store, disk, answers, folder }
+}
+
+impl Running {
+    fn submit(&mut self, ops: Vec<StoreOp>) {
+        for op in ops {
+            self.disk.submit(op);
+        }
+    }
+
+    fn wait(&mut self, wanted: impl Fn(&StoreEvent) -> bool) -> StoreEvent {
+        loop {
+            let (mut events, mut ops) = (Vec::new(), Vec::new());
+            self.store.end_batch(1, &mut ops);
+            self.store.take_ready(&mut events);
+            self.submit(ops);
+            if let Some(place) = events.iter().position(&wanted) {
+                return events.remove(place);
+            }
+            let (done, mut ops) = (self.answers.recv().unwrap(), Vec::new());
+            self.store.handle(done, &mut events, &mut ops);
+            self.submit(ops);
+            if let Some(place) = events.iter().position(&wanted) {
+                return events.remove(place);
+            }
+        }
+    }
+
+    fn append(&mut self, number: u64) {
+        let new = NewRecord {
+            stream: stream(3),
+            number,
+            seq: number,
+            stamp: number,
+            kind: 1,
+            snapshot_start: false,
+            body: &[b"body ", &number.to_le_bytes()],
+        };
+        let position = self.store.append(&new).unwrap().position;
+        self.wait(|event| matches!(event, StoreEvent::Durable(end) if *end >= position));
+    }
+
+    fn count(&mut self) -> usize {
+        let mut ops = Vec::new();
+        let wanted = self.store.read(Query::Load { stream: stream(3) }, &mut ops);
+        self.submit(ops);
+        let event =
+            self.wait(|event| matches!(event, StoreEvent::Read { id, .. } if *id == wanted));
+        match event {
+            StoreEvent::Read { result, .. } => result.unwrap().len(),
+            other => panic!("not a read: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_there_after_a_restart() {
+    let place = tempfile::tempdir().unwrap();
+    let mut running = start(place.path());
+    for number in 1..=300 {
+        running.append(number);
+    }
+    assert_eq!(running.count(), 300);
+    assert!(running.store.stats().sealed > 0);
+    let Running { store, disk, mut folder, .. } = running;
+    drop(disk);
+    close_cleanly(&mut folder, store.max_stamp()).unwrap();
+    drop(folder);
+
+    let mut running = start(place.path());
+    assert_eq!(running.store.run(), 2);
+    assert_eq!(running.store.max_stamp(), 300);
+    assert_eq!(running.count(), 300);
+    running.append(301);
+    let mut ops = Vec::new();
+    running.store.seal_old(&mut ops);
+    running.submit(ops);
+    running.wait(|event| *event == StoreEvent::OldSealed);
+    assert_eq!(running.count(), 301);
+    drop(running);
+    assert_eq!(start(place.path()).count(), 301);
+}
+
+#[test]
+fn a_second_process_is_refused_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let _first = RealFolder::open(place.path()).unwrap();
+    let error = RealFolder::open(place.path()).unwrap_err();
+    assert!(matches!(error, FolderError::InUse { process, .. }
+        if process == Some(std::process::id())));
+    assert!(error.to_string().contains("in use by process"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("file");
+    std::fs::write(&file, b"not a folder").unwrap();
+    let error = RealFolder::open(&file.join("data")).unwrap_err();
+    assert!(matches!(error, FolderError::Unwritable { .. }));
+}
+
+#[test]
+fn more_fetches_than_may_wait_are_answered_all_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = RealFolder::open(place.path()).unwrap();
+    let run = open(&mut folder, &small()).unwrap().run;
+    let wake = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = Arc::clone(&wake);
+    let woken = Box::new(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    let (mut disk, answers) = Disk::new(folder.files(), "shard-0", woken).unwrap();
+    let segment = roost_storage_engine::SegmentId::new(run, 0, 9);
+    for number in 0..5000 {
+        let id = roost_storage_engine::FetchId(number);
+        disk.submit(StoreOp::Fetch { id, segment, ranges: vec![(0, 1)] });
+    }
+    drop(disk);
+    assert_eq!(answers.try_iter().count(), 5000);
+    assert!(wake.load(std::sync::atomic::Ordering::Relaxed) > 0);
+}
