@@ -19,6 +19,8 @@ pub const DATA_DEFAULT: &str = "./roost-data";
 /// Bytes of a segment file unless said otherwise.
 pub const SEGMENT_DEFAULT_BYTES: u32 = 64 * 1024 * 1024;
 
+/// A message id names 64 nodes of 16 shards.
+const SHARDS_MAX: u64 = 16;
 const TCP_PORT: u16 = 4000;
 const TLS_PORT: u16 = 4443;
 const ADMIN_PORT: u16 = 4080;
@@ -293,7 +295,7 @@ impl Config {
 
     fn check_numbers(&self) -> Result<(), ConfigError> {
         let shards = self.shards.unwrap_or(1);
-        check_range("shards", shards.into(), 1, u8::MAX.into())?;
+        check_range("shards", shards.into(), 1, SHARDS_MAX)?;
         check_range("segment_bytes", self.segment_bytes.into(), 1024 * 1024, 1024 * 1024 * 1024)?;
         check_range("auth.leeway_s", self.auth.rules.leeway_s, 0, 600)?;
         self.limits.check().map_err(ConfigError::Number)

@@ -107,11 +107,11 @@ limits! {
     loading_inputs_max: u32 = 1_024, 16 => 65_536;
     /// Signatures of tokens that a shard checks per turn. Default 64; 1 to 4,096.
     verifications_per_turn_max: u32 = 64, 1 => 4_096;
-    /// Messages of one rank on their way to another shard. Default 1,024; 16 to 65,536.
-    credit_per_rank: u32 = 1_024, 16 => 65_536;
-    /// Places in the queue from one shard to another. Default 4,096; 64 to 1,048,576; at least
-    /// three times the credit of a rank.
-    queue_slots: u32 = 4_096, 64 => 1_048_576;
+    /// Messages of one rank on their way to another shard. Default 1,024; 1 to 65,536.
+    credit_per_rank: u32 = 1_024, 1 => 65_536;
+    /// Places in the queue from one shard to another. Default 4,096; 2 to 1,048,576. A place
+    /// is free again as soon as the other shard took the message out.
+    queue_slots: u32 = 4_096, 2 => 1_048_576;
     /// Bytes of what is owed to other actors and not yet confirmed, per shard. Default 256 MiB;
     /// 1 MiB to 64 GiB.
     untold_bytes_max: u64 = 256 * MIB, MIB => 64 * GIB;
@@ -129,8 +129,7 @@ impl Limits {
     /// The first bound that does not hold.
     pub fn check(&self) -> Result<(), LimitsError> {
         self.check_ranges()?;
-        let per_rank_max = self.queue_slots / 3;
-        let relations: [(bool, Relation); 4] = [
+        let relations: [(bool, Relation); 3] = [
             (
                 self.heartbeat_foreground_ms <= self.heartbeat_background_ms,
                 ("limits.heartbeat_foreground_ms", "limits.heartbeat_background_ms"),
@@ -142,10 +141,6 @@ impl Limits {
             (
                 u64::from(self.send_queue_bytes) <= self.send_queues_bytes,
                 ("limits.send_queue_bytes", "limits.send_queues_bytes"),
-            ),
-            (
-                self.credit_per_rank <= per_rank_max,
-                ("limits.credit_per_rank", "a third of limits.queue_slots"),
             ),
         ];
         match relations.into_iter().find(|(holds, _)| !holds) {
@@ -239,8 +234,7 @@ mod tests {
         let wrong = [
             Limits { heartbeat_background_ms: 11_999, ..default.clone() },
             Limits { frame_max_bytes: 64 * KIB, ..default.clone() },
-            Limits { send_queue_bytes: 2048 * KIB, send_queues_bytes: MIB, ..default.clone() },
-            Limits { credit_per_rank: 1_366, ..default },
+            Limits { send_queue_bytes: 2048 * KIB, send_queues_bytes: MIB, ..default },
         ];
         let told: Vec<String> = wrong
             .iter()
@@ -253,8 +247,6 @@ mod tests {
             limits.body_max_bytes plus 1024 is more than limits.frame_max_bytes;
               lower the first or raise the second
             limits.send_queue_bytes is more than limits.send_queues_bytes;
-              lower the first or raise the second
-            limits.credit_per_rank is more than a third of limits.queue_slots;
               lower the first or raise the second"#]]
         .assert_eq(&told.join("\n"));
     }

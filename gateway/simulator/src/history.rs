@@ -30,12 +30,17 @@ pub(crate) struct History {
     pub(crate) shown: BTreeMap<(usize, ConversationId), BTreeSet<u64>>,
     /// The ticks a device shows in this life of its app, by (device, conversation).
     pub(crate) ticks: BTreeMap<(usize, ConversationId), Ticks>,
+    /// The furthest ticks it ever showed.
+    pub(crate) ticks_ever: BTreeMap<(usize, ConversationId), Ticks>,
+    /// The last message it showed in this life of its app.
+    pub(crate) last_shown: BTreeMap<(usize, ConversationId), u64>,
 }
 
 impl History {
     /// A device's app begins a new life: what it shows begins anew.
     pub(crate) fn forget_ticks(&mut self, device: usize) {
         self.ticks.retain(|(of, _), _| *of != device);
+        self.last_shown.retain(|(of, _), _| *of != device);
     }
 
     pub(crate) fn shown_by(&self, device: usize, id: ConversationId) -> usize {

@@ -140,7 +140,8 @@ impl Simulation {
             Ok(opened) => opened,
             Err(OpenError::Folder { error: DiskError::Stopped, .. }) => {
                 self.tell(|| "the server crashes while it starts".to_owned());
-                self.crash_disk(self.faults.next_is_power());
+                let power = self.faults.next_is_power();
+                self.crash_disk(power);
                 self.after(MS, Event::Restart);
                 return Ok(());
             }
@@ -240,8 +241,8 @@ impl Simulation {
         if process != self.host.process || !self.host.is_up() {
             return Ok(());
         }
-        for (index, _) in self.host.seats.iter().enumerate().collect::<Vec<_>>() {
-            let shard = u8::try_from(index).unwrap_or(0);
+        let shards = u8::try_from(self.host.seats.len()).unwrap_or(u8::MAX);
+        for shard in 0..shards {
             self.give(shard, Waiting::Tick);
         }
         self.after(100 * MS, Event::Tick { process });

@@ -58,7 +58,7 @@ impl Probe {
             device: [0xee; 16],
             number,
             reader: FrameReader::new(),
-            asked: 0,
+            asked: 1,
             reading: 0,
         }
     }
@@ -79,7 +79,7 @@ impl Probe {
             client: "probe".to_owned(),
             ..wire::Hello::default()
         };
-        encode::client(0, client_frame::Body::Hello(hello), &mut out);
+        encode::client(1, client_frame::Body::Hello(hello), &mut out);
         out
     }
 

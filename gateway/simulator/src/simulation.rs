@@ -81,6 +81,8 @@ pub struct Simulation {
     pub(crate) shadow: Shadow,
     pub(crate) history: History,
     pub(crate) schedule: Prng,
+    /// Probes made so far.
+    pub(crate) probed: u64,
     queue: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
     happened: u64,
@@ -103,6 +105,7 @@ impl Simulation {
             shadow: Shadow::default(),
             history: History::default(),
             schedule: Prng::new(seed, 2),
+            probed: 0,
             queue: BTreeMap::new(),
             scheduled: 0,
             happened: 0,
@@ -198,7 +201,9 @@ impl Simulation {
             Event::Act => self.act(),
             Event::Fault => self.fault(),
             Event::Crash { power } => {
-                self.crash(power);
+                if !self.faults.over {
+                    self.fail_over(power);
+                }
                 Ok(())
             }
             Event::Restart => self.restart(None),

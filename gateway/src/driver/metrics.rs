@@ -3,6 +3,7 @@
 //!
 //! Adding a number of a shard is adding one line to the list below.
 
+use crate::shard::Shard;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -51,7 +52,10 @@ macro_rules! kind {
 }
 
 macro_rules! shard_metrics {
-    ($($name:ident, $kind:ident, $help:literal;)+) => {
+    (
+        from $shard:ident, $stats:ident, $store:ident;
+        $($name:ident, $kind:ident, $source:expr, $help:literal;)+
+    ) => {
         /// The numbers of one shard, on cache lines of their own.
         #[derive(Debug, Default)]
         #[repr(align(128))]
@@ -64,6 +68,12 @@ macro_rules! shard_metrics {
                 $(Line { name: stringify!($name), help: $help, kind: kind!($kind) },)+
             ];
 
+            /// Copies what the shard counted, for the admin thread to see.
+            pub fn publish(&self, $shard: &Shard) {
+                let ($stats, $store) = ($shard.stats(), $shard.store().stats());
+                $(self.$name.set($source);)+
+            }
+
             /// In the order of `LINES`.
             fn values(&self) -> Vec<u64> {
                 vec![$(self.$name.get(),)+]
@@ -75,27 +85,57 @@ macro_rules! shard_metrics {
 // A counter's name ends with _total, a gauge's does not, and no gauge is named as a counter
 // without its _total: the text format would take them for one.
 shard_metrics! {
-    connections_open, gauge, "Connections that are open";
-    connections_total, counter, "Connections accepted";
-    welcomed_total, counter, "Devices that were welcomed";
-    hellos_refused_total, counter, "Devices that were not";
-    heartbeats_total, counter, "Heartbeats received";
-    requests_total, counter, "Requests received";
-    refusals_total, counter, "Requests answered with an error";
-    frames_refused_total, counter, "Connections ended for what they sent";
-    messages_total, counter, "Messages taken into a conversation";
-    deliveries_total, counter, "Messages pushed to devices";
-    receipts_total, counter, "Delivered and read marks that moved";
-    behind_total, counter, "Times a connection fell behind";
-    pushes_dropped_total, counter, "Pushes dropped for want of room; sync finds what they said";
-    received_bytes_total, counter, "Bytes received from devices";
-    sent_bytes_total, counter, "Bytes sent to devices";
-    records_total, counter, "Records appended to the log";
-    commits_total, counter, "Flushes of the log";
-    committed_bytes_total, counter, "Bytes of the log made durable";
-    log_unsealed_bytes, gauge, "Bytes of the log that are not sealed yet";
-    actors_loaded, gauge, "Conversations and mailboxes in memory";
-    evictions_total, counter, "Conversations and mailboxes that left memory";
+    from shard, stats, store;
+    connections_open, gauge, stats.connections, "Connections that are open";
+    connections_total, counter, stats.connections_total, "Connections accepted";
+    welcomed_total, counter, stats.welcomed_total, "Devices that were welcomed";
+    hellos_refused_total, counter, stats.hellos_refused_total, "Devices that were not";
+    replaced_total, counter, stats.replaced_total, "Connections a newer one replaced";
+    superseded_total, counter, stats.superseded_total, "Connections older than one already there";
+    heartbeats_total, counter, stats.heartbeats_total, "Heartbeats received";
+    idle_closed_total, counter, stats.idle_closed_total, "Connections ended for their silence";
+    too_slow_total, counter, stats.too_slow_total, "Connections ended for being too slow";
+    paused_total, counter, stats.paused_total, "Times a connection was not read for a while";
+    frames_refused_total, counter, stats.frames_refused_total, "Connections ended for bad bytes";
+    requests_total, counter, stats.requests_total, "Requests received";
+    refusals_total, counter, stats.refusals_total, "Requests answered with an error";
+    busy_total, counter, stats.busy_total, "Requests refused while an actor was loaded";
+    messages_total, counter, stats.messages_total, "Messages taken into a conversation";
+    duplicates_total, counter, stats.duplicates_total, "Messages sent again and answered as before";
+    conflicts_total, counter, stats.conflicts_total, "Messages whose number another one has";
+    gaps_total, counter, stats.gaps_total, "Messages whose number is too high";
+    stale_connections_total, counter, stats.stale_connections_total, "Sends of old connections";
+    deliveries_total, counter, stats.deliveries_total, "Messages pushed to devices";
+    receipts_total, counter, stats.receipts_total, "Delivered marks that moved";
+    reads_total, counter, stats.reads_total, "Read marks that moved";
+    syncs_total, counter, stats.syncs_total, "Pages of sync asked for";
+    history_pages_total, counter, stats.history_pages_total, "Pages of history asked for";
+    behind_total, counter, stats.behind_total, "Times a connection fell behind";
+    pushes_dropped_total, counter, stats.pushes_dropped_total, "Pushes dropped for want of room";
+    received_bytes_total, counter, stats.received_bytes_total, "Bytes received from devices";
+    sent_bytes_total, counter, stats.sent_bytes_total, "Bytes sent to devices";
+    actors_loaded, gauge, count(shard.actors()), "Conversations and mailboxes in memory";
+    loads_total, counter, stats.loads_total, "Conversations and mailboxes brought into memory";
+    evictions_total, counter, stats.evictions_total, "Conversations and mailboxes that left memory";
+    backlog, gauge, count(shard.backlog()), "Messages to other actors that wait for room";
+    retold_total, counter, stats.retold_total, "Messages to other actors told again after a start";
+    merged_rows_total, counter, stats.merged_rows_total, "Rows of heads written to mailboxes";
+    checkpoints_total, counter, stats.checkpoints_total, "Checkpoints begun";
+    storage_full_total, counter, stats.storage_full_total, "Records refused by a full disk";
+    records_total, counter, store.records, "Records appended to the log";
+    appended_bytes_total, counter, store.bytes, "Bytes appended to the log";
+    commits_total, counter, store.commits, "Commits of the log";
+    flushes_total, counter, store.flushes, "Commits that were flushed to the disk";
+    store_reads_total, counter, store.reads, "Reads of the store";
+    store_fetches_total, counter, store.fetches, "Reads of the store that needed the disk";
+    segments_sealed_total, counter, store.sealed, "Segments sealed";
+    segments_unsealed, gauge, store.unsealed_segments, "Segments not sealed yet";
+    store_corrupt_total, counter, store.corrupt, "Damaged records and blocks met";
+    untold_bytes, gauge, shard.store().untold_bytes(), "Bytes of the log kept for what is owed";
+}
+
+fn count(actors: usize) -> u64 {
+    u64::try_from(actors).unwrap_or(u64::MAX)
 }
 
 /// All shards as the encoder wants them.
@@ -196,6 +236,16 @@ mod tests {
             assert!(names.insert(exported_name(line)), "{} is taken", line.name);
         }
         assert_eq!(ShardMetrics::LINES.len(), ShardMetrics::default().values().len());
+    }
+
+    #[test]
+    fn whatever_a_shard_counts_is_exported() {
+        let stats = format!("{:?}", crate::shard::stats::Stats::default());
+        let fields = stats.split([' ', '{']).filter_map(|word| word.strip_suffix(':'));
+        for field in fields.filter(|field| *field != "connections") {
+            let is_there = ShardMetrics::LINES.iter().any(|line| line.name == field);
+            assert!(is_there, "add {field} to the list of shard_metrics!");
+        }
     }
 
     #[test]

@@ -5,5 +5,4 @@ pub mod disk;
 pub mod log;
 pub mod mesh;
 pub mod metrics;
-mod publish;
 pub mod worker;

@@ -180,7 +180,9 @@ impl Shard {
     /// again soon.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.edges.has_deferred() || self.replay.is_running() || self.mailboxes.checkpoint_running()
+        self.edges.has_deferred()
+            || self.replay.has_more(self.ctx.links.backlog_len())
+            || self.mailboxes.checkpoint_has_more()
     }
 
     /// Counters.
@@ -394,6 +396,7 @@ impl Shard {
         {
             self.checkpoint_wanted = true;
         }
+        self.mailboxes.unstall_checkpoint();
         self.evict_some();
     }
 

@@ -48,9 +48,9 @@ impl Replay {
         }
     }
 
-    /// Whether this shard still has streams to tell.
-    pub(crate) fn is_running(&self) -> bool {
-        !self.streams.is_empty()
+    /// Whether the next stream can be told at once.
+    pub(crate) fn has_more(&self, backlog: usize) -> bool {
+        !self.streams.is_empty() && self.reading < AT_ONCE && backlog < AT_ONCE
     }
 
     /// Whether all this shard's part is told and confirmed.

@@ -182,10 +182,10 @@ fn a_clean_stop_keeps_the_incarnation_in_interval_mode() {
     world.settle();
     assert_eq!(world.stores[1].synced(), world.stores[1].appended());
     let before = world.incarnation;
-    roost_storage_engine::close_cleanly(&mut world.disk, 77).unwrap();
+    roost_storage_engine::close_cleanly(&mut world.disk, 777).unwrap();
     world.reopen().unwrap();
     assert_eq!(world.incarnation, before);
-    assert_eq!(world.stores[0].max_stamp(), 77);
+    assert_eq!(world.stores[0].max_stamp(), 777);
     world.crash(Kill::Process);
     world.reopen().unwrap();
     assert_ne!(world.incarnation, before);

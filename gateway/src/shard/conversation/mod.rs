@@ -58,6 +58,10 @@ pub(crate) struct Conversation {
     /// The number of the newest snapshot record, 0 when there were records or changes since.
     pub(crate) snapshot_number: u64,
     pub(crate) touched_tick: u64,
+    /// Which coming into memory this is, for the clock hand of eviction.
+    pub(crate) stamp: u64,
+    /// What the budget counts for it.
+    pub(crate) accounted_bytes: u64,
     pending: VecDeque<(Position, Point)>,
 }
 
@@ -75,6 +79,8 @@ impl Conversation {
             senders: Vec::new(),
             snapshot_number: 0,
             touched_tick: 0,
+            stamp: 0,
+            accounted_bytes: 0,
             pending: VecDeque::new(),
         }
     }
@@ -370,7 +376,8 @@ impl Conversation {
     // ---- recovery and eviction ----
 
     /// Tells everybody again what this conversation's records owe. Returns how many messages.
-    pub(crate) fn tell_again(&self, ctx: &mut Context) -> u64 {
+    pub(crate) fn tell_again(&mut self, ctx: &mut Context) -> u64 {
+        self.refresh_durable(ctx.store.durable());
         let mut told = 0;
         for (to, recipients) in self.recipients(ctx) {
             let deliver = Deliver {

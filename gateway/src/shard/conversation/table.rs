@@ -27,7 +27,8 @@ enum Cell {
 pub(crate) struct Conversations {
     cells: HashMap<ConversationId, Cell, foldhash::fast::FixedState>,
     /// In the order they were loaded: the clock hand of eviction goes round.
-    order: VecDeque<ConversationId>,
+    order: VecDeque<(ConversationId, u64)>,
+    stamps: u64,
     /// To be told again after loading.
     replaying: BTreeSet<ConversationId>,
     bytes: u64,
@@ -38,6 +39,7 @@ impl Conversations {
         Self {
             cells: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
             order: VecDeque::new(),
+            stamps: 0,
             replaying: BTreeSet::new(),
             bytes: 0,
         }
@@ -80,7 +82,7 @@ impl Conversations {
 
     /// Loads a conversation to tell again what it owes.
     pub(crate) fn replay(&mut self, ctx: &mut Context, id: ConversationId) -> Option<u64> {
-        match self.cells.get(&id) {
+        match self.cells.get_mut(&id) {
             Some(Cell::Active(conversation)) => return Some(conversation.tell_again(ctx)),
             Some(Cell::Loading(_)) => {}
             Some(Cell::Corrupt) => return Some(0),
@@ -132,8 +134,11 @@ impl Conversations {
         }
         if let Some(mut conversation) = state {
             conversation.touched_tick = tick;
-            self.bytes += conversation.bytes();
-            self.order.push_back(id);
+            conversation.accounted_bytes = conversation.bytes();
+            self.bytes += conversation.accounted_bytes;
+            self.stamps += 1;
+            conversation.stamp = self.stamps;
+            self.order.push_back((id, self.stamps));
             self.cells.insert(id, Cell::Active(conversation));
         }
         told.or(replaying.then_some(0))
@@ -177,9 +182,15 @@ impl Conversations {
     /// Looks at a few conversations and lets go of those that were not touched lately.
     pub(crate) fn evict_some(&mut self, ctx: &mut Context, tick: u64, idle_ticks: u64, most: usize) {
         for _ in 0..most.min(self.order.len()) {
-            let Some(id) = self.order.pop_front() else { return };
+            let Some((id, stamp)) = self.order.pop_front() else { return };
             let Some(Cell::Active(conversation)) = self.cells.get_mut(&id) else { continue };
-            self.order.push_back(id);
+            if conversation.stamp != stamp {
+                continue;
+            }
+            self.order.push_back((id, stamp));
+            let bytes = conversation.bytes();
+            self.bytes = self.bytes + bytes - conversation.accounted_bytes;
+            conversation.accounted_bytes = bytes;
             let durable = ctx.store.durable();
             if tick.saturating_sub(conversation.touched_tick) < idle_ticks
                 || !conversation.is_settled(durable)
@@ -206,11 +217,8 @@ impl Conversations {
             && conversation.number == number
             && conversation.snapshot_number == number
         {
-            self.bytes = self.bytes.saturating_sub(conversation.bytes());
+            self.bytes -= conversation.accounted_bytes;
             self.cells.remove(&id);
-            if let Some(place) = self.order.iter().rposition(|other| *other == id) {
-                self.order.remove(place);
-            }
             ctx.stats.evictions_total += 1;
         }
     }

@@ -135,6 +135,10 @@ impl Edges {
     pub(crate) fn end(&mut self, outbox: &mut Outbox, id: EdgeId) {
         let Some(edge) = self.table.get(id) else { return };
         edge.state = State::Closing;
+        if edge.queue != queue::NONE && !self.queues.get(edge.queue).pending.is_empty() {
+            // The last words wait behind a send; `sent` comes back here.
+            return;
+        }
         if !edge.flags.close_asked {
             edge.flags.close_asked = true;
             outbox.push(Output::Close { edge: id });

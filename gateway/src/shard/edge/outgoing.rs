@@ -168,6 +168,11 @@ impl Edges {
         let sent = std::mem::take(&mut self.queues.get(index).in_flight_bytes);
         self.queues.bytes -= sent;
         ctx.stats.sent_bytes_total += sent as u64;
+        if self.table.get(id).is_some_and(|edge| edge.state == State::Closing) {
+            // What was queued behind it are the last words; then it ends.
+            self.flush_one(ctx, outbox, id);
+            return self.end(outbox, id);
+        }
         self.mark_ready(id);
         if self.table.get(id).is_some_and(|edge| edge.flags.paused) {
             self.go_on(ctx, outbox, id);
@@ -180,6 +185,7 @@ impl Edges {
         for id in ready.drain(..) {
             self.flush_one(ctx, outbox, id);
         }
+        ready.append(&mut self.queues.ready);
         self.queues.ready = ready;
     }
 

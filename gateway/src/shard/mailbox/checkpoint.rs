@@ -31,6 +31,8 @@ struct Running {
     dirty: Vec<UserKey>,
     rows_from: Option<UserKey>,
     parked: bool,
+    /// The log took no more; the next tick tries again.
+    stalled: bool,
 }
 
 impl Rows {
@@ -70,6 +72,18 @@ impl Mailboxes {
         self.rows.running.is_some()
     }
 
+    /// Whether the next step can be taken at once.
+    pub(crate) fn checkpoint_has_more(&self) -> bool {
+        self.rows.running.as_ref().is_some_and(|running| !running.parked && !running.stalled)
+    }
+
+    /// A tick passed: what stalled may try again.
+    pub(crate) fn unstall_checkpoint(&mut self) {
+        if let Some(running) = self.rows.running.as_mut() {
+            running.stalled = false;
+        }
+    }
+
     /// Begins a checkpoint, unless one is under way.
     pub(crate) fn begin_checkpoint(&mut self, ctx: &mut Context) {
         if self.rows.running.is_some() {
@@ -81,13 +95,14 @@ impl Mailboxes {
             dirty: std::mem::take(&mut self.rows.dirty),
             rows_from: self.rows.waiting.keys().next().map(|(user, _)| *user),
             parked: false,
+            stalled: false,
         });
     }
 
     /// Writes a part of it. When all is written, the confirmation waits for the flush.
     pub(crate) fn step_checkpoint(&mut self, ctx: &mut Context) {
         for _ in 0..STEP_MAILBOXES {
-            let Some(running) = self.rows.running.as_mut().filter(|running| !running.parked) else {
+            let Some(running) = self.rows.running.as_mut().filter(|r| !r.parked && !r.stalled) else {
                 return;
             };
             let step = if let Some(user) = running.dirty.pop() {
@@ -108,6 +123,9 @@ impl Mailboxes {
                 return;
             };
             if step.is_err() {
+                if let Some(running) = self.rows.running.as_mut() {
+                    running.stalled = true;
+                }
                 return;
             }
         }

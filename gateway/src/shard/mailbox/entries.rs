@@ -96,6 +96,8 @@ pub(crate) struct Entries {
     pub(crate) block_end: u64,
     /// Some entry is dirty, and the mailbox stands in the checkpoint's list.
     pub(crate) dirty: bool,
+    /// What the budget counts for it.
+    pub(crate) accounted_bytes: u64,
     /// The stream number of the snapshot that equals this state; 0 when something changed since.
     pub(crate) snapshot_number: u64,
 }
@@ -108,6 +110,7 @@ impl Entries {
             change: 0,
             block_end: 0,
             dirty: false,
+            accounted_bytes: 0,
             snapshot_number: 0,
         }
     }

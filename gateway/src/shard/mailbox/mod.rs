@@ -77,13 +77,16 @@ struct Mailbox {
     slot: Slot,
     body: Body,
     touched_tick: u64,
+    /// Which coming into memory this is, for the clock hand of eviction.
+    stamp: u64,
 }
 
 /// The mailboxes of a shard.
 #[derive(Debug)]
 pub(crate) struct Mailboxes {
     cells: HashMap<UserKey, Mailbox, foldhash::fast::FixedState>,
-    order: VecDeque<UserKey>,
+    order: VecDeque<(UserKey, u64)>,
+    stamps: u64,
     rows: Rows,
     /// Messages of rank 3 that found no room among the rows.
     stalled: VecDeque<Arrival>,
@@ -96,6 +99,7 @@ impl Mailboxes {
         Self {
             cells: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
             order: VecDeque::new(),
+            stamps: 0,
             rows: Rows::default(),
             stalled: VecDeque::new(),
             seed,
@@ -154,9 +158,16 @@ impl Mailboxes {
 
     fn load(&mut self, ctx: &mut Context, user: UserKey, waiting: Vec<Arrival>) {
         ctx.stats.loads_total += 1;
-        let slot = self.cells.remove(&user).map(|mailbox| mailbox.slot).unwrap_or_default();
         let body = Body::Loading { waiting };
-        self.cells.insert(user, Mailbox { slot, body, touched_tick: 0 });
+        if let Some(mailbox) = self.cells.get_mut(&user) {
+            mailbox.body = body;
+        } else {
+            self.stamps += 1;
+            let stamp = self.stamps;
+            self.order.push_back((user, stamp));
+            let slot = Slot::default();
+            self.cells.insert(user, Mailbox { slot, body, touched_tick: 0, stamp });
+        }
         ctx.read(Query::Load { stream: mailbox_stream(user) }, Reading::Mailbox(user));
     }
 
@@ -192,9 +203,9 @@ impl Mailboxes {
         }
         mailbox.slot.number = mailbox.slot.number.max(replayed.number);
         mailbox.touched_tick = tick;
-        self.bytes += replayed.entries.bytes();
+        replayed.entries.accounted_bytes = replayed.entries.bytes();
+        self.bytes += replayed.entries.accounted_bytes;
         mailbox.body = Body::Active(Box::new(replayed.entries));
-        self.order.push_back(user);
         for conversation in replayed.touched {
             self.bump(ctx, user, conversation);
         }
@@ -238,16 +249,22 @@ impl Mailboxes {
     /// Looks at a few mailboxes and lets go of the lists that were not touched lately.
     pub(crate) fn evict_some(&mut self, ctx: &mut Context, tick: u64, idle_ticks: u64, most: usize) {
         for _ in 0..most.min(self.order.len()) {
-            let Some(user) = self.order.pop_front() else { return };
+            let Some((user, stamp)) = self.order.pop_front() else { return };
             let Some(mailbox) = self.cells.get_mut(&user) else { continue };
-            let keep = tick.saturating_sub(mailbox.touched_tick) < idle_ticks;
-            if keep {
-                self.order.push_back(user);
+            if mailbox.stamp != stamp {
+                continue;
+            }
+            self.order.push_back((user, stamp));
+            if let Body::Active(entries) = &mut mailbox.body {
+                let bytes = entries.bytes();
+                self.bytes = self.bytes + bytes - entries.accounted_bytes;
+                entries.accounted_bytes = bytes;
+            }
+            if tick.saturating_sub(mailbox.touched_tick) < idle_ticks {
                 continue;
             }
             match &mut mailbox.body {
                 Body::Active(entries) => {
-                    self.order.push_back(user);
                     let fresh = entries.snapshot_number == mailbox.slot.number
                         && !mailbox.slot.connections_changed;
                     if !fresh {
@@ -264,7 +281,6 @@ impl Mailboxes {
                     ctx.park_eviction(end, effect);
                 }
                 Body::Cold if !mailbox.slot.is_connected() => {
-                    self.order.push_back(user);
                     let slot = &mut mailbox.slot;
                     if slot.connections_changed {
                         let body = records::encode_connections(&slot.devices, ctx.store.run());
@@ -278,7 +294,7 @@ impl Mailboxes {
                     let end = ctx.log_end();
                     ctx.park_eviction(end, effect);
                 }
-                Body::Cold | Body::Loading { .. } | Body::Corrupt => self.order.push_back(user),
+                Body::Cold | Body::Loading { .. } | Body::Corrupt => {}
             }
         }
     }
@@ -291,15 +307,12 @@ impl Mailboxes {
         }
         match &mailbox.body {
             Body::Active(entries) if entries.snapshot_number == number => {
-                self.bytes = self.bytes.saturating_sub(entries.bytes());
+                self.bytes -= entries.accounted_bytes;
                 mailbox.body = Body::Cold;
                 ctx.stats.evictions_total += 1;
             }
             Body::Cold if !mailbox.slot.is_connected() => {
                 self.cells.remove(&user);
-                if let Some(place) = self.order.iter().rposition(|other| *other == user) {
-                    self.order.remove(place);
-                }
             }
             Body::Active(_) | Body::Cold | Body::Loading { .. } | Body::Corrupt => {}
         }

@@ -1,0 +1,114 @@
+//! A seed from beginning to end: people talk while things break, then nothing breaks any more and
+//! everybody must agree; and once more after a last power cut.
+
+use crate::device::Device;
+use crate::host::Sabotage;
+use crate::plan::Plan;
+use crate::simulation::{MS, Simulation};
+use crate::trace::Broken;
+use roost_protocol::ids::UserId;
+
+/// How a seed ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The promise that was broken, if one was.
+    pub result: Result<(), Broken>,
+    /// Equal for equal runs.
+    pub hash: u64,
+    /// What happened, in words, when asked for.
+    pub story: Vec<String>,
+    /// How often the server was started.
+    pub starts: u32,
+}
+
+const USERS: [&str; 4] = ["ann", "bob", "cat", "dan"];
+
+/// Runs a seed.
+#[must_use]
+pub fn run_seed(seed: u64, told: bool, sabotage: Sabotage) -> Outcome {
+    let mut simulation = Simulation::new(Plan::draw(seed), told);
+    simulation.sabotage(sabotage);
+    let result = simulation.live();
+    Outcome {
+        result,
+        hash: simulation.trace().hash(),
+        story: simulation.trace().lines().to_vec(),
+        starts: simulation.starts(),
+    }
+}
+
+impl Simulation {
+    fn live(&mut self) -> Result<(), Broken> {
+        let plan = self.plan.clone();
+        self.tell(|| format!("{plan:?}"));
+        self.populate();
+        self.restart(None)?;
+        let late = plan.late_user.then(|| plan.devices.len() - 1);
+        for index in 0..self.devices.len() {
+            if late != Some(self.devices[index].user) {
+                self.devices[index].online = self.workload.prng.percent(80);
+                self.app_start(index)?;
+            }
+        }
+        self.plan_actions(plan.messages, plan.chaos_ms);
+        self.plan_faults();
+        self.run_for_ms(plan.chaos_ms)?;
+        if plan.last_crashes {
+            self.crash_twice()?;
+        }
+        self.quiet()?;
+        self.converge()?;
+        if plan.seed % 2 == 0 {
+            self.tell(|| "a last power cut".to_owned());
+            if self.host.is_up() {
+                self.crash(true);
+            }
+            self.restart(None)?;
+            self.converge()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the devices of the planned users.
+    pub(crate) fn populate(&mut self) {
+        for (user, devices) in self.plan.devices.clone().into_iter().enumerate() {
+            for number in 0..devices {
+                let user_id = UserId::new(USERS[user]).expect("a short name is a user id");
+                let name = format!("{}/{number}", USERS[user]);
+                let index = self.devices.len();
+                self.devices.push(Device::new(&name, user, user_id, index, self.plan.seed));
+            }
+        }
+    }
+
+    /// Two crashes right before the end, the second shortly after the first start.
+    fn crash_twice(&mut self) -> Result<(), Broken> {
+        for _ in 0..2 {
+            let power = self.faults.next_is_power();
+            if self.host.is_up() {
+                self.crash(power);
+            }
+            self.restart(None)?;
+            let us = self.faults.prng.range(1, 60_000);
+            self.run_until(self.now_ns + us * 1000)?;
+        }
+        if self.faults.prng.percent(50) && self.host.is_up() {
+            self.crash(true);
+        }
+        Ok(())
+    }
+
+    /// Nothing breaks any more, and everybody comes.
+    pub(crate) fn quiet(&mut self) -> Result<(), Broken> {
+        self.tell(|| "the faults are over".to_owned());
+        self.faults.over = true;
+        self.mend();
+        self.host.disk.stop_after(None);
+        self.restart(None)?;
+        for index in 0..self.devices.len() {
+            self.app_start(index)?;
+            self.set_online(index, true)?;
+        }
+        self.run_until(self.now_ns + MS)
+    }
+}

@@ -1,0 +1,492 @@
+//! The loop: what happens goes into the session, what comes out is done.
+//!
+//! The order of things, and why a kill at any moment loses and repeats nothing:
+//!
+//! 1. Everything that happened in a turn goes into the session, and whatever it wants persisted is
+//!    confirmed to it at once, **but nothing it asks for is done yet**. So the session tells us in
+//!    the same turn which messages it now holds.
+//! 2. One batch goes into the state file: the session's records together with the lines that tell
+//!    of them. It is flushed. Before that nobody has seen anything of this turn; a crash takes back
+//!    the turn as a whole, and the server tells it again.
+//! 3. Bytes leave, lines are printed, and the state file hears that they are.
+//! 4. What was printed is marked as read, which is another round of the same.
+//!
+//! (Confirming only after the flush would bring the lines after it: a kill between the two would
+//! lose messages that the session says it holds.) A run that finds lines which are not marked as
+//! printed prints them first. Between printing and the mark lie two adjacent system calls. When
+//! stdout is a regular file, the next run looks there how far the killed one came; of a pipe or a
+//! terminal nobody can tell, and a line or a few can come again, with the same `seq`.
+
+use super::ChatError;
+use super::connection::{Connection, Step};
+use super::credentials::Credentials;
+use super::lines::Typed;
+use super::printer::Printer;
+use super::render::{Rendered, Renderer};
+use super::state_entries::{Batch, Seen, Unprinted};
+use super::state_file::StateFile;
+use super::tls::TlsError;
+use super::wake::Wake;
+use bytes::Bytes;
+use roost_client::{Command, DisconnectReason, Event, Input, Output, Peer, Session};
+use roost_event_loop::now;
+use roost_protocol::error::name;
+use roost_protocol::ids::{ConversationId, Sequence, UserId};
+use roost_protocol::limits::BODY_MAX_BYTES;
+use roost_protocol::time::{Duration, Instant};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+/// Lines are taken while fewer sends than this are unanswered; the session takes 256.
+const UNANSWERED_MAX: usize = 128;
+/// Reads of the socket in a turn.
+const STEPS_PER_TURN: usize = 16;
+/// A chat with nothing to do but without a connection waits so much longer before it leaves.
+const OFFLINE_GRACE: Duration = Duration::from_seconds(60);
+/// New tokens refused in a row before we believe it.
+const TOKENS_REFUSED_MAX: u32 = 2;
+
+/// What a device is made of.
+pub(super) struct Parts {
+    pub(super) session: Session,
+    pub(super) state: StateFile,
+    pub(super) device: [u8; 16],
+    pub(super) connection: Connection,
+    pub(super) printer: Printer,
+    pub(super) renderer: Renderer,
+    pub(super) credentials: Credentials,
+    pub(super) typed: Option<Receiver<Typed>>,
+    pub(super) wake: Wake,
+    pub(super) me: UserId,
+    pub(super) to: UserId,
+    pub(super) server: String,
+    /// Leave when nothing happened for so long.
+    pub(super) idle: Option<Duration>,
+    /// A person types: the end of input means to leave.
+    pub(super) is_interactive: bool,
+}
+
+/// A running device.
+pub(super) struct Device {
+    parts: Parts,
+    pending: Pending,
+    status: Status,
+    next_tag: u64,
+}
+
+/// What the session asked for in this turn.
+#[derive(Default)]
+struct Pending {
+    batch: Batch,
+    lines: Unprinted,
+    /// Some of the lines tell of stored things.
+    is_stored: bool,
+    effects: Vec<Effect>,
+}
+
+enum Effect {
+    Connect,
+    Transmit(Vec<u8>),
+    Disconnect,
+    NeedToken,
+}
+
+struct Status {
+    /// The server has welcomed us, and the connection is not lost.
+    connected: bool,
+    was_connected: bool,
+    /// The session has given up the connection; nothing of it may be fed any more.
+    abandoned: bool,
+    /// Something may be left to read though the socket is quiet.
+    more: bool,
+    /// The last line was taken; leave when everything is answered.
+    finishing: bool,
+    leaving: bool,
+    tokens_refused: u32,
+    lines_refused: u64,
+    last_activity: Instant,
+    last_refusal: Option<(String, String)>,
+    last_failure: Option<std::io::Error>,
+    failure: Option<ChatError>,
+}
+
+impl Device {
+    /// `unprinted`: lines of a run that was killed before it printed them.
+    pub(super) fn new(parts: Parts, unprinted: Option<Unprinted>) -> Self {
+        let now = now();
+        let status = Status {
+            connected: false,
+            was_connected: false,
+            abandoned: false,
+            more: false,
+            finishing: false,
+            leaving: false,
+            tokens_refused: 0,
+            lines_refused: 0,
+            last_activity: now.monotonic,
+            last_refusal: None,
+            last_failure: None,
+            failure: None,
+        };
+        let mut pending = Pending::default();
+        if let Some(mut lines) = unprinted {
+            let out = parts.printer.already_out(&lines).min(lines.text.len());
+            lines.text.drain(..out);
+            (lines.printed, lines.place) = (0, None);
+            pending = Pending { lines, is_stored: true, ..pending };
+        }
+        // Tags differ from those of earlier runs; nobody counts on more.
+        let next_tag = now.wall.ms << 20;
+        Self { parts, pending, status, next_tag }
+    }
+
+    /// Runs until there is a reason to end.
+    pub(super) fn run(&mut self) -> Result<(), ChatError> {
+        self.settle()?;
+        self.feed(Input::Start);
+        loop {
+            self.settle()?;
+            if let Some(failure) = self.status.failure.take() {
+                return Err(failure);
+            }
+            if self.is_over()? {
+                break;
+            }
+            self.wait()?;
+            self.take_lines();
+            self.take_steps();
+            if self.parts.session.next_deadline().is_some_and(|at| at <= now().monotonic) {
+                self.feed(Input::Tick);
+            }
+        }
+        self.feed(Input::Command(Command::Close));
+        self.settle()?;
+        match self.status.lines_refused {
+            0 => Ok(()),
+            lines => Err(ChatError::NotSent { lines }),
+        }
+    }
+
+    /// Tells the person something outside the session.
+    pub(super) fn say(&mut self, text: &str) {
+        let lines = Unprinted { text: text.as_bytes().to_vec(), ..Unprinted::default() };
+        // Nobody is there to be told that nobody is there.
+        let _printed: Result<(), ChatError> = self.parts.printer.print(&lines, |_| Ok(()));
+    }
+
+    // ---- into the session ----
+
+    fn feed(&mut self, input: Input<'_>) {
+        let mut outputs = Vec::new();
+        self.parts.session.handle(now(), input, &mut outputs);
+        let mut queue = VecDeque::from(outputs);
+        while let Some(output) = queue.pop_front() {
+            match output {
+                Output::Persist { id, record } => {
+                    self.pending.batch.session(&record);
+                    let mut outputs = Vec::new();
+                    self.parts.session.handle(now(), Input::Persisted(id), &mut outputs);
+                    queue.extend(outputs);
+                }
+                Output::Event(event) => self.event(&event),
+                Output::Connect => self.pending.effects.push(Effect::Connect),
+                Output::Transmit(bytes) => self.pending.effects.push(Effect::Transmit(bytes)),
+                Output::Disconnect => {
+                    self.status.abandoned = true;
+                    self.pending.effects.push(Effect::Disconnect);
+                }
+                Output::NeedToken => self.pending.effects.push(Effect::NeedToken),
+            }
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        let rendered = self.parts.renderer.event(event);
+        if rendered.is_stored {
+            self.status.last_activity = now().monotonic;
+        }
+        self.print(rendered);
+        match event {
+            Event::Connected(welcomed) => {
+                self.status.connected = true;
+                self.status.was_connected = true;
+                self.status.tokens_refused = 0;
+                self.status.last_activity = now().monotonic;
+                if welcomed.user != self.parts.me.as_str() {
+                    let token = welcomed.user.clone();
+                    self.status.failure = Some(ChatError::OtherUser { token });
+                }
+            }
+            Event::Disconnected { reason, .. } => {
+                if std::mem::replace(&mut self.status.connected, false) {
+                    self.status.last_activity = now().monotonic;
+                }
+                if let DisconnectReason::Refused { code, text } = reason {
+                    self.status.last_refusal = Some((name(*code), text.clone()));
+                }
+            }
+            Event::Refused { .. } => {
+                self.status.lines_refused = self.status.lines_refused.saturating_add(1);
+            }
+            Event::Fatal { code, text } => {
+                let (code, text) = (name(*code), text.clone());
+                self.status.failure = Some(ChatError::Refused { code, text });
+            }
+            Event::Accepted { .. }
+            | Event::Message { .. }
+            | Event::Record { .. }
+            | Event::Delivered { .. }
+            | Event::Read { .. }
+            | Event::EntryChanged(_)
+            | Event::Older { .. }
+            | Event::Dropped { .. }
+            | Event::CaughtUp => {}
+        }
+    }
+
+    fn print(&mut self, rendered: Rendered) {
+        self.pending.lines.text.extend_from_slice(rendered.text.as_bytes());
+        self.pending.lines.seen.extend(rendered.seen);
+        self.pending.is_stored |= rendered.is_stored;
+    }
+
+    fn take_lines(&mut self) {
+        while self.parts.session.unanswered() < UNANSWERED_MAX {
+            let Some(typed) = &self.parts.typed else { return };
+            let typed = match typed.try_recv() {
+                Ok(typed) => typed,
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => Typed::End,
+            };
+            self.status.last_activity = now().monotonic;
+            match typed {
+                Typed::Line(body) => self.send(body),
+                Typed::TooLong => {
+                    let text = format!("a line has more than {BODY_MAX_BYTES} bytes");
+                    let rendered = self.parts.renderer.unsendable("too_large", &text);
+                    self.status.lines_refused = self.status.lines_refused.saturating_add(1);
+                    self.print(rendered);
+                }
+                Typed::End => {
+                    self.status.finishing = self.parts.is_interactive;
+                    self.parts.typed = None;
+                }
+                Typed::Leave => {
+                    self.status.leaving = true;
+                    self.parts.typed = None;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, body: Vec<u8>) {
+        let tag = self.next_tag;
+        self.next_tag = tag.saturating_add(1);
+        self.parts.renderer.said(tag, &body);
+        let to = Peer::User(self.parts.to.clone());
+        self.feed(Input::Command(Command::Send { to, body: Bytes::from(body), tag }));
+    }
+
+    fn take_steps(&mut self) {
+        self.status.more = false;
+        for _ in 0..STEPS_PER_TURN {
+            if self.status.abandoned {
+                return;
+            }
+            match self.parts.connection.advance(now().monotonic) {
+                Step::Nothing => return,
+                Step::Connected => self.feed(Input::Connected),
+                Step::Failed(error) => {
+                    self.status.last_failure = Some(error);
+                    self.feed(Input::ConnectFailed);
+                }
+                Step::Untrusted(error) => {
+                    let server = self.parts.server.clone();
+                    let error = ChatError::Tls(TlsError::Untrusted { server, error });
+                    self.status.failure = Some(error);
+                    self.feed(Input::ConnectFailed);
+                }
+                Step::Received(bytes) => self.feed(Input::Received(&bytes)),
+                Step::Lost => self.feed(Input::Disconnected),
+            }
+        }
+        self.status.more = true;
+    }
+
+    // ---- out of it ----
+
+    /// Persists, then does, until nothing is left to do.
+    fn settle(&mut self) -> Result<(), ChatError> {
+        while !self.pending.is_empty() {
+            let Pending { mut batch, mut lines, is_stored, effects } =
+                std::mem::take(&mut self.pending);
+            let is_stored = is_stored && !lines.text.is_empty();
+            if is_stored {
+                lines.place = self.parts.printer.place();
+                batch.lines(&lines);
+            }
+            if !batch.is_empty() {
+                self.parts.state.append(&batch)?;
+                self.parts.state.flush()?;
+            }
+            for effect in effects {
+                self.perform(effect)?;
+            }
+            let state = &mut self.parts.state;
+            self.parts.printer.print(&lines, |printed| {
+                if !is_stored {
+                    return Ok(());
+                }
+                let mut mark = Batch::default();
+                mark.printed(printed);
+                state.append(&mark).map_err(ChatError::State)
+            })?;
+            self.mark_read(&lines.seen);
+        }
+        if self.parts.state.is_bloated(false) {
+            self.compact()?;
+        }
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), ChatError> {
+        let snapshot = compacted(self.parts.device, &self.parts.session);
+        Ok(self.parts.state.compact(&snapshot)?)
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<(), ChatError> {
+        match effect {
+            Effect::Connect => {
+                if let Err(error) = self.parts.connection.connect() {
+                    self.status.last_failure = Some(error);
+                    self.feed(Input::ConnectFailed);
+                }
+            }
+            Effect::Transmit(bytes) => {
+                self.parts.connection.send(&bytes);
+                self.status.more = true;
+            }
+            Effect::Disconnect => {
+                self.parts.connection.close();
+                self.status.abandoned = false;
+            }
+            Effect::NeedToken => self.give_token()?,
+        }
+        Ok(())
+    }
+
+    /// The person has seen these: tells the server how far, once a conversation.
+    fn mark_read(&mut self, seen: &[Seen]) {
+        let mut newest: BTreeMap<ConversationId, Sequence> = BTreeMap::new();
+        for Seen { conversation, seq } in seen {
+            let newest = newest.entry(*conversation).or_default();
+            *newest = (*newest).max(*seq);
+        }
+        for (conversation, seq) in newest {
+            self.feed(Input::Command(Command::Read { conversation, seq }));
+        }
+    }
+
+    fn give_token(&mut self) -> Result<(), ChatError> {
+        // While connected the token is only about to expire, and another may do.
+        if !self.status.connected {
+            self.status.tokens_refused = self.status.tokens_refused.saturating_add(1);
+        }
+        let renewed = self.parts.credentials.renew()?;
+        match renewed {
+            Some(token) if self.status.tokens_refused <= TOKENS_REFUSED_MAX => {
+                self.feed(Input::Token(token));
+            }
+            None if self.status.connected => {}
+            Some(_) | None => {
+                let (code, text) = self.status.last_refusal.take().unwrap_or_else(|| {
+                    ("token_expired".to_owned(), "the server asks for a new token".to_owned())
+                });
+                self.status.failure = Some(ChatError::Refused { code, text });
+            }
+        }
+        Ok(())
+    }
+
+    // ---- time ----
+
+    fn is_over(&self) -> Result<bool, ChatError> {
+        let status = &self.status;
+        if status.leaving {
+            return Ok(true);
+        }
+        if self.parts.session.unanswered() > 0 {
+            return Ok(false);
+        }
+        if status.finishing {
+            return Ok(true);
+        }
+        let Some(due) = self.leaves_at() else { return Ok(false) };
+        if due > now().monotonic {
+            return Ok(false);
+        }
+        if status.was_connected {
+            return Ok(true);
+        }
+        let server = self.parts.server.clone();
+        let reason = status.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
+        Err(ChatError::Unreachable { server, reason })
+    }
+
+    /// When it is time to leave, if nothing happens until then.
+    fn leaves_at(&self) -> Option<Instant> {
+        let status = &self.status;
+        let idle = self.parts.idle?;
+        if self.parts.session.unanswered() > 0 {
+            return None;
+        }
+        if !status.connected {
+            return Some(status.last_activity + idle + OFFLINE_GRACE);
+        }
+        self.parts.session.is_idle().then_some(status.last_activity + idle)
+    }
+
+    /// Waits for the socket, a line, or time to pass.
+    fn wait(&mut self) -> Result<(), ChatError> {
+        let now = now().monotonic;
+        let due = [
+            self.parts.session.next_deadline(),
+            self.parts.connection.deadline(),
+            self.leaves_at(),
+            self.status.more.then_some(now),
+        ];
+        let wait = due.into_iter().flatten().min().map(|due| timespec(due.since(now)));
+        let wake = self.parts.wake.fd();
+        let mut fds = vec![PollFd::new(&wake, PollFlags::IN)];
+        fds.extend(self.parts.connection.poll_fd());
+        match poll(&mut fds, wait.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(ChatError::System(error.into())),
+        }
+        drop(fds);
+        self.parts.wake.clear();
+        Ok(())
+    }
+}
+
+impl Pending {
+    const fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.lines.text.is_empty() && self.effects.is_empty()
+    }
+}
+
+/// Everything a state file has to hold.
+pub(super) fn compacted(device: [u8; 16], session: &Session) -> Batch {
+    let mut batch = Batch::default();
+    batch.device(device);
+    for record in session.snapshot() {
+        batch.session(&record);
+    }
+    batch
+}
+
+fn timespec(wait: Duration) -> Timespec {
+    let since = std::time::Duration::from_nanos(wait.ns);
+    Timespec::try_from(since).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+}
