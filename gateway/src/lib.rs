@@ -1,10 +1,10 @@
 //! The Roost server: a pure core (`shard`) and what performs its wishes in the real world.
 
+pub mod args;
+pub mod commands;
+pub mod config;
+pub mod driver;
 pub mod ids;
+pub mod keys;
 pub mod limits;
 pub mod shard;
-pub mod args;
-pub mod config;
-pub mod keys;
-pub mod driver;
-pub mod commands;

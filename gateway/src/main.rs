@@ -15,8 +15,10 @@ fn main() -> ExitCode {
     }
     let outcome = match command {
         Command::Serve(args) => commands::serve::run(&args).map_err(|error| error.to_string()),
-        Command::Token(args) => commands::token::run(&args, roost_event_loop::now().wall, &mut std::io::stdout())
-            .map_err(|error| error.to_string()),
+        Command::Token(args) => {
+            commands::token::run(&args, roost_event_loop::now().wall, &mut std::io::stdout())
+                .map_err(|error| error.to_string())
+        }
         Command::Chat(_) => Err("not yet".to_owned()),
     };
     match outcome {

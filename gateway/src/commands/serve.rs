@@ -13,7 +13,9 @@ use crate::keys::{self, KeysError};
 use crate::shard::auth::ticket::TicketKeys;
 use crate::shard::auth::token::{TokenKeyError, TokenKeys};
 use crate::shard::{EdgeConfig, Input, Outbox, Secrets, Shard, ShardConfig};
-use roost_event_loop::{Choice, EventLoop, Kind, ListenerId, Probed, Settings as LoopSettings, Waker};
+use roost_event_loop::{
+    Choice, EventLoop, Kind, ListenerId, Probed, Settings as LoopSettings, Waker,
+};
 use roost_storage_engine::disk::{Disk, Files, FolderError, RealFolder};
 use roost_storage_engine::{
     Durability as StoreDurability, OpenError, OpenSettings, Opened, Settings as StoreSettings,
@@ -111,11 +113,7 @@ impl Server {
         };
         let opened = roost_storage_engine::open(&mut folder, &settings)?;
         tracing::info!(report = ?opened.report, run = opened.run, "the store is open");
-        let edges = EdgeConfig {
-            incarnation: opened.incarnation,
-            server_run: random()?,
-            ..edges
-        };
+        let edges = EdgeConfig { incarnation: opened.incarnation, server_run: random()?, ..edges };
         let kind = probed.kind;
         Ok(Self { config, kind, shards, folder, opened, edges, ticket_keys, listeners })
     }
@@ -218,7 +216,8 @@ impl Server {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if shared.failed.load(Ordering::SeqCst) || running.iter().any(|r| r.thread.is_finished())
+            if shared.failed.load(Ordering::SeqCst)
+                || running.iter().any(|r| r.thread.is_finished())
             {
                 break;
             }
@@ -654,4 +653,3 @@ macro_rules! from {
 }
 
 from!(ConfigError => Config, KeysError => Keys, TokenKeyError => TokenKeys, OpenError => Open);
-

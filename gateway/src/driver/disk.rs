@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use roost_event_loop::Actions;
 use roost_storage_engine::disk::{Disk, Files};
-use roost_storage_engine::{CommitId, CommitPart, DiskError, FetchId, SegmentId, StoreDone, StoreOp};
+use roost_storage_engine::{
+    CommitId, CommitPart, DiskError, FetchId, SegmentId, StoreDone, StoreOp,
+};
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -70,7 +72,13 @@ impl StoreDisk {
         }
     }
 
-    fn fetch(&mut self, id: FetchId, segment: SegmentId, ranges: &[(u64, u32)], actions: &mut Actions) {
+    fn fetch(
+        &mut self,
+        id: FetchId,
+        segment: SegmentId,
+        ranges: &[(u64, u32)],
+        actions: &mut Actions,
+    ) {
         assert!(ranges.len() < 1 << PART_BITS, "a fetch has a page's worth of ranges");
         let file = match self.files.get(segment) {
             Ok(file) => file,
@@ -106,7 +114,7 @@ impl StoreDisk {
         let Some(job) = self.jobs.get_mut(&key) else { return };
         let left = match job {
             Job::Commit { left, failed, buffers, .. } => {
-                *failed = failed.take().or(result.err());
+                *failed = failed.take().or_else(|| result.err());
                 buffers.push(buffer);
                 *left -= 1;
                 *left

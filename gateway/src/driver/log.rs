@@ -59,9 +59,31 @@ impl Logger {
                 "damaged bytes in the store; their neighbours are served. Restore the segment \
                  from a backup"
             ),
+            Report::Unreadable { stream } => tracing::error!(
+                shard,
+                stream = %format_args!("{:032x}", stream.0),
+                "the records of this conversation or mailbox do not fit together; requests for it \
+                 are refused. Restore it from a backup"
+            ),
             Report::Retold { shard: _, streams } => {
                 tracing::info!(shard, streams, "everything owed before the restart was told again");
             }
+            Report::UserIdCollision => {
+                tracing::error!(shard, "two user ids have the same key; the second is refused");
+            }
+            Report::HalfFramePoolFull { .. }
+            | Report::SendQueuesFull { .. }
+            | Report::ConnectionsFull { .. }
+            | Report::ClockBehind { .. }
+            | Report::HelloRefused { .. } => self.write_often(now, report),
+        }
+        false
+    }
+
+    /// What could come by the thousand: a line a second at most.
+    fn write_often(&mut self, now: Instant, report: &Report) {
+        let shard = self.shard.0;
+        match report {
             Report::HalfFramePoolFull { limit_bytes } => {
                 if let Some(held) = self.often(now, "half_frame_pool") {
                     tracing::warn!(
@@ -94,9 +116,6 @@ impl Logger {
                     );
                 }
             }
-            Report::UserIdCollision => {
-                tracing::error!(shard, "two user ids have the same key; the second is refused");
-            }
             Report::ClockBehind { behind_ms } => {
                 if let Some(held) = self.often(now, "clock") {
                     tracing::warn!(
@@ -113,7 +132,13 @@ impl Logger {
                     tracing::debug!(shard, ?code, held, "a device was refused at hello");
                 }
             }
+            Report::StoreFailed { .. }
+            | Report::StorageFull
+            | Report::StorageRoom
+            | Report::Corrupt { .. }
+            | Report::Unreadable { .. }
+            | Report::Retold { .. }
+            | Report::UserIdCollision => {}
         }
-        false
     }
 }

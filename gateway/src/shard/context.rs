@@ -120,8 +120,10 @@ impl Context {
                     ..Refusal::new(ErrorCode::ErrorStorageFull, "the server's disk is full")
                 }
             }
-            StoreError::TooLarge => Refusal::new(ErrorCode::ErrorTooLarge, "the record is too large"),
-            _ => Refusal {
+            StoreError::TooLarge => {
+                Refusal::new(ErrorCode::ErrorTooLarge, "the record is too large")
+            }
+            StoreError::Busy | StoreError::Failed(_) => Refusal {
                 retry_after_ms: 50,
                 ..Refusal::new(ErrorCode::ErrorBusy, "the log cannot take more just now")
             },

@@ -314,9 +314,10 @@ impl Links {
     fn pump_edges(&mut self, to: ShardId) {
         let peer = &mut self.peers[to.index()];
         while peer.slots > 0 {
-            let next = peer.edge_backlog.pop_front().or_else(|| {
-                peer.behind.pop_first().map(|edge| (edge, ToEdge::Behind))
-            });
+            let next = peer
+                .edge_backlog
+                .pop_front()
+                .or_else(|| peer.behind.pop_first().map(|edge| (edge, ToEdge::Behind)));
             let Some((edge, what)) = next else { break };
             peer.slots -= 1;
             let message = Message::ToEdge { edge: EdgeAddress { shard: to, edge }, what };

@@ -69,6 +69,7 @@ pub struct ShardConfig {
 
 /// See the module's comment.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Shard {
     ctx: Context,
     edges: Edges,
@@ -378,7 +379,8 @@ impl Shard {
 
     fn tick(&mut self, outbox: &mut Outbox) {
         let now = self.ctx.now.monotonic;
-        let passed_ms = self.last_tick.map_or(u64::from(TICK_MS), |last| now.since(last).as_ms());
+        let tick_ms = u64::from(TICK_MS);
+        let passed_ms = self.last_tick.map_or(tick_ms, |last| now.since(last).as_ms());
         if passed_ms < u64::from(TICK_MS) {
             return;
         }

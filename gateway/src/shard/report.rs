@@ -3,7 +3,7 @@
 
 use crate::ids::ShardId;
 use roost_protocol::wire::ErrorCode;
-use roost_storage_engine::SegmentId;
+use roost_storage_engine::{SegmentId, StreamId};
 
 /// One thing worth a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub enum Report {
         segment: SegmentId,
         /// Where in it.
         offset: u64,
+    },
+    /// The records of a conversation or mailbox do not fit together; requests for it are refused.
+    Unreadable {
+        /// Its stream: the key in its 16 bytes.
+        stream: StreamId,
     },
     /// Everything owed before the restart is known to everybody.
     Retold {

@@ -27,7 +27,8 @@ pub struct Config {
     /// acknowledges only: it sends no messages and never moves the cursor.
     pub role: wire::Role,
     /// Seeds jitter and the ids of messages. A real device takes it from the system's random
-    /// source at each start; a simulator from its own.
+    /// source at each start; a simulator from its own, another one for each device and start (two
+    /// devices of a user must not give two messages one name).
     pub seed: u64,
     /// The order of [`crate::Event::Message`].
     pub order: Order,

@@ -22,6 +22,7 @@ use roost_protocol::ids::{ClientMessageId, ConversationId};
 use roost_protocol::time::{Instant, Now};
 use roost_protocol::wire::{self, client_frame};
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 
 /// Where the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,6 @@ pub(crate) struct Persisting {
 }
 
 /// One device of one user.
-#[derive(Debug)]
 pub struct Session {
     pub(crate) config: Config,
     pub(crate) token: Option<String>,
@@ -325,6 +325,24 @@ impl Session {
             let bytes = std::mem::take(&mut self.outbox);
             self.outputs.push(Output::Transmit(bytes));
         }
+    }
+}
+
+/// Short, and without token or ticket.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("link", &self.link)
+            .field("number", &self.state.connection_number)
+            .field("cursor", &self.state.cursor)
+            .field("requests", &self.connection.requests.len())
+            .field("lanes", &self.state.lanes)
+            .field("unconfirmed", &self.persist.parked.len())
+            .field("notices", &self.notices)
+            .field("sync", &self.sync)
+            .field("timeline", &self.timeline)
+            .field("checking", &self.checking)
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,11 +11,22 @@ use crate::stretches::Stretches;
 use bytes::Bytes;
 use roost_protocol::ids::{ConversationId, UserId};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What a device was when the last of its records was confirmed. The default is a new device.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Restored {
     pub(crate) state: State,
+}
+
+impl fmt::Debug for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Restored")
+            .field("connection_number", &self.state.connection_number)
+            .field("conversations", &self.state.conversations.len())
+            .field("unanswered", &self.state.queued)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Restored {
@@ -85,8 +96,8 @@ impl Conversation {
     }
 }
 
-/// Everything that is persisted.
-#[derive(Debug, Clone, Default)]
+/// Everything that is persisted. It holds the ticket, so it is not printed.
+#[derive(Clone, Default)]
 pub(crate) struct State {
     pub(crate) connection_number: u64,
     pub(crate) ticket: Bytes,

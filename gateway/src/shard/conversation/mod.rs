@@ -245,12 +245,8 @@ impl Conversation {
         self.pending.push_back((position, point));
         let mark = &mut self.members[usize::from(member)].own_mark;
         *mark = mark.max(own_mark);
-        let accepted = Accepted {
-            client_message_id: submit.client_message_id,
-            message_id,
-            point,
-            position,
-        };
+        let accepted =
+            Accepted { client_message_id: submit.client_message_id, message_id, point, position };
         self.sender(member, submit.device).accept(submit.client_sequence, accepted);
 
         let conversation = submit.by_user.then_some(self.id);
@@ -304,7 +300,8 @@ impl Conversation {
         let [low, high] = [self.members[0].user, self.members[1].user];
         let (low_home, high_home) = (ctx.home_of_user(low), ctx.home_of_user(high));
         let both = low_home == high_home;
-        let first = (low_home, if both { Recipients::Two([low, high]) } else { Recipients::One(low) });
+        let first =
+            (low_home, if both { Recipients::Two([low, high]) } else { Recipients::One(low) });
         let second = (!both).then_some((high_home, Recipients::One(high)));
         std::iter::once(first).chain(second)
     }
@@ -329,7 +326,13 @@ impl Conversation {
     }
 
     /// A mailbox tells its user's read mark.
-    pub(crate) fn read(&mut self, ctx: &mut Context, told: ReadTold, taken: Option<Taken>, cause: Cause) {
+    pub(crate) fn read(
+        &mut self,
+        ctx: &mut Context,
+        told: ReadTold,
+        taken: Option<Taken>,
+        cause: Cause,
+    ) {
         let Some(index) = self.member_index(told.user) else {
             return confirm(ctx, taken, cause);
         };
@@ -339,13 +342,8 @@ impl Conversation {
         }
         let read = Point { seq: told.seq, uncounted: told.uncounted };
         let body = records::encode_receipt(index, read);
-        let appended = self.append(
-            ctx,
-            records::KIND_RECEIPT,
-            Sequence(0),
-            MessageId(0),
-            &[&body.bytes],
-        );
+        let appended =
+            self.append(ctx, records::KIND_RECEIPT, Sequence(0), MessageId(0), &[&body.bytes]);
         let Ok((position, segment)) = appended else {
             // Not confirmed, so it stays owed and is told again after a restart; the mark itself
             // is safe in the mailbox.
@@ -408,13 +406,8 @@ impl Conversation {
     /// Writes a snapshot, after which it may leave memory.
     pub(crate) fn snapshot(&mut self, ctx: &mut Context) -> Result<Position, Refusal> {
         let body = records::encode_snapshot(self, ctx.store.run());
-        let appended = self.append(
-            ctx,
-            records::KIND_SNAPSHOT,
-            Sequence(0),
-            MessageId(0),
-            &[&body.bytes],
-        )?;
+        let appended =
+            self.append(ctx, records::KIND_SNAPSHOT, Sequence(0), MessageId(0), &[&body.bytes])?;
         self.snapshot_number = self.number;
         Ok(appended.0)
     }

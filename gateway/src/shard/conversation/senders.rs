@@ -1,8 +1,6 @@
 //! Per sending device: its last number, and what answers its last 32 writes again.
 
-use roost_protocol::ids::{
-    ClientMessageId, ClientSequence, ConnectionNumber, DeviceId, MessageId,
-};
+use roost_protocol::ids::{ClientMessageId, ClientSequence, ConnectionNumber, DeviceId, MessageId};
 use roost_protocol::limits::UNANSWERED_WRITES_MAX;
 use roost_storage_engine::Position;
 use std::collections::VecDeque;

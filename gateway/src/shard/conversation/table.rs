@@ -56,7 +56,13 @@ impl Conversations {
     }
 
     /// Handles a message of rank 2.
-    pub(crate) fn handle(&mut self, ctx: &mut Context, id: ConversationId, arrival: Arrival, tick: u64) {
+    pub(crate) fn handle(
+        &mut self,
+        ctx: &mut Context,
+        id: ConversationId,
+        arrival: Arrival,
+        tick: u64,
+    ) {
         match self.cells.get_mut(&id) {
             Some(Cell::Active(conversation)) => {
                 conversation.touched_tick = tick;
@@ -104,19 +110,13 @@ impl Conversations {
         let replaying = self.replaying.remove(&id);
         let run = ctx.store.run();
         let found = records.ok_or(crate::shard::codec::Malformed);
-        let state = match found.and_then(|records| records::replay(id, records, run)) {
-            Ok(state) => state,
-            Err(_) => {
-                ctx.reports.push(Report::Corrupt {
-                    segment: roost_storage_engine::SegmentId(0),
-                    offset: 0,
-                });
-                self.cells.insert(id, Cell::Corrupt);
-                for arrival in waiting {
-                    refuse_corrupt(ctx, arrival);
-                }
-                return replaying.then_some(0);
+        let Ok(state) = found.and_then(|records| records::replay(id, records, run)) else {
+            ctx.reports.push(Report::Unreadable { stream: conversation_stream(id) });
+            self.cells.insert(id, Cell::Corrupt);
+            for arrival in waiting {
+                refuse_corrupt(ctx, arrival);
             }
+            return replaying.then_some(0);
         };
         let mut state = state.map(Box::new);
         let mut told = None;
@@ -141,11 +141,16 @@ impl Conversations {
             self.order.push_back((id, self.stamps));
             self.cells.insert(id, Cell::Active(conversation));
         }
-        told.or(replaying.then_some(0))
+        told.or_else(|| replaying.then_some(0))
     }
 
     /// Begins a direct conversation, if this write may and can.
-    fn begin(&self, ctx: &mut Context, id: ConversationId, arrival: &Arrival) -> Option<Box<Conversation>> {
+    fn begin(
+        &self,
+        ctx: &mut Context,
+        id: ConversationId,
+        arrival: &Arrival,
+    ) -> Option<Box<Conversation>> {
         let Message::Submit(submit) = &arrival.message else { return None };
         let card = card_of(id, submit)?;
         if submit.client_sequence.0 != 1 {
@@ -180,7 +185,13 @@ impl Conversations {
     // ---- eviction ----
 
     /// Looks at a few conversations and lets go of those that were not touched lately.
-    pub(crate) fn evict_some(&mut self, ctx: &mut Context, tick: u64, idle_ticks: u64, most: usize) {
+    pub(crate) fn evict_some(
+        &mut self,
+        ctx: &mut Context,
+        tick: u64,
+        idle_ticks: u64,
+        most: usize,
+    ) {
         for _ in 0..most.min(self.order.len()) {
             let Some((id, stamp)) = self.order.pop_front() else { return };
             let Some(Cell::Active(conversation)) = self.cells.get_mut(&id) else { continue };
@@ -227,8 +238,7 @@ impl Conversations {
 fn card_of(id: ConversationId, submit: &Submit) -> Option<Card> {
     let (own, peer) = submit.opening.as_deref()?;
     let peer_key = submit.peer_key?;
-    let mut users: [(UserKey, UserId); 2] =
-        [(submit.user, own.clone()), (peer_key, peer.clone())];
+    let mut users: [(UserKey, UserId); 2] = [(submit.user, own.clone()), (peer_key, peer.clone())];
     users.sort();
     (ConversationId::direct(users[0].0, users[1].0) == id).then_some(Card { users })
 }

@@ -131,7 +131,13 @@ impl Edges {
     }
 
     /// The mailbox took the device.
-    pub(super) fn welcome(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, epoch: u32) {
+    pub(super) fn welcome(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        epoch: u32,
+    ) {
         let registering = self.table.get(id).is_some_and(|e| e.state == State::Registering);
         if !registering {
             return;

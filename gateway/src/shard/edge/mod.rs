@@ -96,7 +96,13 @@ impl Edges {
 
     // ---- life ----
 
-    pub(crate) fn opened(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, secure: bool) {
+    pub(crate) fn opened(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        secure: bool,
+    ) {
         let tick = self.tick;
         let edge = self.table.insert(id);
         edge.heard_tick = tick;

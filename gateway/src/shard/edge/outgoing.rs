@@ -11,7 +11,13 @@ use roost_protocol::{encode, frame};
 
 impl Edges {
     /// Something for a connection arrived.
-    pub(crate) fn take(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, what: ToEdge) {
+    pub(crate) fn take(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        what: ToEdge,
+    ) {
         if self.table.get(id).is_none_or(|edge| edge.state == State::Closing) {
             return;
         }
@@ -37,7 +43,14 @@ impl Edges {
         }
     }
 
-    fn answer(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, request_id: u32, reply: Reply) {
+    fn answer(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        request_id: u32,
+        reply: Reply,
+    ) {
         if let Some(edge) = self.table.get(id) {
             edge.in_flight = edge.in_flight.saturating_sub(1);
         }
@@ -64,7 +77,13 @@ impl Edges {
     }
 
     /// Answers a request that this edge itself refuses.
-    pub(super) fn answer_error(&mut self, ctx: &mut Context, id: EdgeId, request_id: u32, error: wire::Error) {
+    pub(super) fn answer_error(
+        &mut self,
+        ctx: &mut Context,
+        id: EdgeId,
+        request_id: u32,
+        error: wire::Error,
+    ) {
         ctx.stats.refusals_total += 1;
         if let Some(edge) = self.table.get(id) {
             edge.in_flight = edge.in_flight.saturating_sub(1);
@@ -73,7 +92,13 @@ impl Edges {
     }
 
     /// Tells a connection why and ends it.
-    pub(super) fn refuse_with(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, error: wire::Error) {
+    pub(super) fn refuse_with(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        error: wire::Error,
+    ) {
         self.queue_frame(ctx, id, 0, server_frame::Body::Error(error));
         self.flush_one(ctx, outbox, id);
         self.end(outbox, id);
@@ -90,7 +115,13 @@ impl Edges {
     // ---- the queue ----
 
     /// Appends a frame to what waits.
-    pub(super) fn queue_frame(&mut self, _ctx: &Context, id: EdgeId, request_id: u32, body: server_frame::Body) {
+    pub(super) fn queue_frame(
+        &mut self,
+        _ctx: &Context,
+        id: EdgeId,
+        request_id: u32,
+        body: server_frame::Body,
+    ) {
         self.queue_with(id, |pending| encode::server(request_id, body, pending));
     }
 
@@ -159,7 +190,13 @@ impl Edges {
     }
 
     /// A send went out.
-    pub(crate) fn sent(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, buffer: Vec<u8>) {
+    pub(crate) fn sent(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        buffer: Vec<u8>,
+    ) {
         let index = self.table.get(id).map_or(queue::NONE, |edge| edge.queue);
         self.queues.keep(buffer);
         if index == queue::NONE {
@@ -193,7 +230,8 @@ impl Edges {
         let Some(edge) = self.table.get(id) else { return };
         edge.flags.ready = false;
         let wants_write = edge.transport.as_ref().is_some_and(|tls| tls.wants_write());
-        if edge.flags.close_asked || (edge.queue == queue::NONE && !wants_write && !edge.flags.behind)
+        if edge.flags.close_asked
+            || (edge.queue == queue::NONE && !wants_write && !edge.flags.behind)
         {
             return;
         }
@@ -204,7 +242,9 @@ impl Edges {
         if self.queues.get(index).in_flight_bytes > 0 {
             return;
         }
-        if behind && self.queues.get(index).pending.len() * 2 <= ctx.limits.send_queue_bytes as usize {
+        if behind
+            && self.queues.get(index).pending.len() * 2 <= ctx.limits.send_queue_bytes as usize
+        {
             // There is room again: say so once, and the device syncs.
             if let Some(edge) = self.table.get(id) {
                 edge.flags.behind = false;

@@ -4,9 +4,7 @@ use super::Edges;
 use crate::ids::{EdgeAddress, EdgeId};
 use crate::shard::context::Context;
 use crate::shard::links::{Cause, Owed};
-use crate::shard::message::{
-    DeliveredMark, HistoryAsk, Message, ReadMark, Submit, SyncAsk,
-};
+use crate::shard::message::{DeliveredMark, HistoryAsk, Message, ReadMark, Submit, SyncAsk};
 use crate::shard::output::Outbox;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{ConversationId, UserId, UserKey};
@@ -78,7 +76,13 @@ impl Edges {
                 self.refresh(ctx, id, request_id, &token);
                 Ok(true)
             }
-            request => {
+            request @ (Request::Send(_)
+            | Request::Sync { .. }
+            | Request::History(_)
+            | Request::Delivered(_)
+            | Request::Read(_)
+            | Request::Activity(_)
+            | Request::IgnoredNotice) => {
                 self.tell_actor(ctx, asker, request_id, request);
                 Ok(true)
             }

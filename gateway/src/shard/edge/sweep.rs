@@ -49,7 +49,10 @@ impl Edges {
                 ErrorCode::ErrorIdleTimeout,
                 "silent for two and a half heartbeat intervals",
             ),
-            (State::Ready, ActivityState::ActivityBackground | ActivityState::ActivitySuspended) => (
+            (
+                State::Ready,
+                ActivityState::ActivityBackground | ActivityState::ActivitySuspended,
+            ) => (
                 u64::from(limits.heartbeat_background_ms) * 5 / 2,
                 ErrorCode::ErrorIdleTimeout,
                 "silent for two and a half heartbeat intervals",
@@ -78,7 +81,13 @@ impl Edges {
         }
     }
 
-    fn look_at_token(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, expires_ms: u64) {
+    fn look_at_token(
+        &mut self,
+        ctx: &mut Context,
+        outbox: &mut Outbox,
+        id: EdgeId,
+        expires_ms: u64,
+    ) {
         let now_ms = ctx.now.wall.ms;
         if now_ms >= expires_ms.saturating_add(u64::from(ctx.limits.token_grace_ms)) {
             let refusal = Refusal::new(ErrorCode::ErrorTokenExpired, "the token expired");
@@ -93,7 +102,8 @@ impl Edges {
     }
 
     fn sweep_partials(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
-        let patience = roost_protocol::time::Duration::from_ms(ctx.limits.half_frame_timeout_ms.into());
+        let patience =
+            roost_protocol::time::Duration::from_ms(ctx.limits.half_frame_timeout_ms.into());
         let now = ctx.now.monotonic;
         let limit = ctx.limits.half_frame_pool_bytes;
         let mut full = false;

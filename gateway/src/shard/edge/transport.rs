@@ -55,8 +55,10 @@ impl Tls {
     /// Says goodbye inside TLS.
     pub(crate) fn close_notify(&mut self, sealed: &mut Vec<u8>) {
         self.connection.send_close_notify();
-        // Nothing is owed to a peer that is being left.
-        let _ = self.drain(sealed).is_ok();
+        if self.drain(sealed).is_err() {
+            // Nothing more is owed to a peer that is being left.
+            sealed.clear();
+        }
     }
 
     fn drain(&mut self, sealed: &mut Vec<u8>) -> Result<(), TlsFailed> {

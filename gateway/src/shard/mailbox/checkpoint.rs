@@ -102,7 +102,8 @@ impl Mailboxes {
     /// Writes a part of it. When all is written, the confirmation waits for the flush.
     pub(crate) fn step_checkpoint(&mut self, ctx: &mut Context) {
         for _ in 0..STEP_MAILBOXES {
-            let Some(running) = self.rows.running.as_mut().filter(|r| !r.parked && !r.stalled) else {
+            let Some(running) = self.rows.running.as_mut().filter(|r| !r.parked && !r.stalled)
+            else {
                 return;
             };
             let step = if let Some(user) = running.dirty.pop() {
@@ -174,7 +175,8 @@ impl Mailboxes {
                 self.rows.written.insert(key, row);
             }
         }
-        let next = self.rows.waiting.range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded));
+        let next =
+            self.rows.waiting.range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded));
         let next = next.map(|((user, _), _)| *user).next();
         if let Some(running) = self.rows.running.as_mut() {
             running.rows_from = next;

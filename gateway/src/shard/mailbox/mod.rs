@@ -67,7 +67,9 @@ enum Body {
     /// On disk; news go to the rows.
     Cold,
     /// Being read. What came meanwhile waits; nothing of the slot is known yet if it is new.
-    Loading { waiting: Vec<Arrival> },
+    Loading {
+        waiting: Vec<Arrival>,
+    },
     Active(Box<Entries>),
     Corrupt,
 }
@@ -187,10 +189,7 @@ impl Mailboxes {
         let seed = self.seed;
         let found = records.ok_or(crate::shard::codec::Malformed);
         let Ok(mut replayed) = found.and_then(|records| records::replay(records, run, seed)) else {
-            ctx.reports.push(Report::Corrupt {
-                segment: roost_storage_engine::SegmentId(0),
-                offset: 0,
-            });
+            ctx.reports.push(Report::Unreadable { stream: mailbox_stream(user) });
             for arrival in waiting {
                 refuse_corrupt(ctx, arrival);
             }
@@ -247,7 +246,13 @@ impl Mailboxes {
     // ---- eviction ----
 
     /// Looks at a few mailboxes and lets go of the lists that were not touched lately.
-    pub(crate) fn evict_some(&mut self, ctx: &mut Context, tick: u64, idle_ticks: u64, most: usize) {
+    pub(crate) fn evict_some(
+        &mut self,
+        ctx: &mut Context,
+        tick: u64,
+        idle_ticks: u64,
+        most: usize,
+    ) {
         for _ in 0..most.min(self.order.len()) {
             let Some((user, stamp)) = self.order.pop_front() else { return };
             let Some(mailbox) = self.cells.get_mut(&user) else { continue };
@@ -268,7 +273,8 @@ impl Mailboxes {
                     let fresh = entries.snapshot_number == mailbox.slot.number
                         && !mailbox.slot.connections_changed;
                     if !fresh {
-                        let body = records::encode_snapshot(&mailbox.slot, entries, ctx.store.run());
+                        let body =
+                            records::encode_snapshot(&mailbox.slot, entries, ctx.store.run());
                         let slot = &mut mailbox.slot;
                         if append(ctx, slot, user, records::KIND_SNAPSHOT, &body.bytes).is_err() {
                             continue;

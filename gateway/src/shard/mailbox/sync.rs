@@ -49,7 +49,8 @@ impl Mailboxes {
     /// The person saw everything up to here. Written, then told to the conversation and to the
     /// user's other devices.
     pub(super) fn read_mark(&mut self, ctx: &mut Context, mark: &ReadMark, cause: Cause) {
-        let Some(Mailbox { slot, body: Body::Active(entries), .. }) = self.cells.get_mut(&mark.user)
+        let Some(Mailbox { slot, body: Body::Active(entries), .. }) =
+            self.cells.get_mut(&mark.user)
         else {
             return;
         };

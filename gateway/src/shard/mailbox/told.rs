@@ -171,7 +171,9 @@ impl Pushes<'_> {
             return Some(self.others.get_or_insert_with(|| news(self.deliver)).clone());
         };
         if user != fresh.sender {
-            return Some(self.others.get_or_insert_with(|| fresh.message.to_frame().into()).clone());
+            return Some(
+                self.others.get_or_insert_with(|| fresh.message.to_frame().into()).clone(),
+            );
         }
         if device == fresh.sender_device {
             return None;

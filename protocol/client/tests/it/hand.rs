@@ -14,42 +14,42 @@ use roost_protocol::wire::{self, client_frame::Body, server_frame};
 use prost::Message;
 
 /// When a hand-driven test begins, in milliseconds since 1970.
-pub const WALL: u64 = 1_800_000_000_000;
+pub(crate) const WALL: u64 = 1_800_000_000_000;
 
-pub struct Hand {
-    pub session: Session,
-    pub now: Now,
+pub(crate) struct Hand {
+    pub(crate) session: Session,
+    pub(crate) now: Now,
     /// Frames the session sent, oldest first.
-    pub sent: Vec<(u32, Body)>,
-    pub events: Vec<Event>,
+    pub(crate) sent: Vec<(u32, Body)>,
+    pub(crate) events: Vec<Event>,
     /// Every record, confirmed or not.
-    pub records: Vec<Vec<u8>>,
+    pub(crate) records: Vec<Vec<u8>>,
     /// Not confirmed yet.
-    pub unconfirmed: Vec<PersistId>,
+    pub(crate) unconfirmed: Vec<PersistId>,
     /// Confirm at once.
-    pub durable: bool,
-    pub connects: usize,
-    pub disconnects: usize,
-    pub tokens_needed: usize,
-    pub heartbeats: usize,
+    pub(crate) durable: bool,
+    pub(crate) connects: usize,
+    pub(crate) disconnects: usize,
+    pub(crate) tokens_needed: usize,
+    pub(crate) heartbeats: usize,
     reader: FrameReader,
     preface: bool,
 }
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::new("test/1", 7)
 }
 
-pub fn token() -> Credential {
+pub(crate) fn token() -> Credential {
     Credential::Token("token".to_owned())
 }
 
 impl Hand {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(config(), token(), Restored::default())
     }
 
-    pub fn with(config: Config, credential: Credential, restored: Restored) -> Self {
+    pub(crate) fn with(config: Config, credential: Credential, restored: Restored) -> Self {
         Self {
             session: Session::new(config, credential, restored),
             now: Now { monotonic: Instant::default(), wall: Timestamp { ms: WALL } },
@@ -68,17 +68,17 @@ impl Hand {
     }
 
     /// The same device after its app was killed.
-    pub fn restarted(&self) -> Self {
+    pub(crate) fn restarted(&self) -> Self {
         let mut next = Self::with(config(), token(), self.restored());
         next.now = self.now;
         next
     }
 
-    pub fn restored(&self) -> Restored {
+    pub(crate) fn restored(&self) -> Restored {
         Restored::from_records(self.records.iter().map(Vec::as_slice)).unwrap()
     }
 
-    pub fn feed(&mut self, input: Input<'_>) {
+    pub(crate) fn feed(&mut self, input: Input<'_>) {
         let mut outputs = Vec::new();
         self.session.handle(self.now, input, &mut outputs);
         for output in outputs {
@@ -104,7 +104,7 @@ impl Hand {
     }
 
     /// Confirms every record.
-    pub fn confirm(&mut self) {
+    pub(crate) fn confirm(&mut self) {
         while let Some(id) = self.unconfirmed.pop() {
             self.unconfirmed.clear();
             self.feed(Input::Persisted(id));
@@ -130,59 +130,59 @@ impl Hand {
         }
     }
 
-    pub fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: Command) {
         self.feed(Input::Command(command));
     }
 
-    pub fn say(&mut self, to: &Peer, text: &str, tag: u64) {
+    pub(crate) fn say(&mut self, to: &Peer, text: &str, tag: u64) {
         let body = Bytes::copy_from_slice(text.as_bytes());
         self.command(Command::Send { to: to.clone(), body, tag });
     }
 
     /// Time passes, without a Tick.
-    pub fn pass(&mut self, length: Duration) {
+    pub(crate) fn pass(&mut self, length: Duration) {
         self.now.monotonic = self.now.monotonic + length;
         self.now.wall.ms += length.as_ms();
     }
 
     /// Time passes to the next deadline; a Tick.
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         let due = self.session.next_deadline().expect("something is due");
         let length = due.since(self.now.monotonic);
         self.pass(length);
         self.feed(Input::Tick);
     }
 
-    pub fn answer(&mut self, id: u32, body: server_frame::Body) {
+    pub(crate) fn answer(&mut self, id: u32, body: server_frame::Body) {
         let mut bytes = Vec::new();
         encode::server(id, body, &mut bytes);
         self.feed(Input::Received(&bytes));
     }
 
-    pub fn refuse(&mut self, id: u32, code: wire::ErrorCode) {
+    pub(crate) fn refuse(&mut self, id: u32, code: wire::ErrorCode) {
         self.error(id, wire::Error { code: code.into(), ..wire::Error::default() });
     }
 
-    pub fn error(&mut self, id: u32, mut error: wire::Error) {
+    pub(crate) fn error(&mut self, id: u32, mut error: wire::Error) {
         error.class = roost_protocol::error::class(error.code()).into();
         self.answer(id, server_frame::Body::Error(error));
     }
 
-    pub fn push(&mut self, body: server_frame::Body) {
+    pub(crate) fn push(&mut self, body: server_frame::Body) {
         self.answer(0, body);
     }
 
-    pub fn push_message(&mut self, seq: u64, text: &str) {
+    pub(crate) fn push_message(&mut self, seq: u64, text: &str) {
         self.push(server_frame::Body::Message(message(seq, text)));
     }
 
     /// Connected, welcomed and synced, with these entries.
-    pub fn online(&mut self, entries: Vec<wire::Entry>) {
+    pub(crate) fn online(&mut self, entries: Vec<wire::Entry>) {
         self.welcomed(welcome());
         self.synced(1, entries);
     }
 
-    pub fn welcomed(&mut self, welcome: wire::Welcome) {
+    pub(crate) fn welcomed(&mut self, welcome: wire::Welcome) {
         if self.connects == 0 {
             self.feed(Input::Start);
         }
@@ -192,33 +192,33 @@ impl Hand {
     }
 
     /// Loses the connection and comes back to be welcomed.
-    pub fn reconnect(&mut self, welcome: wire::Welcome) {
+    pub(crate) fn reconnect(&mut self, welcome: wire::Welcome) {
         self.feed(Input::Disconnected);
         self.sent.clear();
         self.tick();
         self.welcomed(welcome);
     }
 
-    pub fn synced(&mut self, cursor: u64, entries: Vec<wire::Entry>) {
+    pub(crate) fn synced(&mut self, cursor: u64, entries: Vec<wire::Entry>) {
         let (id, _) = self.take_sync();
         let reply = wire::SyncReply { entries, cursor, more: false };
         self.answer(id, server_frame::Body::Sync(reply));
     }
 
-    pub fn page(&mut self, messages: Vec<wire::Message>, head: u64) -> wire::History {
+    pub(crate) fn page(&mut self, messages: Vec<wire::Message>, head: u64) -> wire::History {
         let (id, asked) = self.take_history();
         let reply = wire::HistoryReply { messages, head, ..wire::HistoryReply::default() };
         self.answer(id, server_frame::Body::History(reply));
         asked
     }
 
-    pub fn accept(&mut self, id: u32, seq: u64) {
+    pub(crate) fn accept(&mut self, id: u32, seq: u64) {
         let message_id = message_id(seq);
         let reply = wire::SendReply { message_id, seq, ..wire::SendReply::default() };
         self.answer(id, server_frame::Body::Send(reply));
     }
 
-    pub fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         self.events
             .iter()
             .filter_map(|event| match event {
@@ -228,7 +228,7 @@ impl Hand {
             .collect()
     }
 
-    pub fn accepted(&self) -> Vec<(u64, u64)> {
+    pub(crate) fn accepted(&self) -> Vec<(u64, u64)> {
         self.events
             .iter()
             .filter_map(|event| match event {
@@ -243,7 +243,7 @@ macro_rules! take {
     ($name:ident, $variant:ident, $type:ty) => {
         impl Hand {
             /// The oldest frame of this kind that was not taken yet.
-            pub fn $name(&mut self) -> (u32, $type) {
+            pub(crate) fn $name(&mut self) -> (u32, $type) {
                 let place = self.sent.iter().position(|(_, body)| matches!(body, Body::$variant(_)));
                 let Some(place) = place else {
                     panic!("no {} among {:?}", stringify!($variant), self.sent)
@@ -265,7 +265,7 @@ take!(take_delivered, Delivered, wire::Delivered);
 take!(take_read, Read, wire::Read);
 take!(take_refresh, Refresh, wire::Refresh);
 
-pub fn welcome() -> wire::Welcome {
+pub(crate) fn welcome() -> wire::Welcome {
     wire::Welcome {
         ticket: Bytes::from_static(b"ticket"),
         ticket_expires_ms: WALL + 86_400_000,
@@ -280,23 +280,23 @@ pub fn welcome() -> wire::Welcome {
     }
 }
 
-pub fn bob() -> Peer {
+pub(crate) fn bob() -> Peer {
     Peer::User(UserId::new("bob").unwrap())
 }
 
-pub fn room() -> ConversationId {
+pub(crate) fn room() -> ConversationId {
     ConversationId::from_u128(0x10_01)
 }
 
-pub fn id_bytes(id: ConversationId) -> Bytes {
+pub(crate) fn id_bytes(id: ConversationId) -> Bytes {
     Bytes::copy_from_slice(&id.to_bytes())
 }
 
-pub fn message_id(seq: u64) -> u64 {
+pub(crate) fn message_id(seq: u64) -> u64 {
     roost_protocol::ids::MessageId::from_parts(WALL + seq, 1, 1).0
 }
 
-pub fn entry(head: u64) -> wire::Entry {
+pub(crate) fn entry(head: u64) -> wire::Entry {
     wire::Entry {
         conversation: id_bytes(room()),
         peer: "bob".to_owned(),
@@ -305,7 +305,7 @@ pub fn entry(head: u64) -> wire::Entry {
     }
 }
 
-pub fn message(seq: u64, text: &str) -> wire::Message {
+pub(crate) fn message(seq: u64, text: &str) -> wire::Message {
     wire::Message {
         conversation: id_bytes(room()),
         seq,
@@ -315,6 +315,6 @@ pub fn message(seq: u64, text: &str) -> wire::Message {
     }
 }
 
-pub fn messages(seqs: impl IntoIterator<Item = u64>) -> Vec<wire::Message> {
+pub(crate) fn messages(seqs: impl IntoIterator<Item = u64>) -> Vec<wire::Message> {
     seqs.into_iter().map(|seq| message(seq, &format!("m{seq}"))).collect()
 }
