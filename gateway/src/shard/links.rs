@@ -61,7 +61,7 @@ impl Cause {
 pub(crate) struct Taken {
     /// By whom it is owed.
     pub(crate) from: ShardId,
-    /// Its number among the owed messages of rank 2 from there.
+    /// Its number among the owed messages of its rank from there.
     pub(crate) index: u64,
 }
 
@@ -359,7 +359,7 @@ impl Links {
             }
             (true, Rank::Three) => {
                 peer.taken_three += 1;
-                None
+                Some(Taken { from, index: peer.taken_three })
             }
             (_, _) => None,
         };

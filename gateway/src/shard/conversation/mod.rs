@@ -26,6 +26,9 @@ use senders::{Accepted, Sender, Verdict};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// A shard, and those of the members whose mailboxes are there.
+type Target = (ShardId, Recipients);
+
 /// How far ahead of the clock ids may run before it is reported.
 const CLOCK_BEHIND_REPORT_MS: u64 = 1000;
 
@@ -131,8 +134,13 @@ impl Conversation {
         };
         let named = submit.by_user.then_some(self.id);
         let sender = self.sender(member, submit.device);
+        let before = sender.connection;
         let verdict =
             sender.judge(submit.connection, submit.client_sequence, submit.client_message_id);
+        if sender.connection != before {
+            // A newer connection was heard: a snapshot without it would forget the fence.
+            self.snapshot_number = 0;
+        }
         match verdict {
             Verdict::Next => self.accept(ctx, submit, member, cause),
             Verdict::Duplicate(accepted) => {
@@ -288,22 +296,26 @@ impl Conversation {
             own_marks: vec![(submit.user, own_mark)],
             fresh: Some(Box::new(fresh)),
         };
-        for (to, recipients) in self.recipients(ctx) {
+        let owed = Owed::Segment(segment);
+        let ((to, recipients), other) = self.recipients(ctx);
+        if let Some((to, recipients)) = other {
             ctx.store.owe(segment, 1);
             let message = Message::Deliver(Box::new(Deliver { recipients, ..deliver.clone() }));
-            ctx.park(position, Effect::Tell { to, message, owed: Owed::Segment(segment) }, cause);
+            ctx.park(position, Effect::Tell { to, message, owed }, cause);
         }
+        ctx.store.owe(segment, 1);
+        let message = Message::Deliver(Box::new(Deliver { recipients, ..deliver }));
+        ctx.park(position, Effect::Tell { to, message, owed }, cause);
     }
 
     /// The members by the shards of their mailboxes: one message each.
-    fn recipients(&self, ctx: &Context) -> impl Iterator<Item = (ShardId, Recipients)> + use<> {
+    fn recipients(&self, ctx: &Context) -> (Target, Option<Target>) {
         let [low, high] = [self.members[0].user, self.members[1].user];
         let (low_home, high_home) = (ctx.home_of_user(low), ctx.home_of_user(high));
-        let both = low_home == high_home;
-        let first =
-            (low_home, if both { Recipients::Two([low, high]) } else { Recipients::One(low) });
-        let second = (!both).then_some((high_home, Recipients::One(high)));
-        std::iter::once(first).chain(second)
+        if low_home == high_home {
+            return ((low_home, Recipients::Two([low, high])), None);
+        }
+        ((low_home, Recipients::One(low)), Some((high_home, Recipients::One(high))))
     }
 
     // ---- receipts ----
@@ -377,7 +389,8 @@ impl Conversation {
     pub(crate) fn tell_again(&mut self, ctx: &mut Context) -> u64 {
         self.refresh_durable(ctx.store.durable());
         let mut told = 0;
-        for (to, recipients) in self.recipients(ctx) {
+        let (first, second) = self.recipients(ctx);
+        for (to, recipients) in std::iter::once(first).chain(second) {
             let deliver = Deliver {
                 conversation: self.id,
                 card: Arc::clone(&self.card),

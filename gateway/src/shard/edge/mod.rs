@@ -64,6 +64,8 @@ pub(crate) struct Edges {
     tick: u32,
     swept: u32,
     draining: bool,
+    /// While draining: the tick at which those who have not left are told to.
+    drain_ends_tick: u32,
     plain: Vec<u8>,
 }
 
@@ -80,6 +82,7 @@ impl Edges {
             tick: 0,
             swept: 0,
             draining: false,
+            drain_ends_tick: 0,
             plain: Vec::new(),
         }
     }
@@ -162,7 +165,7 @@ impl Edges {
         if matches!(refusal.code, ErrorCode::ErrorTooSlow) {
             ctx.stats.too_slow_total += 1;
         }
-        self.refuse_with(ctx, outbox, id, refusal.to_wire());
+        self.refuse_with(ctx, outbox, id, 0, refusal.to_wire());
     }
 
     // ---- bytes in ----
@@ -177,9 +180,12 @@ impl Edges {
         ctx.stats.received_bytes_total += bytes.len() as u64;
         let tick = self.tick;
         let Some(edge) = self.table.get(id) else { return };
-        edge.heard_tick = tick;
         if edge.state == State::Closing {
             return;
+        }
+        // The time for Hello runs from the beginning, however it drips in.
+        if !matches!(edge.state, State::Preface | State::Hello) {
+            edge.heard_tick = tick;
         }
         let Some(mut tls) = edge.transport.take() else {
             return self.take_plain(ctx, outbox, id, bytes);
@@ -258,7 +264,12 @@ impl Edges {
             }
             match self.take_next(ctx, outbox, id, rest) {
                 Step::Took(bytes) => rest = rest.get(bytes..).unwrap_or_default(),
-                Step::NeedsMore => break,
+                Step::NeedsMore => {
+                    if self.is_blocked(ctx, id) {
+                        self.pause(ctx, outbox, id);
+                    }
+                    break;
+                }
                 Step::Refused => return,
             }
         }
@@ -345,7 +356,11 @@ impl Edges {
         refusal: &Refusal,
     ) -> Step {
         ctx.stats.frames_refused_total += 1;
-        self.refuse(ctx, outbox, id, refusal);
+        let hello_id = match self.table.get(id) {
+            Some(edge) if edge.state == State::Hello => edge.hello_id,
+            Some(_) | None => 0,
+        };
+        self.refuse_with(ctx, outbox, id, hello_id, refusal.to_wire());
         Step::Refused
     }
 

@@ -40,6 +40,10 @@ pub(crate) struct Edge {
     pub(crate) queue: u32,
     /// The tick at which it was last heard.
     pub(crate) heard_tick: u32,
+    /// What Welcome or its refusal answers.
+    pub(crate) hello_id: u32,
+    /// Of the device; goes into its tickets.
+    pub(crate) epoch: u32,
     pub(crate) in_flight: u16,
     pub(crate) state: State,
     pub(crate) activity: wire::ActivityState,
@@ -78,6 +82,8 @@ impl Edge {
             generation: 0,
             queue: queue::NONE,
             heard_tick: 0,
+            hello_id: 0,
+            epoch: 0,
             in_flight: 0,
             state: State::Free,
             activity: wire::ActivityState::ActivityForeground,

@@ -90,8 +90,14 @@ impl Mailboxes {
             return;
         }
         ctx.stats.checkpoints_total += 1;
+        let mut counts = ctx.links.taken_three();
+        // What waits for room was taken, but this checkpoint does not hold it.
+        for taken in self.stalled.iter().filter_map(|arrival| arrival.taken) {
+            let count = &mut counts[taken.from.index()];
+            *count = (*count).min(taken.index - 1);
+        }
         self.rows.running = Some(Running {
-            counts: ctx.links.taken_three(),
+            counts,
             dirty: std::mem::take(&mut self.rows.dirty),
             rows_from: self.rows.waiting.keys().next().map(|(user, _)| *user),
             parked: false,

@@ -269,6 +269,7 @@ impl Mailboxes {
                 continue;
             }
             match &mut mailbox.body {
+                Body::Active(entries) if entries.list.iter().any(|entry| entry.unnumbered) => {}
                 Body::Active(entries) => {
                     let fresh = entries.snapshot_number == mailbox.slot.number
                         && !mailbox.slot.connections_changed;

@@ -40,6 +40,10 @@ impl Mailboxes {
         let known = slot.devices.iter().position(|device| device.id == register.device);
         let place = match known {
             Some(place) => place,
+            None if register.ticket_epoch.is_some() => {
+                let code = ErrorCode::ErrorSignedOut;
+                return Err(Refusal::new(code, "this device is not registered").to_wire());
+            }
             None => {
                 if slot.devices.len() >= ctx.limits.devices_max as usize {
                     sign_out_longest_unused(ctx, slot, register)?;
