@@ -1,3 +1,34 @@
-//! (being written)
+//! The program: what was asked for, measured and printed.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use clap::Parser;
+use roost_bench::args::Args;
+use roost_bench::run;
+use std::fs;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let wanted = Args::parse().scenario;
+    let report = match run::run(&wanted) {
+        Ok(report) => report,
+        Err(error) => return complain(&error.to_string()),
+    };
+    print(&report.lines());
+    if let Some(path) = &wanted.common().json
+        && let Err(error) = fs::write(path, report.to_json() + "\n")
+    {
+        return complain(&format!("cannot write {}: {error}", path.display()));
+    }
+    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::print_stdout, reason = "the summary is what the command is for")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where the command says why it failed")]
+fn complain(error: &str) -> ExitCode {
+    eprintln!("roost-bench: {error}");
+    ExitCode::FAILURE
+}

@@ -12,6 +12,7 @@ use roost_client::{
     Command, Config, Credential, Event, Input, Order, Output, Peer, PersistId, Restored, Session,
 };
 use roost_protocol::ids::{ConversationId, DeviceId, Sequence, UserId};
+use roost_protocol::wire;
 use std::collections::VecDeque;
 
 /// See the module's comment.
@@ -159,7 +160,8 @@ impl Simulation {
         seq: u64,
     ) -> Result<(), Broken> {
         let (name, user) = (self.devices[index].name.clone(), self.devices[index].user);
-        self.tell(|| format!("{name} reads up to {seq}"));
+        let with = self.peer_in(user, conversation).map(|peer| self.user_id(peer).to_string());
+        self.tell(|| format!("{name} reads up to {seq} with {with:?}"));
         let furthest = self.shadow.read.entry((user, conversation)).or_insert(0);
         *furthest = seq.max(*furthest);
         let kept = self.shadow.read_kept.entry((index, conversation)).or_insert(0);
@@ -331,9 +333,15 @@ impl Simulation {
 
     fn shown(&mut self, index: usize, event: Event) -> Result<(), Broken> {
         let name = self.devices[index].name.clone();
+        let own_user = self.devices[index].user;
+        let with = |simulation: &Self, conversation| {
+            let peer = simulation.peer_in(own_user, conversation);
+            peer.map_or_else(|| "nobody".to_owned(), |peer| simulation.user_id(peer).to_string())
+        };
         match event {
             Event::Accepted { tag, conversation, seq, message_id, .. } => {
-                self.tell(|| format!("{name} is told that #{tag} is {seq}"));
+                let with = with(self, conversation);
+                self.tell(|| format!("{name} is told that #{tag} is {seq} with {with}"));
                 self.check_accepted(index, tag, conversation, seq.0, message_id.0)
             }
             Event::Refused { tag, code, text, .. } => {
@@ -341,27 +349,38 @@ impl Simulation {
                 self.check_refused(tag, code)
             }
             Event::Message { conversation, own, seq, message_id, body, .. } => {
-                let tag = Shadow::tag_of(&body);
-                self.tell(|| format!("{name} sees {seq}: #{tag:?} own={own}"));
+                let (tag, with) = (Shadow::tag_of(&body).unwrap_or(u64::MAX), with(self, conversation));
+                self.tell(|| format!("{name} sees {seq} with {with}: #{tag}"));
                 self.check_message(index, conversation, seq.0, message_id.0, &body, own)
             }
             Event::Delivered { conversation, up_to } => {
-                self.tell(|| format!("{name} sees delivered up to {up_to}"));
+                let with = with(self, conversation);
+                self.tell(|| format!("{name} sees delivered up to {up_to} with {with}"));
                 let ticks = Ticks { delivered: up_to.0, read: 0 };
                 self.check_ticks(index, conversation, ticks)
             }
             Event::Read { conversation, up_to } => {
-                self.tell(|| format!("{name} sees read up to {up_to}"));
+                let with = with(self, conversation);
+                self.tell(|| format!("{name} sees read up to {up_to} with {with}"));
                 let ticks = Ticks { delivered: 0, read: up_to.0 };
                 self.check_ticks(index, conversation, ticks)
             }
             Event::Dropped { .. } | Event::Fatal { .. } => {
                 Err(Broken::new(format!("{name} is told {event:?}")))
             }
+            Event::EntryChanged(entry) => {
+                let wire::Entry { peer, head, read, peer_delivered, peer_read, .. } = *entry;
+                self.tell(|| {
+                    format!(
+                        "{name}: entry {peer}: head {head}, read {read}; there {peer_delivered} \
+                         delivered, {peer_read} read"
+                    )
+                });
+                Ok(())
+            }
             Event::Connected(_)
             | Event::Disconnected { .. }
             | Event::Record { .. }
-            | Event::EntryChanged(_)
             | Event::Older { .. }
             | Event::CaughtUp => {
                 self.tell(|| format!("{name}: {event:?}"));

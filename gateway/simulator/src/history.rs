@@ -47,9 +47,13 @@ impl History {
         self.shown.get(&(device, id)).map_or(0, BTreeSet::len)
     }
 
-    /// The newest seq a device has shown of each conversation.
-    pub(crate) fn newest(&self, device: usize) -> Vec<(ConversationId, u64)> {
+    /// How far a device has shown each conversation without a hole: what a person can have read.
+    pub(crate) fn read_through(&self, device: usize) -> Vec<(ConversationId, u64)> {
         let own = self.shown.iter().filter(|((of, _), _)| *of == device);
-        own.filter_map(|((_, id), seqs)| Some((*id, *seqs.last()?))).collect()
+        let through = |seqs: &BTreeSet<u64>| {
+            let dense = seqs.iter().zip(1..).take_while(|(seq, expected)| **seq == *expected);
+            dense.map(|(seq, _)| *seq).last()
+        };
+        own.filter_map(|((_, id), seqs)| Some((*id, through(seqs)?))).collect()
     }
 }

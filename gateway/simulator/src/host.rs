@@ -138,8 +138,11 @@ impl Simulation {
         };
         let opened = match open(&mut self.host.disk, &settings) {
             Ok(opened) => opened,
-            Err(OpenError::Folder { error: DiskError::Stopped, .. }) => {
-                self.tell(|| "the server crashes while it starts".to_owned());
+            Err(OpenError::Folder {
+                error: error @ (DiskError::Stopped | DiskError::Full | DiskError::Io { .. }),
+                ..
+            }) => {
+                self.tell(|| format!("the server does not get to its feet: {error}"));
                 let power = self.faults.next_is_power();
                 self.crash_disk(power);
                 self.after(MS, Event::Restart);
@@ -309,7 +312,7 @@ impl Simulation {
                 let delay = self.schedule.range(1, 500) * MS;
                 self.after(delay, Event::Restart);
             }
-            Report::Corrupt { .. } | Report::UserIdCollision => {
+            Report::Corrupt { .. } | Report::Unreadable { .. } | Report::UserIdCollision => {
                 return Err(Broken::new(format!("shard {shard} reports {report:?}")));
             }
             Report::StorageFull

@@ -43,10 +43,9 @@ impl Simulation {
         }
         let index = self.workload.prng.pick(&able);
         if self.workload.prng.percent(self.plan.read_percent) {
-            let newest = self.history.newest(index);
-            if !newest.is_empty() {
-                let place = self.workload.prng.place(newest.len());
-                let (conversation, seq) = newest[place];
+            let through = self.history.read_through(index);
+            if !through.is_empty() {
+                let (conversation, seq) = self.workload.prng.pick(&through);
                 return self.read(index, conversation, seq);
             }
         }

@@ -1,1 +1,14 @@
 //! Tests of this crate from outside.
+#![expect(clippy::unwrap_used, reason = "clippy only sees the functions that are tests themselves")]
+#![expect(clippy::panic, reason = "the same")]
+#![expect(clippy::print_stderr, reason = "what is skipped says so, and what fails shows the log")]
+
+mod config;
+mod crash;
+mod device;
+mod hostile;
+mod limits;
+mod load;
+mod power_cut;
+mod roost;
+mod tokens;

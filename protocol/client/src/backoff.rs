@@ -50,7 +50,7 @@ mod tests {
         };
         for seed in 0..50 {
             for (attempt, delay) in longest(seed).into_iter().enumerate() {
-                assert!(delay >= BACKOFF_MIN.ns && delay <= BACKOFF_MAX.ns);
+                assert!((BACKOFF_MIN.ns..=BACKOFF_MAX.ns).contains(&delay));
                 assert!(delay <= BACKOFF_BASE.ns << attempt);
             }
         }

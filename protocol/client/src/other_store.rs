@@ -22,6 +22,7 @@ impl Session {
     pub(crate) fn begin_checks(&mut self, store: u64) {
         let held = self.state.conversations.iter().filter(|(_, entry)| entry.held.top() > 0);
         let queue = held.map(|(id, _)| *id).collect();
+        self.timeline.forget_hearsay();
         self.checking = Some(Checking { store, queue, in_flight: 0 });
     }
 
@@ -94,8 +95,6 @@ impl Session {
     }
 
     fn drop_above(&mut self, id: ConversationId, head: u64) {
-        self.timeline.drop_ahead(id);
-        self.timeline.forget_hint(id);
         let Some(entry) = self.state.conversations.get_mut(&id) else { return };
         let dropped = entry.held.top() > head;
         entry.held.cut_above(head);

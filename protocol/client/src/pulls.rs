@@ -182,7 +182,9 @@ impl Session {
         if self.config.order == Order::Newest {
             if first {
                 let entry = self.state.conversations.entry(id).or_default();
-                entry.floor.get_or_insert_with(|| bottom.saturating_sub(1));
+                let floor = *entry.floor.get_or_insert_with(|| bottom.saturating_sub(1));
+                // Somebody else may have written down there: they are told, too.
+                entry.foreign = entry.foreign.max(floor);
                 self.persist.touched.insert(id);
             }
             self.hold(id, bottom, top);

@@ -46,6 +46,8 @@ impl Restored {
         }
         for conversation in state.conversations.values_mut() {
             conversation.persisted = conversation.reach();
+            // Who wrote what lies above a hole is not known any more.
+            conversation.foreign = conversation.held.top();
         }
         Ok(Self { state })
     }

@@ -113,7 +113,7 @@ mod tests {
                     let missing = (5..=seq).rev().find(|seq| !set.contains(seq));
                     assert_eq!(stretches.last_missing(4, seq), missing);
                 }
-                if prng.next() % 5 == 0 {
+                if prng.next().is_multiple_of(5) {
                     let above = prng.next() % 45;
                     stretches.cut_above(above);
                     set.retain(|seq| *seq <= above);

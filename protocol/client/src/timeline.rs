@@ -82,11 +82,12 @@ impl Timeline {
         }
     }
 
-    pub(crate) fn drop_ahead(&mut self, id: ConversationId) {
-        for message in self.ahead.remove(&id).into_iter().flat_map(BTreeMap::into_values) {
-            self.ahead_count = self.ahead_count.saturating_sub(1);
-            self.ahead_bytes = self.ahead_bytes.saturating_sub(message.encoded_len());
-        }
+    /// Another store: what was heard outside a Sync may not be true there.
+    pub(crate) fn forget_hearsay(&mut self) {
+        self.ahead.clear();
+        self.ahead_count = 0;
+        self.ahead_bytes = 0;
+        self.hints.clear();
     }
 
     pub(crate) const fn wait(&mut self, bytes: usize) {

@@ -13,6 +13,8 @@ struct Edge {
     sending: bool,
     paused: bool,
     closing: bool,
+    /// `Closed` was taken in this batch: what the batch wished before may still name it.
+    gone: bool,
 }
 
 /// What is outstanding between one shard and its driver.
@@ -40,7 +42,9 @@ impl Contract {
                 }
             }
             Waiting::Closed(edge) => {
-                self.edges.remove(edge);
+                if let Some(known) = self.edges.get_mut(edge) {
+                    known.gone = true;
+                }
             }
             Waiting::Stored(done) => {
                 self.store_ops = self.store_ops.saturating_sub(1);
@@ -82,6 +86,7 @@ impl Contract {
                 | Output::Drained => {}
             }
         }
+        self.edges.retain(|_, edge| !edge.gone);
         Ok(())
     }
 
@@ -89,7 +94,7 @@ impl Contract {
         match output {
             Output::Send { edge, buffer } => {
                 let known = self.edge(*edge, "sends to")?;
-                if known.sending || known.closing {
+                if !known.gone && (known.sending || known.closing) {
                     return Err(Broken::new("two sends are outstanding on one connection"));
                 }
                 known.sending = true;
@@ -127,6 +132,7 @@ impl Contract {
     }
 
     fn edge(&mut self, edge: EdgeId, what: &str) -> Result<&mut Edge, Broken> {
+        // A slot's next connection may have come in the same batch: generations tell them apart.
         let unknown = || Broken::new(format!("the shard {what} {edge:?}, which is closed"));
         self.edges.get_mut(&edge).ok_or_else(unknown)
     }

@@ -246,9 +246,10 @@ impl Renderer {
                 None => format!("✓ {seq}\n"),
             },
             Event::Refused { tag, code, text, .. } => {
-                let snippet = self.snippets.remove(tag).unwrap_or_default();
+                let snippet = self.snippets.remove(tag);
+                let snippet = snippet.map(|snippet| format!(": {snippet}")).unwrap_or_default();
                 let text = printable(text.as_bytes());
-                format!("! not sent: {text} ({}) {snippet}\n", name(*code))
+                format!("! not sent{snippet}: {text} ({})\n", name(*code))
             }
             Event::Message { peer, own, body, conversation, .. } => {
                 let from = match (own, peer) {
@@ -399,12 +400,34 @@ mod tests {
 
     #[test]
     fn a_script_reads_json() {
-        expect![[r#""#]].assert_eq(&all(true));
+        expect![[r#"
+            {"event":"disconnected","reason":"connect_failed","retry_in_ms":200}
+            {"event":"disconnected","reason":"closed"}
+            {"event":"sent","conversation":"abababababababababababababababab","seq":3,"client_message_id":"18446744073709551615","message_id":"4194304000","time_ms":1767225601000}
+            {"event":"message","conversation":"abababababababababababababababab","seq":4,"message_id":"4194304000","time_ms":1767225601000,"from":"bob","own":false,"body":"hé\u001b[2J\nho"}
+            {"event":"message","conversation":"abababababababababababababababab","seq":5,"client_message_id":"18446744073709551615","message_id":"4194304000","time_ms":1767225601000,"from":"alice","own":true,"body":""}
+            {"event":"message","conversation":"abababababababababababababababab","seq":6,"message_id":"4194304000","time_ms":1767225601000,"from":"bob","own":false,"body":"�\u0000","body_base64":"/wA="}
+            {"event":"delivered","conversation":"abababababababababababababababab","seq":3,"up_to":3}
+            {"event":"read","conversation":"abababababababababababababababab","seq":3,"up_to":3}
+            {"event":"error","code":"too_large","text":"too long","fatal":false}
+            {"event":"error","code":"replaced","text":"elsewhere","fatal":true}
+        "#]].assert_eq(&all(true));
     }
 
     #[test]
     fn a_person_reads_text() {
-        expect![[r#""#]].assert_eq(&all(false));
+        expect![[r#"
+            * not connected: connect_failed, trying again
+            ✓ 3 hello
+            bob: hé\u{1b}[2J
+              ho
+            alice (elsewhere): 
+            bob: �\u{0}
+            ✓✓ 3
+            ✓✓ 3 read
+            ! not sent: too long (too_large)
+            ! elsewhere (replaced)
+        "#]].assert_eq(&all(false));
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl Conversation {
             return ctx.reply(ask.edge, ask.request_id, Reply::History(Box::new(reply)));
         }
         ctx.links.hold(cause.token);
+        self.reading += 1;
         ctx.read(query, Reading::History { ask: Box::new(ask), token: cause.token });
     }
 
@@ -56,6 +57,7 @@ impl Conversation {
         token: Token,
         records: Option<&[StoredRecord]>,
     ) {
+        self.reading -= 1;
         self.refresh_durable(ctx.store.durable());
         match records {
             Some(records) => {

@@ -38,6 +38,9 @@ pub(crate) struct Member {
     pub(crate) user: UserKey,
     /// What a device of theirs holds. Soft: devices say it again.
     pub(crate) delivered: Sequence,
+    /// Up to where the other was told so since this conversation was loaded. What was told before
+    /// may be forgotten there, so it is told again when it is said again.
+    pub(crate) delivered_told: Sequence,
     /// What they said they read.
     pub(crate) read: Point,
     /// Where sending moved their read mark.
@@ -65,6 +68,8 @@ pub(crate) struct Conversation {
     pub(crate) stamp: u64,
     /// What the budget counts for it.
     pub(crate) accounted_bytes: u64,
+    /// Pages being read for it: it stays in memory until they are answered.
+    reading: u32,
     pending: VecDeque<(Position, Point)>,
 }
 
@@ -84,6 +89,7 @@ impl Conversation {
             touched_tick: 0,
             stamp: 0,
             accounted_bytes: 0,
+            reading: 0,
             pending: VecDeque::new(),
         }
     }
@@ -119,10 +125,10 @@ impl Conversation {
         }
     }
 
-    /// Whether nothing of it waits for a flush.
+    /// Whether nothing of it waits for a flush, and nothing is being read for it.
     pub(crate) fn is_settled(&mut self, durable: Position) -> bool {
         self.refresh_durable(durable);
-        self.pending.is_empty()
+        self.pending.is_empty() && self.reading == 0
     }
 
     // ---- writes ----
@@ -326,11 +332,14 @@ impl Conversation {
         let Some(index) = self.member_index(mark.user) else { return };
         let member = &mut self.members[usize::from(index)];
         // A watermark from the future, or of what a crash took back, says nothing.
-        if mark.seq <= member.delivered || mark.seq > self.durable.seq {
+        if mark.seq <= member.delivered_told || mark.seq > self.durable.seq {
             return;
         }
-        member.delivered = mark.seq;
-        self.snapshot_number = 0;
+        member.delivered_told = mark.seq;
+        if mark.seq > member.delivered {
+            member.delivered = mark.seq;
+            self.snapshot_number = 0;
+        }
         ctx.stats.receipts_total += 1;
         let told = self.receipt(index, mark.seq, Sequence(0));
         let to = ctx.home_of_user(told.to);

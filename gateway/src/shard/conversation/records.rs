@@ -228,6 +228,12 @@ fn apply_message(
 
 impl Member {
     pub(crate) fn new(user: roost_protocol::ids::UserKey) -> Self {
-        Self { user, delivered: Sequence(0), read: Point::default(), own_mark: Point::default() }
+        Self {
+            user,
+            delivered: Sequence(0),
+            delivered_told: Sequence(0),
+            read: Point::default(),
+            own_mark: Point::default(),
+        }
     }
 }

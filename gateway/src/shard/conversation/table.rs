@@ -224,9 +224,11 @@ impl Conversations {
 
     /// Lets go of a conversation if nothing happened to it since its snapshot.
     pub(crate) fn evict(&mut self, ctx: &mut Context, id: ConversationId, number: u64) {
-        if let Some(Cell::Active(conversation)) = self.cells.get(&id)
+        let durable = ctx.store.durable();
+        if let Some(Cell::Active(conversation)) = self.cells.get_mut(&id)
             && conversation.number == number
             && conversation.snapshot_number == number
+            && conversation.is_settled(durable)
         {
             self.bytes -= conversation.accounted_bytes;
             self.cells.remove(&id);
@@ -263,7 +265,9 @@ fn dispatch(conversation: &mut Conversation, ctx: &mut Context, arrival: Arrival
 }
 
 fn wait(ctx: &mut Context, waiting: &mut Vec<Arrival>, arrival: Arrival) {
-    if waiting.len() < ctx.limits.loading_inputs_max as usize || arrival.taken.is_some() {
+    // What cannot be answered cannot be refused: credit bounds it.
+    let keep = arrival.taken.is_some() || matches!(arrival.message, Message::Delivered(_));
+    if keep || waiting.len() < ctx.limits.loading_inputs_max as usize {
         waiting.push(arrival);
         return;
     }

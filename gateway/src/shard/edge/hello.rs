@@ -9,11 +9,18 @@ use crate::shard::context::Context;
 use crate::shard::links::{Cause, Owed};
 use crate::shard::message::{Message, Register};
 use crate::shard::output::Outbox;
+use prost::Message as _;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{DeviceId, UserId};
 use roost_protocol::limits;
 use roost_protocol::request::{self, Credential, Hello, Request};
-use roost_protocol::wire::{self, ErrorCode, server_frame};
+use roost_protocol::wire::{self, ErrorCode, client_frame, server_frame};
+
+/// Whether a frame's content is a Hello, good or not.
+fn is_hello(content: &[u8]) -> bool {
+    wire::ClientFrame::decode(content)
+        .is_ok_and(|frame| matches!(frame.body, Some(client_frame::Body::Hello(_))))
+}
 
 /// Who a credential proves its bearer to be.
 struct Proven {
@@ -33,9 +40,15 @@ impl Edges {
         id: EdgeId,
         content: &[u8],
     ) -> Result<bool, Refusal> {
-        let Request::Hello(hello) = request::decode(content)?.body? else {
-            return Err(Refusal::new(ErrorCode::ErrorHelloExpected, "the first frame is Hello"));
-        };
+        let asked = request::decode(content)?;
+        let expected = Refusal::new(ErrorCode::ErrorHelloExpected, "the first frame is Hello");
+        if !is_hello(content) {
+            return Err(expected);
+        }
+        if let Some(edge) = self.table.get(id) {
+            edge.hello_id = asked.request_id;
+        }
+        let Request::Hello(hello) = asked.body? else { return Err(expected) };
         if self.verifications_left == 0 {
             if let Some(edge) = self.table.get(id) {
                 edge.flags.deferred = true;
@@ -52,8 +65,10 @@ impl Edges {
             }
         };
         let user = proven.user.key(&self.config.tenant);
+        let tick = self.tick;
         let Some(edge) = self.table.get(id) else { return Ok(true) };
         edge.state = State::Registering;
+        edge.heard_tick = tick;
         edge.user = user;
         edge.user_id = Some(proven.user.clone());
         edge.device = proven.device;
@@ -113,14 +128,14 @@ impl Edges {
         }
     }
 
-    fn ticket(&mut self, ctx: &Context, id: EdgeId, epoch: u32) -> (Vec<u8>, u64) {
+    fn ticket(&mut self, ctx: &Context, id: EdgeId) -> (Vec<u8>, u64) {
         let Some(edge) = self.table.get(id) else { return (Vec::new(), 0) };
         let Some(user) = edge.user_id.clone() else { return (Vec::new(), 0) };
         let grace_ms = ctx.limits.token_grace_ms;
         let ticket = Ticket {
             user,
             device: edge.device,
-            device_epoch: epoch,
+            device_epoch: edge.epoch,
             issued_ms: ctx.now.wall.ms,
             expires_ms: Ticket::expiry_ms(ctx.now.wall, edge.token_expires_ms, grace_ms),
             token_issued_ms: edge.token_issued_ms,
@@ -138,11 +153,13 @@ impl Edges {
         id: EdgeId,
         epoch: u32,
     ) {
-        let registering = self.table.get(id).is_some_and(|e| e.state == State::Registering);
-        if !registering {
+        let Some(edge) = self.table.get(id) else { return };
+        if edge.state != State::Registering {
             return;
         }
-        let (ticket, ticket_expires_ms) = self.ticket(ctx, id, epoch);
+        edge.epoch = epoch;
+        let hello_id = edge.hello_id;
+        let (ticket, ticket_expires_ms) = self.ticket(ctx, id);
         let limits = &ctx.limits;
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let Some(edge) = self.table.get(id) else { return };
@@ -167,7 +184,7 @@ impl Edges {
             ticket_expires_ms,
         };
         ctx.stats.welcomed_total += 1;
-        self.queue_frame(ctx, id, 0, server_frame::Body::Welcome(welcome));
+        self.queue_frame(ctx, id, hello_id, server_frame::Body::Welcome(welcome));
         self.go_on(ctx, outbox, id);
     }
 
@@ -189,7 +206,8 @@ impl Edges {
         edge.token_issued_ms = claims.issued_ms;
         edge.token_expires_ms = claims.expires_ms;
         edge.flags.warned = false;
-        let (ticket, ticket_expires_ms) = self.ticket(ctx, id, 0);
+        edge.in_flight = edge.in_flight.saturating_sub(1);
+        let (ticket, ticket_expires_ms) = self.ticket(ctx, id);
         let refreshed = wire::Refreshed {
             ticket: ticket.into(),
             ticket_expires_ms,

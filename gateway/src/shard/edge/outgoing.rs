@@ -23,7 +23,13 @@ impl Edges {
         }
         match what {
             ToEdge::Registered { epoch } => self.welcome(ctx, outbox, id, epoch),
-            ToEdge::Refused(error) => self.refuse_with(ctx, outbox, id, *error),
+            ToEdge::Refused(error) => {
+                let hello_id = match self.table.get(id) {
+                    Some(edge) if edge.state == State::Registering => edge.hello_id,
+                    Some(_) | None => 0,
+                };
+                self.refuse_with(ctx, outbox, id, hello_id, *error);
+            }
             ToEdge::Reply { request_id, reply } => self.answer(ctx, outbox, id, request_id, reply),
             ToEdge::Push(bytes) => self.push(ctx, id, &bytes),
             ToEdge::Receipt { conversation, delivered, read } => {
@@ -91,15 +97,16 @@ impl Edges {
         self.queue_frame(ctx, id, request_id, server_frame::Body::Error(error));
     }
 
-    /// Tells a connection why and ends it.
+    /// Tells a connection why and ends it; `request_id` is Hello's when Hello is what is refused.
     pub(super) fn refuse_with(
         &mut self,
         ctx: &mut Context,
         outbox: &mut Outbox,
         id: EdgeId,
+        request_id: u32,
         error: wire::Error,
     ) {
-        self.queue_frame(ctx, id, 0, server_frame::Body::Error(error));
+        self.queue_frame(ctx, id, request_id, server_frame::Body::Error(error));
         self.flush_one(ctx, outbox, id);
         self.end(outbox, id);
     }

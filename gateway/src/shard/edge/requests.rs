@@ -38,7 +38,15 @@ impl Edges {
             user: edge.user,
             cause: Cause::edge(id),
         };
-        if request_id != 0 {
+        let is_notice = matches!(
+            asked.body,
+            Ok(Request::Delivered(_)
+                | Request::Read(_)
+                | Request::Activity(_)
+                | Request::IgnoredNotice)
+        );
+        // A notice that has an id all the same gets no reply, so none is waited for.
+        if request_id != 0 && !is_notice {
             if u32::from(edge.in_flight) >= ctx.limits.requests_in_flight_max {
                 let refusal = Refusal {
                     retry_after_ms: 100,

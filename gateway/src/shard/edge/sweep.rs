@@ -13,6 +13,8 @@ use roost_protocol::wire::{self, ActivityState, ErrorCode, server_frame};
 pub(crate) const TICK_MS: u32 = 100;
 /// Ticks for one sweep over the whole table.
 const SWEEP_TICKS: u32 = 10;
+/// So long before the process ends those who have not left are told: it must still reach them.
+const LAST_WORDS_TICKS: u32 = 5;
 /// How long before its token expires a device is told.
 const TOKEN_WARNING_MS: u64 = 60_000;
 
@@ -20,6 +22,9 @@ impl Edges {
     /// The next tick: looks at a tenth of the table, and at the oldest halves of frames.
     pub(crate) fn sweep(&mut self, ctx: &mut Context, outbox: &mut Outbox, tick: u32) {
         self.tick = tick;
+        if self.draining && tick >= self.drain_ends_tick {
+            self.end_drain(ctx, outbox);
+        }
         let slots = self.table.slots();
         let part = slots.div_ceil(SWEEP_TICKS).max(1).min(slots);
         for _ in 0..part {
@@ -136,6 +141,9 @@ impl Edges {
     /// Tells everybody to leave.
     pub(crate) fn drain(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
         self.draining = true;
+        let drain_ticks = ctx.limits.drain_ms / TICK_MS;
+        let patience = drain_ticks.saturating_sub(LAST_WORDS_TICKS);
+        self.drain_ends_tick = self.tick.saturating_add(patience);
         for slot in 0..self.table.slots() {
             let Some(id) = self.table.at(slot) else { continue };
             let ready = self.table.get(id).is_some_and(|edge| edge.state == State::Ready);
@@ -144,6 +152,20 @@ impl Edges {
                 let away = wire::GoAway { reconnect_after_ms, alternative: String::new() };
                 self.queue_frame(ctx, id, 0, server_frame::Body::GoAway(away));
             } else {
+                let refusal = Refusal::new(ErrorCode::ErrorGoingAway, "shutting down");
+                self.refuse(ctx, outbox, id, &refusal);
+            }
+        }
+        if patience == 0 {
+            self.end_drain(ctx, outbox);
+        }
+    }
+
+    /// Ends those who did not leave when they were told to.
+    fn end_drain(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
+        for slot in 0..self.table.slots() {
+            let Some(id) = self.table.at(slot) else { continue };
+            if self.table.get(id).is_some_and(|edge| edge.state != State::Closing) {
                 let refusal = Refusal::new(ErrorCode::ErrorGoingAway, "shutting down");
                 self.refuse(ctx, outbox, id, &refusal);
             }

@@ -348,7 +348,8 @@ fn append(
 }
 
 fn wait(ctx: &mut Context, waiting: &mut Vec<Arrival>, arrival: Arrival) {
-    let keep = matches!(arrival.message, Message::Gone(_));
+    // What cannot be answered cannot be refused: credit bounds it.
+    let keep = matches!(arrival.message, Message::Gone(_) | Message::ReadMark(_));
     if keep || waiting.len() < ctx.limits.loading_inputs_max as usize {
         waiting.push(arrival);
         return;

@@ -244,7 +244,8 @@ macro_rules! take {
         impl Hand {
             /// The oldest frame of this kind that was not taken yet.
             pub(crate) fn $name(&mut self) -> (u32, $type) {
-                let place = self.sent.iter().position(|(_, body)| matches!(body, Body::$variant(_)));
+                let place =
+                    self.sent.iter().position(|(_, body)| matches!(body, Body::$variant(_)));
                 let Some(place) = place else {
                     panic!("no {} among {:?}", stringify!($variant), self.sent)
                 };

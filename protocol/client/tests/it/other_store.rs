@@ -34,7 +34,7 @@ fn what_lies_above_the_durable_head_is_dropped_and_all_begins_anew() {
     assert_eq!(sync.cursor, 0);
     hand.events.clear();
     let reply = wire::SyncReply { entries: vec![entry(4)], cursor: 9, more: false };
-    hand.answer(id, roost_protocol::wire::server_frame::Body::Sync(reply));
+    hand.answer(id, wire::server_frame::Body::Sync(reply));
     let asked = hand.page(messages(4..=4), 4);
     assert_eq!(asked.after, Some(3));
     assert_eq!(hand.texts(), ["m4"]);

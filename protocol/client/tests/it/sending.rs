@@ -117,10 +117,8 @@ fn after_a_conflict_the_history_tells_which_sends_were_stored() {
     for (id, _) in &sends {
         hand.error(*id, number_error(ErrorCode::ErrorSequenceConflict, 9, 3));
     }
-    let found = wire::Message {
-        client_message_id: sends[1].1.client_message_id,
-        ..message(2, "x")
-    };
+    let found =
+        wire::Message { client_message_id: sends[1].1.client_message_id, ..message(2, "x") };
     let asked = hand.page(vec![found, message(3, "bob's")], 3);
     assert_eq!(asked.after, Some(1));
     assert_eq!(hand.accepted(), [(2, 2)]);
@@ -245,8 +243,7 @@ fn too_much_is_refused_here() {
         _ => None,
     };
     let refused: Vec<_> = hand.events.iter().filter_map(refused).collect();
-    let expected =
-        [(256, ErrorCode::ErrorTooManyInFlight), (1000, ErrorCode::ErrorTooLarge)];
+    let expected = [(256, ErrorCode::ErrorTooManyInFlight), (1000, ErrorCode::ErrorTooLarge)];
     assert_eq!(refused, expected);
     assert_eq!(hand.session.unanswered(), 256);
 }

@@ -41,8 +41,9 @@ pub(crate) struct Server {
 pub(crate) const USERS: [&str; 3] = ["ann", "ann", "bob"];
 /// A page is small, so that there are many.
 const PAGE: usize = 3;
-/// How many writes are remembered by id.
-const RECENT: usize = 32;
+/// How many writes are remembered by id, and so how many may be unanswered. Few, so that a backup
+/// is soon too old for it.
+const RECENT: usize = 3;
 
 pub(crate) fn the_conversation() -> ConversationId {
     ConversationId::from_u128(0xabc1)
@@ -102,6 +103,7 @@ impl Server {
             server_time_ms: self.wall,
             store_incarnation: self.store,
             server_run: self.run,
+            limits: Some(wire::Limits { unanswered_writes_max: 3, ..wire::Limits::default() }),
             ..crate::hand::welcome()
         })
     }

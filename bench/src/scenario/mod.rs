@@ -1,0 +1,7 @@
+//! What devices do: one module for each scenario.
+
+pub mod idle;
+pub mod pairs;
+mod stages;
+
+pub use stages::{Latency, Stages};

@@ -1,0 +1,493 @@
+//! Pairs of users that write to each other.
+//!
+//! A message is finished when its sender was told that it was delivered. In a closed loop the next
+//! one goes then; in an open loop messages are due at fixed times, whether or not earlier ones are
+//! finished, and every latency counts from when the message was due. Each body holds who wrote it
+//! and its number, so that a message which is missing, doubled or out of order is seen.
+
+use super::Stages;
+use crate::process::{self, Usage};
+use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
+use crate::wire::{self, ConversationBytes, Incoming, Pushed, Write};
+use hdrhistogram::Histogram;
+use roost_event_loop::CloseCause;
+use roost_protocol::time::{Duration, Instant};
+use std::collections::VecDeque;
+
+/// Unanswered writes that a device may have in one conversation.
+const UNANSWERED_MAX: usize = 32;
+/// The request id of a device's `History`; its writes count from 1 and never get there.
+const PULL: u32 = u32::MAX;
+/// How long what is under way may take to finish when nothing new is begun.
+const PATIENCE: Duration = Duration::from_seconds(20);
+
+/// How pairs write.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// So many unfinished messages of each pair.
+    Window(u32),
+    /// So many messages a second in all.
+    Rate(u32),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How pairs write.
+    pub pace: Pace,
+    /// Bytes of a body, at least 16.
+    pub body_bytes: usize,
+    /// How long before measuring.
+    pub warmup: Duration,
+    /// How long to measure.
+    pub measure: Duration,
+    /// The server's process, if it can be seen.
+    pub server_pid: Option<u32>,
+    /// The user id of each device.
+    pub users: Vec<String>,
+}
+
+/// What the run found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// First ticks while measuring.
+    pub sent: u64,
+    /// Arrivals while measuring.
+    pub delivered: u64,
+    /// Second ticks while measuring.
+    pub ticked: u64,
+    /// Accepted and never arrived, in the whole run.
+    pub lost: u64,
+    /// Arrived again, in the whole run.
+    pub duplicated: u64,
+    /// Not answered when the run gave up waiting.
+    pub unanswered: u64,
+    /// Due while measuring and not even written (open loop): far behind.
+    pub unsent: u64,
+    /// Pages pulled because pushes were dropped or missing.
+    pub pulls: u64,
+    /// Latencies of messages that were due while measuring.
+    pub stages: Stages,
+    /// Open loop: how late the generator was itself.
+    pub lateness: Option<Histogram<u64>>,
+    /// When the last device was welcomed.
+    pub connected: Option<Instant>,
+    /// Begin and end of measuring.
+    pub measured: Duration,
+    /// The server at the begin and the end of measuring.
+    pub server: [Option<Usage>; 2],
+    /// Processor time of the generator while measuring.
+    pub generator_cpu_us: u64,
+    /// Why the run ended before it was done.
+    pub failure: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    due: Instant,
+    /// 0 until the server answered.
+    seq: u64,
+}
+
+/// One device, half of a pair; its peer differs in the last bit of the index.
+#[derive(Debug, Default)]
+struct Side {
+    conversation: Option<ConversationBytes>,
+    written: u64,
+    in_flight: VecDeque<InFlight>,
+    waiting: VecDeque<Instant>,
+    watermark: u64,
+    seen: u64,
+    arrived: u64,
+    arrived_seq: u64,
+    mark_due: bool,
+    pulling: bool,
+    pull_again: bool,
+}
+
+impl Side {
+    /// The unfinished message of that number.
+    fn flying(&mut self, number: u64) -> Option<&mut InFlight> {
+        let first = self.written + 1 - self.in_flight.len() as u64;
+        let place = usize::try_from(number.checked_sub(first)?).ok()?;
+        self.in_flight.get_mut(place)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Opening,
+    Warmup,
+    Measuring,
+    Draining,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Pairs {
+    settings: Settings,
+    sides: Vec<Side>,
+    phase: Phase,
+    phase_ends: Instant,
+    measuring: [Instant; 2],
+    flying: u64,
+    next_due: u64,
+    due_from: Instant,
+    body: Vec<u8>,
+    findings: Findings,
+}
+
+impl Pairs {
+    /// Pairs that have not met.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let lateness = match settings.pace {
+            Pace::Rate(_) => Some(Stages::default().sent),
+            Pace::Window(_) => None,
+        };
+        Self {
+            sides: settings.users.iter().map(|_| Side::default()).collect(),
+            phase: Phase::Connecting,
+            phase_ends: Instant::default(),
+            measuring: [Instant { ns: u64::MAX }; 2],
+            flying: 0,
+            next_due: 0,
+            due_from: Instant::default(),
+            body: (0..settings.body_bytes).map(|at| at.to_le_bytes()[0]).collect(),
+            findings: Findings { lateness, ..Findings::default() },
+            settings,
+        }
+    }
+
+    /// What was found; also counts what never came.
+    #[must_use]
+    pub fn into_findings(mut self) -> Findings {
+        for index in 0..self.sides.len() {
+            let side = &self.sides[index];
+            let unanswered = side.in_flight.iter().filter(|message| message.seq == 0).count();
+            let accepted = side.written - unanswered as u64;
+            self.findings.unanswered += unanswered as u64;
+            self.findings.lost += accepted.saturating_sub(self.sides[index ^ 1].arrived);
+        }
+        self.findings
+    }
+
+    fn fail(&mut self, why: String) {
+        self.findings.failure.get_or_insert(why);
+    }
+
+    fn is_measured(&self, due: Instant) -> bool {
+        self.measuring[0] <= due && due < self.measuring[1]
+    }
+
+    fn side(&mut self, index: DeviceIndex) -> &mut Side {
+        &mut self.sides[index as usize]
+    }
+
+    fn write(&mut self, swarm: &mut Swarm, index: DeviceIndex, due: Instant) {
+        let place = index as usize;
+        let side = &mut self.sides[place];
+        side.written += 1;
+        side.in_flight.push_back(InFlight { due, seq: 0 });
+        self.flying += 1;
+        self.body[..8].copy_from_slice(&u64::from(index).to_le_bytes());
+        self.body[8..16].copy_from_slice(&side.written.to_le_bytes());
+        let mut write = Write {
+            conversation: &[0; 16],
+            number: side.written,
+            id: scramble(u64::from(index) << 40 | side.written),
+            seen: side.seen,
+            body: &self.body,
+        };
+        let out = swarm.out(index);
+        if let Some(conversation) = &side.conversation {
+            write.conversation = conversation;
+            wire::send(&write, out);
+        } else {
+            wire::send_first(&self.settings.users[place ^ 1], &write, out);
+        }
+    }
+
+    fn replied(
+        &mut self,
+        index: DeviceIndex,
+        request: u64,
+        seq: u64,
+        conversation: Option<ConversationBytes>,
+        now: Instant,
+    ) {
+        let side = self.side(index);
+        let Some(message) = side.flying(request) else {
+            return self.fail(format!("an answer to request {request}, which is not under way"));
+        };
+        message.seq = seq;
+        let due = message.due;
+        side.seen = side.seen.max(seq);
+        side.conversation = side.conversation.or(conversation);
+        if self.phase == Phase::Measuring {
+            self.findings.sent += 1;
+        }
+        if self.is_measured(due) {
+            self.findings.stages.sent.saturating_record(now.since(due).ns / 1_000);
+        }
+    }
+
+    /// A message came, pushed or in a page. Says whether one before it is missing.
+    fn arrived(&mut self, index: DeviceIndex, pushed: &Pushed<'_>, now: Instant) -> bool {
+        let Some((author, number)) = read_body(pushed.body) else {
+            self.fail("a body of somebody else".to_owned());
+            return false;
+        };
+        let side = self.side(index);
+        if author != u64::from(index ^ 1) || number > side.arrived + 1 {
+            return true;
+        }
+        if number <= side.arrived {
+            self.findings.duplicated += 1;
+            return false;
+        }
+        side.arrived = number;
+        side.arrived_seq = pushed.seq;
+        side.seen = side.seen.max(pushed.seq);
+        side.mark_due = true;
+        if self.phase == Phase::Measuring {
+            self.findings.delivered += 1;
+        }
+        let due = self.side(index ^ 1).flying(number).map(|message| message.due);
+        if let Some(due) = due.filter(|due| self.is_measured(*due)) {
+            self.findings.stages.delivered.saturating_record(now.since(due).ns / 1_000);
+        }
+        false
+    }
+
+    fn pull(&mut self, swarm: &mut Swarm, index: DeviceIndex) {
+        let side = self.side(index);
+        if side.pulling {
+            side.pull_again = true;
+            return;
+        }
+        let Some(conversation) = side.conversation else { return };
+        side.pulling = true;
+        let after = side.arrived_seq;
+        wire::history(PULL, &conversation, after, swarm.out(index));
+        self.findings.pulls += 1;
+    }
+
+    fn pulled(&mut self, swarm: &mut Swarm, index: DeviceIndex, body: &[u8], now: Instant) {
+        let (messages, more) = wire::page(body);
+        for message in messages.iter().filter(|message| !message.own) {
+            let held = message.seq <= self.side(index).arrived_seq;
+            if !held && self.arrived(index, message, now) {
+                self.fail("a page lacks a message".to_owned());
+            }
+        }
+        let side = self.side(index);
+        side.pulling = false;
+        if more || std::mem::take(&mut side.pull_again) {
+            self.pull(swarm, index);
+        }
+    }
+
+    /// Ticks what the watermark covers, and writes what may go now.
+    fn finish(&mut self, swarm: &mut Swarm, index: DeviceIndex, now: Instant) {
+        let (mut finished, measuring) = (0_u64, self.measuring);
+        let side = &mut self.sides[index as usize];
+        while let Some(message) = side.in_flight.front()
+            && message.seq != 0
+            && message.seq <= side.watermark
+        {
+            if measuring[0] <= message.due && message.due < measuring[1] {
+                let us = now.since(message.due).ns / 1_000;
+                self.findings.stages.ticked.saturating_record(us);
+            }
+            side.in_flight.pop_front();
+            finished += 1;
+        }
+        self.flying -= finished;
+        if self.phase == Phase::Measuring {
+            self.findings.ticked += finished;
+        }
+        let running = matches!(self.phase, Phase::Warmup | Phase::Measuring);
+        match self.settings.pace {
+            Pace::Window(_) if running => {
+                for _ in 0..finished {
+                    self.write(swarm, index, now);
+                }
+            }
+            Pace::Window(_) => {}
+            Pace::Rate(_) => self.write_waiting(swarm, index),
+        }
+    }
+
+    /// Open loop: writes what is due and had to wait for room.
+    fn write_waiting(&mut self, swarm: &mut Swarm, index: DeviceIndex) {
+        while self.side(index).in_flight.len() < UNANSWERED_MAX
+            && let Some(due) = self.side(index).waiting.pop_front()
+        {
+            self.write(swarm, index, due);
+        }
+    }
+
+    /// Open loop: everything that is due by now, one device after the other.
+    fn write_due(&mut self, swarm: &mut Swarm, rate: u32, now: Instant) {
+        let (sides, pairs) = (u64::from(swarm.len()), u64::from(swarm.len() / 2));
+        loop {
+            let offset = u128::from(self.next_due) * 1_000_000_000 / u128::from(rate);
+            let offset = u64::try_from(offset).expect("a run is shorter than centuries");
+            let due = self.due_from + Duration { ns: offset };
+            if due > now {
+                return;
+            }
+            let place = self.next_due % sides;
+            let place = if place < pairs { place * 2 } else { (place - pairs) * 2 + 1 };
+            let index = DeviceIndex::try_from(place).expect("it is a device");
+            self.next_due += 1;
+            if self.side(index).in_flight.len() < UNANSWERED_MAX {
+                if let Some(lateness) = &mut self.findings.lateness {
+                    lateness.saturating_record(now.since(due).ns / 1_000);
+                }
+                self.write(swarm, index, due);
+            } else {
+                self.side(index).waiting.push_back(due);
+            }
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, ends: Instant) {
+        self.phase = phase;
+        self.phase_ends = ends;
+    }
+
+    fn begin(&mut self, swarm: &mut Swarm, now: Instant) {
+        self.enter(Phase::Warmup, now + self.settings.warmup);
+        self.due_from = now;
+        if let Pace::Window(window) = self.settings.pace {
+            for index in 0..swarm.len() {
+                for _ in 0..(window + 1 - index % 2) / 2 {
+                    self.write(swarm, index, now);
+                }
+            }
+        }
+    }
+
+    fn measure(&mut self, now: Instant) {
+        let ends = now + self.settings.measure;
+        self.enter(Phase::Measuring, ends);
+        self.measuring = [now, ends];
+        self.findings.server[0] = self.settings.server_pid.and_then(Usage::of);
+        self.findings.generator_cpu_us = process::own_thread_cpu_us();
+        if let Some(lateness) = &mut self.findings.lateness {
+            lateness.reset();
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        self.findings.measured = now.since(self.measuring[0]);
+        self.findings.server[1] = self.settings.server_pid.and_then(Usage::of);
+        let before = self.findings.generator_cpu_us;
+        self.findings.generator_cpu_us = process::own_thread_cpu_us().saturating_sub(before);
+        self.enter(Phase::Draining, now + PATIENCE);
+        for side in &mut self.sides {
+            self.findings.unsent += side.waiting.len() as u64;
+            side.waiting.clear();
+        }
+    }
+
+    /// Goes on to the next phase when it is time. Says whether the run is over.
+    fn advance(&mut self, swarm: &mut Swarm, now: Instant) -> bool {
+        let over = now >= self.phase_ends;
+        match self.phase {
+            Phase::Connecting if swarm.settled() => {
+                self.findings.connected = Some(now);
+                if let Some(why) = swarm.first_refusal() {
+                    self.fail(format!("{} devices could not connect: {why}", swarm.counts().refused));
+                    return true;
+                }
+                self.enter(Phase::Opening, now + PATIENCE);
+                for index in 0..swarm.len() {
+                    self.write(swarm, index, now);
+                }
+            }
+            Phase::Opening if self.flying == 0 => self.begin(swarm, now),
+            Phase::Opening if over => {
+                self.fail(format!("{} first messages were not delivered in time", self.flying));
+            }
+            Phase::Warmup if over => self.measure(now),
+            Phase::Measuring if over => self.drain(now),
+            Phase::Draining => return over || self.flying == 0,
+            Phase::Connecting | Phase::Opening | Phase::Warmup | Phase::Measuring => {}
+        }
+        self.findings.failure.is_some()
+    }
+}
+
+impl Scenario for Pairs {
+    fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
+        match frame.says {
+            Incoming::SendReply { seq, conversation } => {
+                self.replied(index, frame.request, seq, conversation, now);
+                self.finish(swarm, index, now);
+            }
+            Incoming::Message(pushed) if !pushed.own => {
+                if self.arrived(index, &pushed, now) {
+                    self.pull(swarm, index);
+                }
+            }
+            Incoming::Receipts(body) => {
+                let side = self.side(index);
+                side.watermark = wire::receipts(body).fold(side.watermark, u64::max);
+                self.finish(swarm, index, now);
+            }
+            Incoming::History(body) => self.pulled(swarm, index, body, now),
+            Incoming::Behind => self.pull(swarm, index),
+            Incoming::Error { code } => {
+                let request = frame.request;
+                self.fail(format!("device {index}: request {request} was refused: error {code}"));
+            }
+            Incoming::Message(_) | Incoming::Welcome { .. } | Incoming::Other => {}
+        }
+    }
+
+    /// What came together is acknowledged together.
+    fn frames_end(&mut self, swarm: &mut Swarm, index: DeviceIndex, _now: Instant) {
+        let side = self.side(index);
+        if let (true, Some(conversation)) = (side.mark_due, side.conversation) {
+            side.mark_due = false;
+            wire::delivered(&conversation, side.arrived_seq, swarm.out(index));
+        }
+    }
+
+    fn closed(&mut self, _swarm: &mut Swarm, index: DeviceIndex, cause: CloseCause) {
+        self.fail(format!("device {index} lost its connection: {cause}"));
+    }
+
+    fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {
+        swarm.start_heartbeats(now);
+        if self.advance(swarm, now) {
+            return Flow::Stop;
+        }
+        match (self.phase, self.settings.pace) {
+            (Phase::Warmup | Phase::Measuring, Pace::Rate(rate)) => {
+                self.write_due(swarm, rate, now);
+                Flow::Spin
+            }
+            _ => Flow::Wait,
+        }
+    }
+}
+
+/// Who wrote a body, and its number.
+fn read_body(body: &[u8]) -> Option<(u64, u64)> {
+    let (author, rest) = body.split_first_chunk::<8>()?;
+    let (number, _) = rest.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*author), u64::from_le_bytes(*number)))
+}
+
+/// Spreads numbers over 64 bits; different ones stay different (`splitmix64`).
+const fn scramble(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

@@ -1,0 +1,265 @@
+//! The server that is measured: started and stopped by the run, or somebody else's.
+
+use crate::args::Common;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// How long a server may take to stop before it is killed.
+const STOP_STEPS: u32 = 600;
+const STOP_STEP: Duration = Duration::from_millis(50);
+
+/// A server to measure.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it takes plain TCP.
+    pub address: SocketAddr,
+    /// Its process, if it runs here.
+    pub pid: Option<u32>,
+    /// Its data folder, for the signing key.
+    pub data: PathBuf,
+    /// How it talks to the kernel, as it says itself.
+    pub driver: Option<String>,
+    /// How many shards it has, as it says itself.
+    pub shards: Option<u32>,
+    spawned: Option<Spawned>,
+}
+
+#[derive(Debug)]
+struct Spawned {
+    child: Child,
+    /// Open as long as the server runs: writing to a closed pipe would end it.
+    _stdout: BufReader<ChildStdout>,
+    log: PathBuf,
+    /// Made for this run and removed at its end.
+    folder: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ready {
+    tcp: Option<SocketAddr>,
+    driver: String,
+    shards: u32,
+}
+
+/// How the server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It is somebody else's.
+    Untouched,
+    /// It stopped when told to.
+    Clean,
+    /// It stopped with an error, or was not there any more.
+    Failed,
+    /// It did not stop and was killed.
+    Killed,
+}
+
+impl Server {
+    /// The server that the command line names or wants.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn of(args: &Common) -> Result<Self, ServerError> {
+        match (args.server, &args.data) {
+            (Some(address), Some(data)) => Ok(Self {
+                address,
+                pid: args.server_pid,
+                data: data.clone(),
+                driver: None,
+                shards: None,
+                spawned: None,
+            }),
+            _ => Self::spawn(args),
+        }
+    }
+
+    fn spawn(args: &Common) -> Result<Self, ServerError> {
+        let (program, beside) = programs()?;
+        let folder = beside.join(format!("roost-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder).map_err(ServerError::Folder)?;
+        let data = args.data.clone().unwrap_or_else(|| folder.join("data"));
+        let log = folder.join("server.log");
+        let stderr = File::create(&log).map_err(ServerError::Folder)?;
+        let mut command = Command::new(&program);
+        command.args(["serve", "--json", "--tcp", "127.0.0.1:0", "--data"]).arg(&data);
+        let given: Vec<&str> = args.server_args.split_whitespace().collect();
+        let is_given = |name: &str| given.iter().any(|word| word.split('=').next() == Some(name));
+        let shards = args.server_cpus.len().to_string();
+        for (name, value) in [("--tls", "off"), ("--admin", "off"), ("--shards", &*shards)] {
+            if !is_given(name) {
+                command.args([name, value]);
+            }
+        }
+        command.args(&given).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        // A child inherits the processors of the thread that starts it.
+        pin(&args.server_cpus)?;
+        let child = command.spawn();
+        pin(&args.cpus)?;
+        let mut child = child.map_err(|source| ServerError::Start { program, source })?;
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        let read = stdout.read_line(&mut line);
+        let spawned = Spawned { child, _stdout: stdout, log, folder };
+        let ready = read.ok().and_then(|_| serde_json::from_str::<Ready>(&line).ok());
+        let Some(Ready { tcp: Some(address), driver, shards }) = ready else {
+            return Err(ServerError::NotReady { said: line, log: spawned.log_tail() });
+        };
+        Ok(Self {
+            address,
+            pid: Some(spawned.child.id()),
+            data,
+            driver: Some(driver),
+            shards: Some(shards),
+            spawned: Some(spawned),
+        })
+    }
+
+    /// Stops it, if it was started by us. Says how that went and what it logged last.
+    #[must_use]
+    pub fn stop(self) -> (Ending, String) {
+        match self.spawned {
+            None => (Ending::Untouched, String::new()),
+            Some(mut spawned) => (spawned.stop(), spawned.log_tail()),
+        }
+    }
+}
+
+impl Spawned {
+    fn stop(&mut self) -> Ending {
+        let asked = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        if asked.is_err() {
+            return Ending::Failed;
+        }
+        for _ in 0..STOP_STEPS {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Ending::of(status),
+                Ok(None) => thread::park_timeout(STOP_STEP),
+                Err(_) => return Ending::Failed,
+            }
+        }
+        Ending::Killed
+    }
+
+    fn log_tail(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(10)..).unwrap_or_default();
+        last.join("\n")
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        // Nothing can be done about failures: the child may be gone already, which is the aim.
+        if matches!(self.child.try_wait(), Ok(None)) && self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+impl Ending {
+    fn of(status: ExitStatus) -> Self {
+        if status.success() { Self::Clean } else { Self::Failed }
+    }
+}
+
+/// The server's program, and the folder where both programs are.
+fn programs() -> Result<(PathBuf, PathBuf), ServerError> {
+    let own = std::env::current_exe().map_err(ServerError::Folder)?;
+    let beside = own.parent().unwrap_or(Path::new(".")).to_owned();
+    let program = beside.join("roost");
+    if program.exists() { Ok((program, beside)) } else { Err(ServerError::Missing { program }) }
+}
+
+/// Puts the calling thread on these processors.
+///
+/// # Errors
+/// There are no such processors.
+pub fn pin(cpus: &[usize]) -> Result<(), ServerError> {
+    let mut set = CpuSet::new();
+    for cpu in cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU) {
+        set.set(*cpu);
+    }
+    let refused = |source: rustix::io::Errno| ServerError::Pin {
+        cpus: cpus.to_vec(),
+        source: source.into(),
+    };
+    sched_setaffinity(None, &set).map_err(refused)
+}
+
+/// Why there is no server.
+#[derive(Debug)]
+pub enum ServerError {
+    /// The program is not there.
+    Missing {
+        /// Where it should be.
+        program: PathBuf,
+    },
+    /// It cannot be started.
+    Start {
+        /// Which program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It did not say that it is ready.
+    NotReady {
+        /// What it said instead.
+        said: String,
+        /// What it logged.
+        log: String,
+    },
+    /// The folder of the run cannot be used.
+    Folder(io::Error),
+    /// Processors that do not exist.
+    Pin {
+        /// Which were wanted.
+        cpus: Vec<usize>,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { program } => write!(
+                f,
+                "{} is not there; build it first: cargo build --release -p roost-gateway",
+                program.display()
+            ),
+            Self::Start { program, source } => {
+                write!(f, "cannot start {}: {source}", program.display())
+            }
+            Self::NotReady { said, log } => {
+                write!(f, "the server did not get ready; it said {said:?} and logged:\n{log}")
+            }
+            Self::Folder(source) => write!(f, "cannot make a folder for this run: {source}"),
+            Self::Pin { cpus, source } => {
+                write!(f, "cannot run on processors {cpus:?}: {source}; see --cpus, --server-cpus")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ServerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Start { source, .. } | Self::Folder(source) | Self::Pin { source, .. } => {
+                Some(source)
+            }
+            Self::Missing { .. } | Self::NotReady { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! All simulated devices of one thread: their connections, frames in and frames out. What they
+//! say to each other is a scenario's business.
+//!
+//! A device is a few dozen bytes: what waits to be sent has a buffer only while it waits, half a
+//! frame only while it is half.
+
+use crate::wire::{self, Incoming};
+use roost_event_loop::{Actions, BatchFlow, CloseCause, Event, Handler, SocketId, Waker};
+use roost_protocol::frame::{self, Cut};
+use roost_protocol::preface::PREFACE;
+use roost_protocol::time::{Instant, Now};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// A device of a swarm, counted from 0.
+pub type DeviceIndex = u32;
+
+/// Longest frame that a server sends: a page of 128 KiB and some room.
+const FRAME_MAX_BYTES: usize = 1 << 20;
+/// Connections between one source address and the server: far below the range of ports.
+const PER_ADDRESS: u32 = 10_000;
+/// Handshakes under way at a time, so that none waits longer than the server allows.
+const CONNECTING_MAX: u32 = 512;
+/// Buffers kept for reuse.
+const SPARE_MAX: usize = 4_096;
+
+/// How a swarm connects.
+#[derive(Debug)]
+pub struct Plan {
+    /// The server.
+    pub server: SocketAddr,
+    /// Connections begun a second, at most.
+    pub connect_rate: u32,
+    /// One token for each device.
+    pub tokens: Vec<String>,
+    /// The number of every connection: above that of earlier runs.
+    pub connection_number: u64,
+}
+
+/// What one run counted about connections.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Devices that were welcomed.
+    pub welcomed: u32,
+    /// Connections that were welcomed and then ended.
+    pub disconnected: u32,
+    /// Connections that could not be made, or ended before Welcome.
+    pub refused: u32,
+    /// Heartbeats sent.
+    pub heartbeats: u64,
+    /// Heartbeats that came back.
+    pub echoes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Connecting,
+    Ready,
+    Gone,
+}
+
+#[derive(Debug)]
+struct Device {
+    socket: SocketId,
+    out: Vec<u8>,
+    state: State,
+    sending: bool,
+    dirty: bool,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Swarm {
+    plan: Plan,
+    devices: Vec<Device>,
+    by_slot: Vec<DeviceIndex>,
+    halves: BTreeMap<DeviceIndex, Vec<u8>>,
+    dirty: Vec<DeviceIndex>,
+    spare: Vec<Vec<u8>>,
+    counts: Counts,
+    next_connect: u32,
+    connecting: u32,
+    started: Option<Instant>,
+    heartbeat_ms: u32,
+    heartbeats_from: Option<Instant>,
+    heartbeats_due: u64,
+    first_refusal: Option<String>,
+}
+
+impl Swarm {
+    /// Devices that are not connected yet.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let socket = SocketId { slot: u32::MAX, generation: 0 };
+        let device = || Device {
+            socket,
+            out: Vec::new(),
+            state: State::Waiting,
+            sending: false,
+            dirty: false,
+        };
+        let devices = plan.tokens.iter().map(|_| device()).collect();
+        Self {
+            plan,
+            devices,
+            by_slot: Vec::new(),
+            halves: BTreeMap::new(),
+            dirty: Vec::new(),
+            spare: Vec::new(),
+            counts: Counts::default(),
+            next_connect: 0,
+            connecting: 0,
+            started: None,
+            heartbeat_ms: 0,
+            heartbeats_from: None,
+            heartbeats_due: 0,
+            first_refusal: None,
+        }
+    }
+
+    /// How many devices there are.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.devices.len()).expect("devices are counted in a u32")
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Why the first connection that failed did.
+    #[must_use]
+    pub fn first_refusal(&self) -> Option<&str> {
+        self.first_refusal.as_deref()
+    }
+
+    /// When the first connection was begun.
+    #[must_use]
+    pub const fn started(&self) -> Option<Instant> {
+        self.started
+    }
+
+    /// Whether every device was welcomed or refused.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        self.counts.welcomed + self.counts.refused == self.len()
+    }
+
+    /// Every device now says that it is there, once in the server's interval, evenly spread.
+    pub const fn start_heartbeats(&mut self, now: Instant) {
+        if self.heartbeats_from.is_none() {
+            self.heartbeats_from = Some(now);
+        }
+    }
+
+    /// No device says any more that it is there.
+    pub const fn stop_heartbeats(&mut self) {
+        self.heartbeats_from = None;
+    }
+
+    /// Where to write what a device is to send next.
+    pub fn out(&mut self, index: DeviceIndex) -> &mut Vec<u8> {
+        let device = &mut self.devices[index as usize];
+        if !device.dirty {
+            device.dirty = true;
+            self.dirty.push(index);
+        }
+        if device.out.capacity() == 0
+            && let Some(buffer) = self.spare.pop()
+        {
+            device.out = buffer;
+        }
+        &mut device.out
+    }
+
+    fn connect(&mut self, now: Instant, actions: &mut Actions) {
+        let started = *self.started.get_or_insert(now);
+        let elapsed_us = now.since(started).ns / 1_000;
+        let allowed = elapsed_us * u64::from(self.plan.connect_rate) / 1_000_000 + 1;
+        while self.next_connect < self.len()
+            && u64::from(self.next_connect) < allowed
+            && self.connecting < CONNECTING_MAX
+        {
+            let index = self.next_connect;
+            self.next_connect += 1;
+            self.connecting += 1;
+            self.devices[index as usize].state = State::Connecting;
+            actions.connect(index.into(), source(self.plan.server, index), self.plan.server);
+        }
+    }
+
+    fn connected(&mut self, socket: SocketId, index: DeviceIndex) {
+        let slot = socket.slot as usize;
+        if self.by_slot.len() <= slot {
+            self.by_slot.resize(slot + 1, DeviceIndex::MAX);
+        }
+        self.by_slot[slot] = index;
+        let device = &mut self.devices[index as usize];
+        device.socket = socket;
+        let token = std::mem::take(&mut self.plan.tokens[index as usize]);
+        let number = self.plan.connection_number;
+        let out = self.out(index);
+        out.extend_from_slice(&PREFACE);
+        let mut id = [0xbe; 16];
+        id[..4].copy_from_slice(&index.to_le_bytes());
+        wire::hello(token, id, number, out);
+    }
+
+    fn refused(&mut self, index: DeviceIndex, why: impl FnOnce() -> String) {
+        self.connecting -= 1;
+        self.counts.refused += 1;
+        self.devices[index as usize].state = State::Gone;
+        if self.first_refusal.is_none() {
+            self.first_refusal = Some(why());
+        }
+    }
+
+    fn closed(&mut self, socket: SocketId, cause: CloseCause) -> Option<DeviceIndex> {
+        let index = self.device_of(socket)?;
+        self.halves.remove(&index);
+        let device = &mut self.devices[index as usize];
+        device.out = Vec::new();
+        match device.state {
+            State::Connecting => {
+                self.refused(index, || format!("{cause} before Welcome"));
+                None
+            }
+            State::Ready => {
+                device.state = State::Gone;
+                self.counts.disconnected += 1;
+                Some(index)
+            }
+            State::Waiting | State::Gone => None,
+        }
+    }
+
+    fn device_of(&self, socket: SocketId) -> Option<DeviceIndex> {
+        let index = *self.by_slot.get(socket.slot as usize)?;
+        let device = self.devices.get(index as usize)?;
+        (device.socket == socket).then_some(index)
+    }
+
+    fn sent(&mut self, socket: SocketId, mut buffer: Vec<u8>) {
+        let Some(index) = self.device_of(socket) else { return };
+        let device = &mut self.devices[index as usize];
+        device.sending = false;
+        buffer.clear();
+        if device.out.is_empty() {
+            if self.spare.len() < SPARE_MAX && buffer.capacity() <= 1 << 16 {
+                self.spare.push(buffer);
+            }
+        } else if !device.dirty {
+            device.dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    /// Hands everything that waits to the loop, one buffer a device.
+    fn flush(&mut self, actions: &mut Actions) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            let device = &mut self.devices[index as usize];
+            device.dirty = false;
+            if !device.sending && !device.out.is_empty() {
+                device.sending = true;
+                actions.send(device.socket, std::mem::take(&mut device.out));
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    fn heartbeats(&mut self, now: Instant) {
+        let (Some(from), 1..) = (self.heartbeats_from, self.heartbeat_ms) else { return };
+        let count = u64::from(self.len());
+        let wanted = now.since(from).as_ms() * count / u64::from(self.heartbeat_ms);
+        // A pause of the generator is not made up by a burst of heartbeats of the same device.
+        for number in self.heartbeats_due.max(wanted.saturating_sub(count))..wanted {
+            let index = DeviceIndex::try_from(number % count).expect("it is below a u32");
+            if self.devices[index as usize].state == State::Ready {
+                self.out(index).push(frame::HEARTBEAT);
+                self.counts.heartbeats += 1;
+            }
+        }
+        self.heartbeats_due = wanted;
+    }
+}
+
+/// Where a device connects from: one address of this machine for ten thousand devices, when the
+/// server is on this machine too.
+fn source(server: SocketAddr, index: DeviceIndex) -> Option<SocketAddr> {
+    let IpAddr::V4(address) = server.ip() else { return None };
+    if !address.is_loopback() {
+        return None;
+    }
+    let [_, _, high, low] = (index / PER_ADDRESS + 1).to_be_bytes();
+    Some(SocketAddr::new(Ipv4Addr::new(127, 1, high, low).into(), 0))
+}
+
+/// What devices do once they are connected.
+pub trait Scenario {
+    /// A frame of the server came to a device.
+    fn frame(&mut self, swarm: &mut Swarm, device: DeviceIndex, frame: Frame<'_>, now: Instant);
+
+    /// All frames that came together to a device were told.
+    fn frames_end(&mut self, swarm: &mut Swarm, device: DeviceIndex, now: Instant);
+
+    /// A welcomed device lost its connection.
+    fn closed(&mut self, swarm: &mut Swarm, device: DeviceIndex, cause: CloseCause);
+
+    /// Once a turn, before what devices wrote is sent.
+    fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow;
+}
+
+/// A frame of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// The request it answers, or 0.
+    pub request: u64,
+    /// What it says.
+    pub says: Incoming<'a>,
+}
+
+/// What a scenario wants of the loop after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Sleep until something happens.
+    Wait,
+    /// Take the next turn at once: something is due within less than a tick.
+    Spin,
+    /// The run is over.
+    Stop,
+}
+
+/// A swarm and its scenario as the loop drives them.
+#[derive(Debug)]
+pub struct Driven<S> {
+    /// The devices.
+    pub swarm: Swarm,
+    /// What they do.
+    pub scenario: S,
+    waker: Waker,
+}
+
+impl<S: Scenario> Driven<S> {
+    /// Puts them together.
+    #[must_use]
+    pub const fn new(swarm: Swarm, scenario: S, waker: Waker) -> Self {
+        Self { swarm, scenario, waker }
+    }
+
+    fn received(&mut self, socket: SocketId, bytes: &[u8]) {
+        let now = roost_event_loop::now().monotonic;
+        let Some(index) = self.swarm.device_of(socket) else { return };
+        if let Some(mut whole) = self.swarm.halves.remove(&index) {
+            whole.extend_from_slice(bytes);
+            self.cut(index, &whole, now);
+        } else {
+            self.cut(index, bytes, now);
+        }
+        self.scenario.frames_end(&mut self.swarm, index, now);
+    }
+
+    fn cut(&mut self, index: DeviceIndex, mut bytes: &[u8], now: Instant) {
+        while !bytes.is_empty() {
+            match frame::cut(bytes, FRAME_MAX_BYTES).expect("the server's frames are whole") {
+                Cut::Heartbeat => {
+                    self.swarm.counts.echoes += 1;
+                    bytes = &bytes[1..];
+                }
+                Cut::Frame { content, consumed } => {
+                    self.frame(index, content, now);
+                    bytes = &bytes[consumed..];
+                }
+                Cut::Incomplete { .. } => {
+                    self.swarm.halves.insert(index, bytes.to_vec());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, index: DeviceIndex, content: &[u8], now: Instant) {
+        let (request, says) = wire::read(content);
+        let swarm = &mut self.swarm;
+        let device = &mut swarm.devices[index as usize];
+        match (device.state, says) {
+            (State::Connecting, Incoming::Welcome { heartbeat_ms }) => {
+                device.state = State::Ready;
+                swarm.heartbeat_ms = heartbeat_ms;
+                swarm.connecting -= 1;
+                swarm.counts.welcomed += 1;
+            }
+            (State::Connecting, Incoming::Error { code }) => {
+                swarm.refused(index, || format!("refused with error {code}"));
+                return;
+            }
+            _ => {}
+        }
+        self.scenario.frame(swarm, index, Frame { request, says }, now);
+    }
+}
+
+impl<S: Scenario> Handler for Driven<S> {
+    fn on_event(&mut self, _now: Now, event: Event<'_>, _actions: &mut Actions) {
+        match event {
+            Event::Connected { socket, token } => {
+                let index = DeviceIndex::try_from(token).expect("tokens are device numbers");
+                self.swarm.connected(socket, index);
+            }
+            Event::ConnectFailed { token, error } => {
+                let index = DeviceIndex::try_from(token).expect("tokens are device numbers");
+                self.swarm.refused(index, || error.to_string());
+            }
+            Event::Received { socket, bytes } => self.received(socket, bytes),
+            Event::Sent { socket, buffer } => self.swarm.sent(socket, buffer),
+            Event::Closed { socket, cause } => {
+                if let Some(index) = self.swarm.closed(socket, cause) {
+                    self.scenario.closed(&mut self.swarm, index, cause);
+                }
+            }
+            Event::Opened { .. }
+            | Event::FileDone { .. }
+            | Event::Woken
+            | Event::Tick
+            | Event::ListenerPaused { .. } => {}
+        }
+    }
+
+    fn on_batch_end(&mut self, now: Now, actions: &mut Actions) -> BatchFlow {
+        let now = now.monotonic;
+        self.swarm.connect(now, actions);
+        self.swarm.heartbeats(now);
+        let flow = self.scenario.turn(&mut self.swarm, now);
+        self.swarm.flush(actions);
+        match flow {
+            Flow::Wait => BatchFlow::Continue,
+            Flow::Spin => {
+                self.waker.wake();
+                BatchFlow::Continue
+            }
+            Flow::Stop => BatchFlow::Stop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_devices_share_an_address() {
+        let server: SocketAddr = "127.0.0.1:4000".parse().unwrap();
+        let from = |index| source(server, index).map(|address| address.to_string());
+        assert_eq!(from(9_999).as_deref(), Some("127.1.0.1:0"));
+        assert_eq!(from(10_000).as_deref(), Some("127.1.0.2:0"));
+        assert_eq!(from(9_999_999).as_deref(), Some("127.1.3.232:0"));
+        assert_eq!(source("192.0.2.1:4000".parse().unwrap(), 0), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! Tokens for all devices, signed before the run so that signing disturbs nothing.
+
+use roost_gateway::keys::{KeysError, sign_token};
+use roost_protocol::ids::UserId;
+use std::path::Path;
+use std::thread;
+
+/// For how long tokens are good; the longest run is a day.
+const TTL_S: u64 = 48 * 60 * 60;
+
+/// One token for each user, in the same order, signed on all processors.
+///
+/// # Errors
+/// The data folder has no key.
+pub fn sign(data: &Path, users: &[String]) -> Result<Vec<String>, KeysError> {
+    let now = roost_event_loop::now().wall;
+    let threads = thread::available_parallelism().map_or(1, Into::into);
+    let share = users.len().div_ceil(threads).max(1);
+    let sign_one = |user: &String| {
+        let user = UserId::new(user).expect("names are made by us");
+        sign_token(data, &user, None, TTL_S, now)
+    };
+    let shares: Vec<Result<Vec<String>, KeysError>> = thread::scope(|scope| {
+        let running: Vec<_> = users
+            .chunks(share)
+            .map(|users| scope.spawn(move || users.iter().map(sign_one).collect()))
+            .collect();
+        running.into_iter().map(|thread| thread.join().expect("signing does not panic")).collect()
+    });
+    let shares: Result<Vec<_>, _> = shares.into_iter().collect();
+    Ok(shares?.into_iter().flatten().collect())
+}

@@ -1,0 +1,393 @@
+//! The frames of a device, written and read by hand: a generator must do both for hundreds of
+//! thousands of messages a second on one core, so nothing here allocates for a message.
+
+use bytes::Bytes;
+use roost_protocol::wire::{client_frame, send};
+use roost_protocol::{encode, wire};
+
+/// The id of a conversation on the wire.
+pub type ConversationBytes = [u8; 16];
+
+/// What a frame of the server says, as far as a generator cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// The answer to Hello; how often to say that one is there.
+    Welcome {
+        /// Milliseconds.
+        heartbeat_ms: u32,
+    },
+    /// A message of ours is durable.
+    SendReply {
+        /// Its place.
+        seq: u64,
+        /// Only at the first contact.
+        conversation: Option<ConversationBytes>,
+    },
+    /// Somebody wrote.
+    Message(Pushed<'a>),
+    /// Ticks; iterate with [`receipts`].
+    Receipts(&'a [u8]),
+    /// A page; iterate with [`page`].
+    History(&'a [u8]),
+    /// Pushes were dropped or merged: what was said must be pulled.
+    Behind,
+    /// The server refuses something.
+    Error {
+        /// An `ErrorCode`.
+        code: u64,
+    },
+    /// Anything else.
+    Other,
+}
+
+/// A message, pushed or in a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pushed<'a> {
+    /// Its place.
+    pub seq: u64,
+    /// Whether this user wrote it.
+    pub own: bool,
+    /// What it says.
+    pub body: &'a [u8],
+}
+
+enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// Takes the next field of a protobuf message: its number and value.
+fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
+    let key = number(rest)?;
+    let value = match key & 7 {
+        0 => Value::Number(number(rest)?),
+        1 => {
+            let (bytes, after) = rest.split_first_chunk::<8>()?;
+            *rest = after;
+            Value::Number(u64::from_le_bytes(*bytes))
+        }
+        2 => {
+            let length = usize::try_from(number(rest)?).ok()?;
+            let (bytes, after) = rest.split_at_checked(length)?;
+            *rest = after;
+            Value::Bytes(bytes)
+        }
+        5 => {
+            let (bytes, after) = rest.split_first_chunk::<4>()?;
+            *rest = after;
+            Value::Number(u32::from_le_bytes(*bytes).into())
+        }
+        _ => return None,
+    };
+    Some((key >> 3, value))
+}
+
+fn number(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in 0..10 {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << (7 * shift);
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Reads the content of a frame: the request it answers and what it says.
+pub fn read(content: &[u8]) -> (u64, Incoming<'_>) {
+    let (mut rest, mut request, mut incoming) = (content, 0, Incoming::Other);
+    while let Some((tag, value)) = field(&mut rest) {
+        match (tag, value) {
+            (1, Value::Number(id)) => request = id,
+            (2, Value::Bytes(body)) => incoming = send_reply(body),
+            (3, Value::Bytes(body)) => incoming = Incoming::Message(message(body)),
+            (4, Value::Bytes(body)) => incoming = Incoming::Receipts(body),
+            (6, Value::Bytes(body)) => incoming = Incoming::History(body),
+            (9, Value::Bytes(body)) => {
+                incoming = Incoming::Error { code: number_in(body, 1) };
+            }
+            (10 | 19, Value::Bytes(_)) => incoming = Incoming::Behind,
+            (16, Value::Bytes(body)) => {
+                let heartbeat_ms = u32::try_from(number_in(body, 2)).unwrap_or(u32::MAX);
+                incoming = Incoming::Welcome { heartbeat_ms };
+            }
+            _ => {}
+        }
+    }
+    (request, incoming)
+}
+
+/// A field that is a number, or 0.
+fn number_in(mut body: &[u8], wanted: u64) -> u64 {
+    while let Some((tag, value)) = field(&mut body) {
+        if let (true, Value::Number(value)) = (tag == wanted, value) {
+            return value;
+        }
+    }
+    0
+}
+
+fn send_reply(mut body: &[u8]) -> Incoming<'_> {
+    let (mut place, mut conversation) = (0, None);
+    while let Some((tag, value)) = field(&mut body) {
+        match (tag, value) {
+            (2, Value::Number(seq)) => place = seq,
+            (4, Value::Bytes(id)) => conversation = id.try_into().ok(),
+            _ => {}
+        }
+    }
+    Incoming::SendReply { seq: place, conversation }
+}
+
+fn message(mut body: &[u8]) -> Pushed<'_> {
+    let mut pushed = Pushed::default();
+    while let Some((tag, value)) = field(&mut body) {
+        match (tag, value) {
+            (2, Value::Number(seq)) => pushed.seq = seq,
+            (5, Value::Number(client_message_id)) => pushed.own = client_message_id != 0,
+            (9, Value::Bytes(body)) => pushed.body = body,
+            _ => {}
+        }
+    }
+    pushed
+}
+
+/// The delivered watermarks of a `Receipts`.
+pub fn receipts(mut body: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    std::iter::from_fn(move || {
+        loop {
+            if let (1, Value::Bytes(receipt)) = field(&mut body)? {
+                return Some(number_in(receipt, 2));
+            }
+        }
+    })
+}
+
+/// The messages of a page, and then whether there are more.
+pub fn page(mut body: &[u8]) -> (Vec<Pushed<'_>>, bool) {
+    let (mut messages, mut more) = (Vec::new(), false);
+    while let Some((tag, value)) = field(&mut body) {
+        match (tag, value) {
+            (1, Value::Bytes(body)) => messages.push(message(body)),
+            (2, Value::Number(flag)) => more = flag != 0,
+            _ => {}
+        }
+    }
+    (messages, more)
+}
+
+/// A write to a conversation whose id is known. `number` is both its `client_sequence` and, cut to
+/// 32 bits, its request id; `id` its `client_message_id`.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// Where to.
+    pub conversation: &'a ConversationBytes,
+    /// Its number on this device in this conversation.
+    pub number: u64,
+    /// Names it for ever.
+    pub id: u64,
+    /// The newest record seen.
+    pub seen: u64,
+    /// What it says.
+    pub body: &'a [u8],
+}
+
+/// The request id of a write.
+fn request_of(number: u64) -> u64 {
+    number & u64::from(u32::MAX)
+}
+
+/// Appends a `Send`.
+pub fn send(write: &Write<'_>, out: &mut Vec<u8>) {
+    let seen = if write.seen == 0 { 0 } else { 1 + length(write.seen) };
+    let body = 1 + length(bytes(write.body)) + write.body.len();
+    let inner = 18 + 9 + 1 + length(write.number) + seen + body;
+    let request = request_of(write.number);
+    let content = 1 + length(request) + 1 + length(inner as u64) + inner;
+    put(content as u64, out);
+    out.push(0x08);
+    put(request, out);
+    out.push(0x12);
+    put(inner as u64, out);
+    out.extend_from_slice(&[0x0a, 16]);
+    out.extend_from_slice(write.conversation);
+    out.push(0x19);
+    out.extend_from_slice(&write.id.to_le_bytes());
+    out.push(0x20);
+    put(write.number, out);
+    if write.seen != 0 {
+        out.push(0x28);
+        put(write.seen, out);
+    }
+    out.push(0x4a);
+    put(bytes(write.body), out);
+    out.extend_from_slice(write.body);
+}
+
+/// Appends a `Send` to a user whose conversation is not known yet.
+pub fn send_first(user: &str, write: &Write<'_>, out: &mut Vec<u8>) {
+    let send = wire::Send {
+        user: user.to_owned(),
+        client_message_id: write.id,
+        client_sequence: write.number,
+        first: true,
+        content: Some(send::Content::Body(Bytes::copy_from_slice(write.body))),
+        ..wire::Send::default()
+    };
+    let request = u32::try_from(request_of(write.number)).expect("it was cut to 32 bits");
+    encode::client(request, client_frame::Body::Send(send), out);
+}
+
+/// Appends a `Delivered` for one conversation.
+pub fn delivered(conversation: &ConversationBytes, seq: u64, out: &mut Vec<u8>) {
+    let mark = 18 + 1 + length(seq);
+    let inner = 1 + length(mark as u64) + mark;
+    put((1 + length(inner as u64) + inner) as u64, out);
+    out.push(0x1a);
+    put(inner as u64, out);
+    out.push(0x0a);
+    put(mark as u64, out);
+    out.extend_from_slice(&[0x0a, 16]);
+    out.extend_from_slice(conversation);
+    out.push(0x10);
+    put(seq, out);
+}
+
+/// Appends a `History` for what comes after a place.
+pub fn history(request: u32, conversation: &ConversationBytes, after: u64, out: &mut Vec<u8>) {
+    let history = wire::History {
+        conversation: Bytes::copy_from_slice(conversation),
+        after: Some(after),
+        limit: Some(100),
+        ..wire::History::default()
+    };
+    encode::client(request, client_frame::Body::History(history), out);
+}
+
+/// Appends a `Hello`.
+pub fn hello(token: String, device: [u8; 16], connection_number: u64, out: &mut Vec<u8>) {
+    let hello = wire::Hello {
+        token,
+        device: Bytes::copy_from_slice(&device),
+        connection_number,
+        client: concat!("roost-bench/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..wire::Hello::default()
+    };
+    encode::client(1, client_frame::Body::Hello(hello), out);
+}
+
+const fn bytes(slice: &[u8]) -> u64 {
+    slice.len() as u64
+}
+
+/// Appends a number as protobuf writes it.
+fn put(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+/// How many bytes [`put`] takes.
+const fn length(value: u64) -> usize {
+    let bits = 64 - (value | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roost_protocol::frame::{Cut, cut};
+    use roost_protocol::ids::{ClientMessageId, ClientSequence, ConversationId, Sequence};
+    use roost_protocol::request::{self, Request, Target};
+    use roost_protocol::wire::server_frame;
+
+    fn content(frame: &[u8]) -> &[u8] {
+        let Ok(Cut::Frame { content, consumed }) = cut(frame, 1 << 20) else { panic!("a frame") };
+        assert_eq!(consumed, frame.len());
+        content
+    }
+
+    #[test]
+    fn numbers_take_as_many_bytes_as_said() {
+        for value in (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit]).chain([u64::MAX]) {
+            let mut out = Vec::new();
+            put(value, &mut out);
+            assert_eq!(out.len(), length(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_server_understands_what_is_written_by_hand() {
+        for (number, seen, size) in [(1, 0, 16), (200, 300, 100), (1 << 40, 1 << 33, 65_536)] {
+            let body = vec![7; size];
+            let (mut out, conversation) = (Vec::new(), [9; 16]);
+            let write = Write { conversation: &conversation, number, id: 5, seen, body: &body };
+            send(&write, &mut out);
+            let decoded = request::decode(content(&out)).unwrap();
+            assert_eq!(u64::from(decoded.request_id), number & 0xffff_ffff);
+            // A request id of 0 is refused; no device of a run writes four billion messages.
+            if number == 1 << 40 {
+                assert!(decoded.body.is_err());
+                continue;
+            }
+            let Ok(Request::Send(send)) = decoded.body else { panic!("a send") };
+            let id = ConversationId::from_bytes(conversation);
+            assert_eq!(send.target, Target::Conversation(id));
+            assert_eq!(send.client_sequence, ClientSequence(number));
+            assert_eq!((send.client_message_id, send.seen), (ClientMessageId(5), Sequence(seen)));
+            assert_eq!(send.body, body);
+        }
+    }
+
+    #[test]
+    fn a_delivered_notice_has_one_mark() {
+        let mut out = Vec::new();
+        delivered(&[3; 16], 300, &mut out);
+        let decoded = request::decode(content(&out)).unwrap();
+        let Ok(Request::Delivered(marks)) = decoded.body else { panic!("delivered") };
+        assert_eq!((marks.len(), marks[0].seq), (1, Sequence(300)));
+        assert_eq!(marks[0].conversation.to_bytes(), [3; 16]);
+    }
+
+    #[test]
+    fn what_the_server_says_is_read() {
+        let mut out = Vec::new();
+        let id = Bytes::copy_from_slice(&[4; 16]);
+        let reply = wire::SendReply { message_id: 9, seq: 300, uncounted: 0, conversation: id.clone() };
+        encode::server(7, server_frame::Body::Send(reply), &mut out);
+        let read_reply = Incoming::SendReply { seq: 300, conversation: Some([4; 16]) };
+        assert_eq!(read(content(&out)), (7, read_reply));
+
+        let message = wire::Message {
+            conversation: id.clone(),
+            seq: 301,
+            content: Some(wire::message::Content::Body(Bytes::from_static(b"hello"))),
+            ..wire::Message::default()
+        };
+        out.clear();
+        encode::server(0, server_frame::Body::Message(message.clone()), &mut out);
+        let pushed = Pushed { seq: 301, own: false, body: b"hello" };
+        assert_eq!(read(content(&out)), (0, Incoming::Message(pushed)));
+
+        let reply = wire::HistoryReply {
+            messages: vec![message],
+            more: true,
+            ..wire::HistoryReply::default()
+        };
+        out.clear();
+        encode::server(8, server_frame::Body::History(reply), &mut out);
+        let (8, Incoming::History(body)) = read(content(&out)) else { panic!("history") };
+        assert_eq!(page(body), (vec![pushed], true));
+
+        let receipt = wire::Receipt { conversation: id, delivered: 12, ..Default::default() };
+        let pushed = wire::Receipts { receipts: vec![receipt.clone(), receipt] };
+        out.clear();
+        encode::server(0, server_frame::Body::Receipts(pushed), &mut out);
+        let (0, Incoming::Receipts(body)) = read(content(&out)) else { panic!("receipts") };
+        assert_eq!(receipts(body).collect::<Vec<_>>(), [12, 12]);
+    }
+}

@@ -1,0 +1,41 @@
+//! The process ends at any moment under load; what was acknowledged is there when it is back.
+//! (The page cache outlives a process, so this says nothing about the flush: see `power_cut`.)
+
+use crate::load::Load;
+use crate::roost::{Setup, on_both_drivers};
+use rustix::process::Signal;
+
+const ROUNDS: u64 = 3;
+
+/// A number from 0 to below `max`, another one at every call.
+pub(crate) fn random(max: u64) -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).unwrap();
+    u64::from_le_bytes(bytes) % max
+}
+
+on_both_drivers! {
+    fn kill_9_under_load_loses_nothing_acknowledged(driver) {
+        let config = "segment_bytes = 1048576\nlimits.checkpoint_interval_ms = 100\n";
+        let mut server = Setup::new(driver).config(config).start();
+        let mut load = Load::new(6);
+        for round in 0..ROUNDS {
+            let answers = 200 + random(1_500);
+            load.write_until(&server, answers, || server.signal(Signal::KILL));
+            server = server.start_again();
+            let wrong = load.ask_everybody(&server);
+            assert_eq!(wrong, [""; 0], "round {round}, after {answers} answers");
+        }
+        assert!(load.noted() >= 600);
+    }
+
+    fn a_clean_stop_under_load_loses_nothing_either(driver) {
+        let config = "segment_bytes = 1048576\nlimits.drain_ms = 1000\n";
+        let mut server = Setup::new(driver).config(config).start();
+        let mut load = Load::new(6);
+        load.write_until(&server, 500 + random(500), || server.signal(Signal::TERM));
+        assert!(server.wait().success());
+        let server = server.start_again();
+        assert_eq!(load.ask_everybody(&server), [""; 0]);
+    }
+}

@@ -1,0 +1,304 @@
+//! A real `roost serve` in a process of its own, and what an operator can ask of it.
+
+use roost_event_loop::Choice;
+use roost_gateway::keys::sign_token;
+use roost_protocol::ids::UserId;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// No answer takes so long, unless something hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a counter is looked at before it counts as one that does not move. A look takes
+/// some hundred microseconds, and counters are published every tenth of a second.
+const LOOKS_MAX: u32 = 50_000;
+
+/// Which driver a test is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Driver {
+    Uring,
+    Epoll,
+}
+
+impl Driver {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        }
+    }
+
+    /// Whether this machine has it; says so loudly when it has not.
+    pub(crate) fn is_here(self) -> bool {
+        let choice = match self {
+            Self::Uring => Choice::Uring,
+            Self::Epoll => Choice::Epoll,
+        };
+        match roost_event_loop::probe(choice) {
+            Ok(_) => true,
+            Err(error) => {
+                eprintln!("SKIPPED, this machine has no {}: {error}", self.name());
+                false
+            }
+        }
+    }
+}
+
+/// Makes two tests of each function, one per driver.
+macro_rules! on_both_drivers {
+    ($($(#[$meta:meta])* fn $name:ident($driver:ident) $body:block)+) => {$(
+        $(#[$meta])*
+        mod $name {
+            use super::*;
+
+            fn run($driver: $crate::roost::Driver) {
+                if $driver.is_here() $body
+            }
+
+            #[test]
+            fn uring() {
+                run($crate::roost::Driver::Uring);
+            }
+
+            #[test]
+            fn epoll() {
+                run($crate::roost::Driver::Epoll);
+            }
+        }
+    )+};
+}
+pub(crate) use on_both_drivers;
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    driver: Driver,
+    config: String,
+    durability: Option<&'static str>,
+    shards: u8,
+}
+
+impl Setup {
+    pub(crate) const fn new(driver: Driver) -> Self {
+        Self { driver, config: String::new(), durability: None, shards: 2 }
+    }
+
+    /// The text of its configuration file.
+    pub(crate) fn config(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.config);
+        self
+    }
+
+    pub(crate) const fn durability(mut self, value: &'static str) -> Self {
+        self.durability = Some(value);
+        self
+    }
+
+    pub(crate) const fn shards(mut self, shards: u8) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    fn command(&self, files: &Path, data: &Path) -> Command {
+        let config = files.join("roost.toml");
+        fs::write(&config, &self.config).unwrap();
+        let mut command = self.bare_command();
+        command.arg("--config").arg(config).arg("--data").arg(data);
+        command
+    }
+
+    /// `roost serve` without a configuration file or a data folder.
+    pub(crate) fn bare_command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
+        command.args(["serve", "--json", "--driver", self.driver.name()]);
+        command.env("ROOST_TCP", "127.0.0.1:0").env("ROOST_ADMIN", "127.0.0.1:0");
+        command.env("ROOST_TLS", "off");
+        command.arg("--shards").arg(self.shards.to_string());
+        if let Some(durability) = self.durability {
+            command.args(["--durability", durability]);
+        }
+        command.env_remove("ROOST_DURABILITY").env_remove("ROOST_LOG");
+        command
+    }
+
+    /// Starts it on a data folder of its own.
+    pub(crate) fn start(&self) -> Server {
+        let files = Rc::new(TempDir::new().unwrap());
+        let data = files.path().join("data");
+        self.start_in(files, &data)
+    }
+
+    /// Starts it on a data folder that is somewhere.
+    pub(crate) fn start_on(&self, data: &Path) -> Server {
+        self.start_in(Rc::new(TempDir::new().unwrap()), data)
+    }
+
+    fn start_in(&self, files: Rc<TempDir>, data: &Path) -> Server {
+        let log = files.path().join("log");
+        let mut command = self.command(files.path(), data);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("not ready: {}", fs::read_to_string(&log).unwrap()));
+        assert_eq!(ready["event"], "ready");
+        assert_eq!(ready["driver"], self.driver.name());
+        let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
+        let (tcp, admin) = (address("tcp"), address("admin"));
+        let data = data.to_owned();
+        Server { child, files, data, tcp, admin, setup: self.clone() }
+    }
+
+    /// Starts one that must not come up, perhaps with more said on the command line; gives what
+    /// it says, with the data folder as DATA and the folder of its configuration as FILES.
+    #[track_caller]
+    pub(crate) fn refused_on(&self, data: &Path, more: &[&str]) -> String {
+        let files = TempDir::new().unwrap();
+        let mut command = self.command(files.path(), data);
+        let said = refused(command.args(more));
+        let said = said.replace(&data.display().to_string(), "DATA");
+        said.replace(&files.path().display().to_string(), "FILES")
+    }
+}
+
+/// Runs what must fail by itself; gives what it said last.
+#[track_caller]
+pub(crate) fn refused(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it was content: {said}");
+    assert_eq!(output.status.code(), Some(1), "it crashed: {said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "it said that it is ready");
+    let at = said.find("roost: ").unwrap_or_else(|| panic!("no word to the operator: {said}"));
+    said[at..].trim_end().to_owned()
+}
+
+/// A server that is up. It is killed when it goes out of scope.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// Where its data folder may be; it is gone when the last server on it is.
+    files: Rc<TempDir>,
+    data: PathBuf,
+    pub(crate) tcp: SocketAddr,
+    admin: SocketAddr,
+    setup: Setup,
+}
+
+impl Server {
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// A token for a user; the device then chooses its own id.
+    pub(crate) fn token(&self, user: &str) -> String {
+        let user = UserId::new(user).unwrap();
+        let now = roost_event_loop::now().wall;
+        sign_token(&self.data, &user, None, 24 * 60 * 60, now).unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Stops it where it is, and waits until no thread of it runs.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap() {
+            let stat = task.unwrap().path().join("stat");
+            let is_stopped = || {
+                // The state follows the name in parentheses.
+                let stat = fs::read_to_string(&stat).unwrap();
+                stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+            };
+            assert!((0..LOOKS_MAX * 10).any(|_| is_stopped()), "it does not stop");
+        }
+    }
+
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until it ended by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Starts it again on its folder.
+    pub(crate) fn start_again(mut self) -> Self {
+        self.kill();
+        self.setup.start_in(Rc::clone(&self.files), &self.data)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.files.path().join("log")).unwrap()
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: roost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        body.to_owned()
+    }
+
+    /// A number of /metrics, over all shards.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics");
+        let lines: Vec<u64> = text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+            .collect();
+        assert!(!lines.is_empty(), "there is no number {name} in {text}");
+        lines.into_iter().sum()
+    }
+
+    /// Waits until a number is what it should be: no event announces that.
+    #[track_caller]
+    pub(crate) fn metric_becomes(&self, name: &str, is_good: impl Fn(u64) -> bool) -> u64 {
+        let mut last = 0;
+        for _ in 0..LOOKS_MAX {
+            last = self.metric(name);
+            if is_good(last) {
+                return last;
+            }
+        }
+        panic!("{name} stays {last}; log: {}", self.log());
+    }
+
+    /// Asserts that a counter rises above what it was.
+    #[track_caller]
+    pub(crate) fn metric_rises(&self, name: &str, before: u64) {
+        self.metric_becomes(name, |now| now > before);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be stopped or gone already; there is nothing to do about an error.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("log of the server:\n{}", self.log());
+        }
+    }
+}
