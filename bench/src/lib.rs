@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod latency;
 pub mod machine;
 pub mod process;
 pub mod report;

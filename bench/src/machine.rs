@@ -1,8 +1,9 @@
 //! What the figures were measured on.
 
+use crate::latency::{Latency, histogram};
 use crate::process;
-use hdrhistogram::Histogram;
 use roost_protocol::time::Timestamp;
+use rustix::fs::{FallocateFlags, fallocate};
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io;
@@ -43,41 +44,47 @@ impl Machine {
     }
 }
 
-/// How long one fdatasync takes, after one block was written into a file of full size.
+/// How long it takes to write one block and make it durable, in microseconds.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct FlushTime {
-    /// Half are faster.
-    pub p50: u64,
-    /// 99 in a hundred are faster.
-    pub p99: u64,
-    /// The slowest.
-    pub max: u64,
+    /// Over blocks that hold data: the disk's own time.
+    pub overwritten: Latency,
+    /// Over blocks that were only reserved: the file system must note that they hold data now.
+    pub reserved: Latency,
 }
 
 impl FlushTime {
-    /// Of the disk that holds a folder, in microseconds.
+    /// Of the disk that holds a folder.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn measure(folder: &Path) -> io::Result<Self> {
         let path = folder.join("flush-time");
-        let file = File::create(&path)?;
-        let all = vec![0x5a; usize::try_from(BLOCK_BYTES * FLUSHES).expect("it is small")];
-        file.write_all_at(&all, 0)?;
-        file.sync_all()?;
-        let mut times = Histogram::<u64>::new(3).expect("three digits are allowed");
-        for number in 0..FLUSHES {
-            let before = roost_event_loop::now().monotonic;
-            let block = all.get(..4_096).unwrap_or(&all);
-            file.write_all_at(block, number * BLOCK_BYTES)?;
-            file.sync_data()?;
-            let took = roost_event_loop::now().monotonic.since(before);
-            times.saturating_record(took.ns / 1_000);
-        }
+        let bytes = FLUSHES * BLOCK_BYTES;
+        let full = File::create(&path)?;
+        full.write_all_at(&vec![0x5a; usize::try_from(bytes).expect("it is small")], 0)?;
+        let overwritten = flush_each_block(&full)?;
         fs::remove_file(&path)?;
-        let (p50, p99) = (times.value_at_quantile(0.5), times.value_at_quantile(0.99));
-        Ok(Self { p50, p99, max: times.max() })
+        let empty = File::create(&path)?;
+        fallocate(&empty, FallocateFlags::empty(), 0, bytes)?;
+        let reserved = flush_each_block(&empty)?;
+        fs::remove_file(&path)?;
+        Ok(Self { overwritten, reserved })
     }
+}
+
+fn flush_each_block(file: &File) -> io::Result<Latency> {
+    file.sync_all()?;
+    let block = vec![0xa5; usize::try_from(BLOCK_BYTES).expect("it is small")];
+    let mut times = histogram();
+    for number in 0..FLUSHES {
+        let before = roost_event_loop::now().monotonic;
+        file.write_all_at(&block, number * BLOCK_BYTES)?;
+        file.sync_data()?;
+        let took = roost_event_loop::now().monotonic.since(before);
+        times.saturating_record(took.ns / 1_000);
+    }
+    Ok(Latency::of(&times))
 }
 
 /// A time of day as people and tools write it, in UTC: `2026-11-23T02:40:00Z`.

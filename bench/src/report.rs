@@ -1,9 +1,10 @@
 //! What a run says: a result as JSON and a few lines for the terminal.
 
 use crate::args::{Common, Scenario as Wanted};
+use crate::latency::Latency;
 use crate::machine::{FlushTime, Machine};
 use crate::process::Usage;
-use crate::scenario::{Latency, idle, pairs};
+use crate::scenario::{idle, pairs};
 use crate::server::{Ending, Server};
 use crate::swarm::Counts;
 use roost_protocol::time::Instant;
@@ -102,7 +103,11 @@ impl Report {
         );
         line(&mut report.lines, "machine", &text);
         if let Some(flush) = around.flush {
-            let text = format!("p50 {} us, p99 {} us, before the run", flush.p50, flush.p99);
+            let FlushTime { overwritten, reserved } = flush;
+            let text = format!(
+                "p50 {} us, p99 {} us; of reserved blocks p50 {} us, p99 {} us; before the run",
+                overwritten.p50, overwritten.p99, reserved.p50, reserved.p99
+            );
             line(&mut report.lines, "fdatasync", &text);
         }
         if matches!(around.ending, Ending::Failed | Ending::Killed) {
@@ -215,9 +220,16 @@ fn pairs_generator(report: &mut Report, found: &pairs::Findings, wall_us: f64) {
     let share = ratio(whole(found.generator_cpu_us), wall_us);
     let late = found.lateness.as_ref().map(Latency::of);
     let limited = late.map_or(share > BUSY, |late| late.p99 > LATE_US);
+    let [sends, receives] = found.buffers.map(|count| ratio(whole(count), whole(found.ticked)));
     report.field(
         "generator",
-        json!({ "limited": limited, "cpu_share": round(share), "late_us": late }),
+        json!({
+            "limited": limited,
+            "cpu_share": round(share),
+            "late_us": late,
+            "sends_per_message": round(sends),
+            "receives_per_message": round(receives),
+        }),
     );
     let text = late.map_or_else(
         || format!("{:.0} % of a core", share * 100.0),
@@ -225,6 +237,8 @@ fn pairs_generator(report: &mut Report, found: &pairs::Findings, wall_us: f64) {
     );
     let text = if limited { format!("{text}: IT IS THE LIMIT") } else { text };
     line(&mut report.lines, "generator", &text);
+    let text = format!("{sends:.2} sends and {receives:.2} receives of devices a message");
+    line(&mut report.lines, "", &text);
 }
 
 fn pairs_failures(report: &mut Report, found: &pairs::Findings) {

@@ -50,6 +50,10 @@ pub struct Counts {
     pub heartbeats: u64,
     /// Heartbeats that came back.
     pub echoes: u64,
+    /// Buffers that were sent: about what the server receives.
+    pub sends: u64,
+    /// Buffers that were received: about what the server sends.
+    pub receives: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,6 +270,7 @@ impl Swarm {
             device.dirty = false;
             if !device.sending && !device.out.is_empty() {
                 device.sending = true;
+                self.counts.sends += 1;
                 actions.send(device.socket, std::mem::take(&mut device.out));
             }
         }
@@ -354,6 +359,7 @@ impl<S: Scenario> Driven<S> {
     fn received(&mut self, socket: SocketId, bytes: &[u8]) {
         let now = roost_event_loop::now().monotonic;
         let Some(index) = self.swarm.device_of(socket) else { return };
+        self.swarm.counts.receives += 1;
         if let Some(mut whole) = self.swarm.halves.remove(&index) {
             whole.extend_from_slice(bytes);
             self.cut(index, &whole, now);

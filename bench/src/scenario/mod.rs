@@ -2,6 +2,3 @@
 
 pub mod idle;
 pub mod pairs;
-mod stages;
-
-pub use stages::{Latency, Stages};

@@ -5,7 +5,7 @@
 //! finished, and every latency counts from when the message was due. Each body holds who wrote it
 //! and its number, so that a message which is missing, doubled or out of order is seen.
 
-use super::Stages;
+use crate::latency::histogram;
 use crate::process::{self, Usage};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
 use crate::wire::{self, ConversationBytes, Incoming, Pushed, Write};
@@ -20,6 +20,23 @@ const UNANSWERED_MAX: usize = 32;
 const PULL: u32 = u32::MAX;
 /// How long what is under way may take to finish when nothing new is begun.
 const PATIENCE: Duration = Duration::from_seconds(20);
+
+/// Latencies of the stages of a message, each from when it was due (or, in a closed loop, written).
+#[derive(Debug, Clone)]
+pub struct Stages {
+    /// To its sender's first tick: it is durable.
+    pub sent: Histogram<u64>,
+    /// To its arrival at the peer.
+    pub delivered: Histogram<u64>,
+    /// To its sender's second tick.
+    pub ticked: Histogram<u64>,
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        Self { sent: histogram(), delivered: histogram(), ticked: histogram() }
+    }
+}
 
 /// How pairs write.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +95,8 @@ pub struct Findings {
     pub server: [Option<Usage>; 2],
     /// Processor time of the generator while measuring.
     pub generator_cpu_us: u64,
+    /// Buffers sent and received while measuring.
+    pub buffers: [u64; 2],
     /// Why the run ended before it was done.
     pub failure: Option<String>,
 }
@@ -143,7 +162,7 @@ impl Pairs {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let lateness = match settings.pace {
-            Pace::Rate(_) => Some(Stages::default().sent),
+            Pace::Rate(_) => Some(histogram()),
             Pace::Window(_) => None,
         };
         Self {
@@ -371,22 +390,26 @@ impl Pairs {
         }
     }
 
-    fn measure(&mut self, now: Instant) {
+    fn measure(&mut self, swarm: &Swarm, now: Instant) {
         let ends = now + self.settings.measure;
         self.enter(Phase::Measuring, ends);
         self.measuring = [now, ends];
         self.findings.server[0] = self.settings.server_pid.and_then(Usage::of);
         self.findings.generator_cpu_us = process::own_thread_cpu_us();
+        self.findings.buffers = [swarm.counts().sends, swarm.counts().receives];
         if let Some(lateness) = &mut self.findings.lateness {
             lateness.reset();
         }
     }
 
-    fn drain(&mut self, now: Instant) {
+    fn drain(&mut self, swarm: &Swarm, now: Instant) {
         self.findings.measured = now.since(self.measuring[0]);
         self.findings.server[1] = self.settings.server_pid.and_then(Usage::of);
         let before = self.findings.generator_cpu_us;
         self.findings.generator_cpu_us = process::own_thread_cpu_us().saturating_sub(before);
+        let after = [swarm.counts().sends, swarm.counts().receives];
+        let before = self.findings.buffers;
+        self.findings.buffers = [after[0] - before[0], after[1] - before[1]];
         self.enter(Phase::Draining, now + PATIENCE);
         for side in &mut self.sides {
             self.findings.unsent += side.waiting.len() as u64;
@@ -413,8 +436,8 @@ impl Pairs {
             Phase::Opening if over => {
                 self.fail(format!("{} first messages were not delivered in time", self.flying));
             }
-            Phase::Warmup if over => self.measure(now),
-            Phase::Measuring if over => self.drain(now),
+            Phase::Warmup if over => self.measure(swarm, now),
+            Phase::Measuring if over => self.drain(swarm, now),
             Phase::Draining => return over || self.flying == 0,
             Phase::Connecting | Phase::Opening | Phase::Warmup | Phase::Measuring => {}
         }

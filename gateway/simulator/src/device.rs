@@ -112,6 +112,9 @@ impl Simulation {
         device.forgot_in = device.life;
         let (name, kept) = (device.name.clone(), device.records.len());
         self.tell(|| format!("{name}'s app dies, {kept} records remain"));
+        if backup {
+            self.history.forget_kept(index);
+        }
         // What a killed app read may be forgotten with it.
         self.shadow.read_kept.retain(|(of, _), _| *of != index);
         if let Some(id) = connection {

@@ -28,6 +28,8 @@ pub(crate) struct History {
     pub(crate) places: BTreeMap<u64, (ConversationId, u64)>,
     /// The seqs each device has ever shown, by (device, conversation).
     pub(crate) shown: BTreeMap<(usize, ConversationId), BTreeSet<u64>>,
+    /// The same without what a restored backup does not know.
+    pub(crate) kept: BTreeMap<(usize, ConversationId), BTreeSet<u64>>,
     /// The ticks a device shows in this life of its app, by (device, conversation).
     pub(crate) ticks: BTreeMap<(usize, ConversationId), Ticks>,
     /// The furthest ticks it ever showed.
@@ -43,13 +45,18 @@ impl History {
         self.last_shown.retain(|(of, _), _| *of != device);
     }
 
+    /// A device is restored from an old backup.
+    pub(crate) fn forget_kept(&mut self, device: usize) {
+        self.kept.retain(|(of, _), _| *of != device);
+    }
+
     pub(crate) fn shown_by(&self, device: usize, id: ConversationId) -> usize {
         self.shown.get(&(device, id)).map_or(0, BTreeSet::len)
     }
 
     /// How far a device has shown each conversation without a hole: what a person can have read.
     pub(crate) fn read_through(&self, device: usize) -> Vec<(ConversationId, u64)> {
-        let own = self.shown.iter().filter(|((of, _), _)| *of == device);
+        let own = self.kept.iter().filter(|((of, _), _)| *of == device);
         let through = |seqs: &BTreeSet<u64>| {
             let dense = seqs.iter().zip(1..).take_while(|(seq, expected)| **seq == *expected);
             dense.map(|(seq, _)| *seq).last()

@@ -3,7 +3,7 @@
 
 use crate::ids::{EdgeAddress, ShardId};
 use crate::limits::Limits;
-use crate::shard::links::{Cause, Links, Owed, Taken, Token};
+use crate::shard::links::{Arrival, Cause, Links, Owed, Taken, Token};
 use crate::shard::message::{Message, Reply, ToEdge};
 use crate::shard::report::Report;
 use crate::shard::stats::Stats;
@@ -66,6 +66,8 @@ pub(crate) struct Context {
     pub(crate) reports: Vec<Report>,
     pub(crate) reading: BTreeMap<ReadId, Reading>,
     pub(crate) full: bool,
+    /// What the log could not take and nobody would say again: handled anew at the next tick.
+    pub(crate) retry: VecDeque<Arrival>,
     parked: VecDeque<Parked>,
 }
 
@@ -90,6 +92,7 @@ impl Context {
             reports: Vec::new(),
             reading: BTreeMap::new(),
             full: false,
+            retry: VecDeque::new(),
             parked: VecDeque::new(),
         }
     }

@@ -399,6 +399,9 @@ impl Shard {
             self.checkpoint_wanted = true;
         }
         self.mailboxes.unstall_checkpoint();
+        for arrival in std::mem::take(&mut self.ctx.retry) {
+            self.route(arrival);
+        }
         self.evict_some();
     }
 

@@ -213,6 +213,8 @@ on_both_drivers! {
         let forged = format!("{}x", house.token("alice"));
         let said = chat().args(&["--token", &forged]).refused();
         assert!(said.contains("token") && said.contains("--data"), "{said}");
+        let other = house.chat("carol", "bob").path("--state", &house.path("a.state")).refused();
+        assert!(other.contains("\"alice\"") && other.contains("--state"), "{other}");
         let said = chat().args(&["--tls", "--token", &house.token("alice")]).refused();
         assert!(said.contains("--ca"), "{said}");
         let said = chat().args(&["--tls"]).path("--data", &house.path("nowhere")).refused();
@@ -245,9 +247,9 @@ fn wait_for_lines(file: &Path, lines: usize) {
 /// Whether some file in a folder holds these bytes.
 fn holds(folder: &Path, bytes: &[u8]) -> bool {
     let Ok(files) = std::fs::read_dir(folder) else { return false };
-    files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).any(|content| {
-        content.windows(bytes.len()).any(|window| window == bytes)
-    })
+    files
+        .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .any(|content| content.windows(bytes.len()).any(|window| window == bytes))
 }
 
 /// Looks again and again, without a clock: each look costs a read.

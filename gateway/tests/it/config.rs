@@ -125,11 +125,10 @@ on_both_drivers! {
         let server = Setup::new(driver).start();
         let pid = server.pid().to_string();
         let catalogue = server.data().join("store").join("catalogue");
-        let before = (fs::read(&catalogue).unwrap(), segments(server.data()));
+        let before = fs::read(&catalogue).unwrap();
         let said = Setup::new(driver).refused_on(server.data(), &[]);
         says(&said, &["DATA", &format!("in use by process {pid}"), "stop it or name another"]);
-        let after = (fs::read(&catalogue).unwrap(), segments(server.data()));
-        assert_eq!(after, before, "the second one left everything alone");
+        assert!(fs::read(&catalogue).unwrap() == before, "the second one began no run");
         Device::sign_in(&server, "ann").leave();
     }
 
@@ -190,7 +189,8 @@ on_both_drivers! {
             let path = server.data().join("keys").join(name);
             let bytes = fs::read(&path).unwrap();
             fs::write(&path, "garbage").unwrap();
-            says(&setup.refused_on(server.data(), &[]), &[&format!("DATA/keys/{name}"), "remove it"]);
+            let said = setup.refused_on(server.data(), &[]);
+            says(&said, &[&format!("DATA/keys/{name}"), "remove it"]);
             fs::write(&path, bytes).unwrap();
         }
         drop(server.start_again());

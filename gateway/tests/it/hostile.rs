@@ -46,7 +46,8 @@ on_both_drivers! {
     fn a_wrong_preface(driver) {
         let server = Setup::new(driver).start();
         let mut bystanders = Bystanders::new(&server);
-        for first in [&b"G"[..], b"GET / HTTP/1.1\r\n\r\n", b"RO0\x01", b"\x16\x03\x01\x02", b"\0"] {
+        let wrong = [&b"G"[..], b"GET / HTTP/1.1\r\n\r\n", b"RO0\x01", b"\x16\x03\x01\x02", b"\0"];
+        for first in wrong {
             opens_and_ends(&server, FRAMES_REFUSED, first, ErrorCode::ErrorBadPreface);
         }
         for version in [0, 2, 255] {
@@ -253,7 +254,8 @@ on_both_drivers! {
     }
 
     fn bytes_after_go_away(driver) {
-        let mut server = Setup::new(driver).config("limits.drain_ms = 3000\n").start();
+        let setup = Setup::new(driver).shards(1).config("limits.drain_ms = 3000\n");
+        let mut server = setup.start();
         let mut polite = Device::sign_in(&server, "polite");
         let mut rude = Device::sign_in(&server, "rude");
         let mut deaf = Device::sign_in(&server, "deaf");
@@ -283,5 +285,23 @@ on_both_drivers! {
         let server = server.start_again();
         let mut device = Device::sign_in(&server, "deaf");
         assert_eq!(device.history("polite").len(), 2);
+    }
+
+    fn after_go_away_every_shard_still_answers(driver) {
+        // Nobody is connected to one of the two shards, and both are home to conversations.
+        let mut server = Setup::new(driver).shards(2).start();
+        let mut device = Device::sign_in(&server, "ann");
+        server.signal(Signal::TERM);
+        while !matches!(device.push(), Told::GoAway(_)) {}
+        for user in 0..12 {
+            assert_eq!(device.send(message(&format!("user {user}"), 1, b"after")).seq, 1);
+        }
+        device.leave();
+        assert!(server.wait().success());
+        let server = server.start_again();
+        let mut device = Device::sign_in_as(&server, "ann", 1, 2);
+        for user in 0..12 {
+            assert_eq!(device.history(&format!("user {user}")).len(), 1);
+        }
     }
 }

@@ -109,8 +109,8 @@ on_both_drivers! {
         let invalid = ErrorCode::ErrorInvalidRequest;
         for (conversation, user) in targets {
             let user = user.to_owned();
-            let send = message("", 1, b"hello");
-            let send = wire::Send { conversation: conversation.clone(), user: user.clone(), ..send };
+            let mut send = message(&user, 1, b"hello");
+            send.conversation = conversation.clone();
             refused(&server, &mut device, Ask::Send(send), invalid);
             let history = wire::History { conversation, user, ..Default::default() };
             refused(&server, &mut device, Ask::History(history), invalid);
@@ -156,7 +156,8 @@ on_both_drivers! {
             // An id cannot open a conversation, whatever is said with it.
             send.first = false;
             told.push(refused(&server, &mut eve, Ask::Send(send), unknown));
-            let history = wire::History { conversation: conversation.clone(), ..Default::default() };
+            let asked = conversation.clone();
+            let history = wire::History { conversation: asked, ..Default::default() };
             told.push(refused(&server, &mut eve, Ask::History(history), unknown));
             let mark = wire::Mark { conversation, seq: 1, uncounted: 0 };
             eve.wire.ask(0, Ask::Delivered(wire::Delivered { marks: vec![mark.clone()] }));

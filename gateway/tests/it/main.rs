@@ -11,4 +11,5 @@ mod limits;
 mod load;
 mod power_cut;
 mod roost;
+mod tidy;
 mod tokens;

@@ -71,9 +71,8 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // Gives the loop device back too.
-        let is_gone = |options: &[&str]| {
-            run(Command::new("umount").args(options).arg(&self.point)).is_ok()
-        };
+        let is_gone =
+            |options: &[&str]| run(Command::new("umount").args(options).arg(&self.point)).is_ok();
         if !is_gone(&[]) && !is_gone(&["-l"]) && self.point.join("lost+found").exists() {
             eprintln!("{} stays mounted", self.point.display());
         }
@@ -104,7 +103,13 @@ fn disk(folder: &Path) -> Option<Disk> {
 }
 
 /// Writes until so many answers are noted; cuts the power; comes up on what is left.
-fn cut(setup: &Setup, load: &mut Load, on: (Server, Disk), answers: u64, name: &str) -> (Server, Disk) {
+fn cut(
+    setup: &Setup,
+    load: &mut Load,
+    on: (Server, Disk),
+    answers: u64,
+    name: &str,
+) -> (Server, Disk) {
     let (mut server, disk) = on;
     let mut copy = None;
     load.write_until(&server, answers, || {

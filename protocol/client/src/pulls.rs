@@ -111,14 +111,11 @@ impl Session {
         }
         let more = reply.more;
         self.trimmed_below(id, reply.first_seq);
-        let before = self.reach(id);
+        let head = reply.head;
         let covered = match pull.from {
             PullFrom::After(after) => self.page_up(id, after, reply),
             PullFrom::Before(top) => self.page_down(id, top.saturating_sub(1), reply, false),
-            PullFrom::Newest => {
-                let head = reply.head;
-                self.page_down(id, head, reply, pull.purpose == Purpose::CatchUp)
-            }
+            PullFrom::Newest => self.page_down(id, head, reply, pull.purpose == Purpose::CatchUp),
         };
         self.take_kept(id);
         match pull.purpose {
@@ -128,7 +125,7 @@ impl Session {
                 self.set_looked(&Peer::Conversation(id), looked, false);
             }
             Purpose::Older => self.tell(Event::Older { conversation: id, more }),
-            Purpose::CatchUp => self.check_progress(id, pull, covered, before),
+            Purpose::CatchUp => self.check_progress(id, pull, covered, head),
         }
         self.page_done(id);
     }
@@ -202,17 +199,23 @@ impl Session {
         }
     }
 
-    /// A page that brought nothing although something was wanted: the head was not what it seemed.
-    fn check_progress(&mut self, id: ConversationId, pull: &Pull, covered: u64, before: u64) {
+    /// Lowers a head that turned out not to be there, and stops asking when pages bring nothing:
+    /// nobody may be asked the same for ever.
+    fn check_progress(&mut self, id: ConversationId, pull: &Pull, covered: u64, head: u64) {
         self.settle_name(id);
-        let reach = self.reach(id);
-        let progress = reach > before || self.config.order == Order::Newest && covered > reach;
-        if progress || reach >= pull.wanted || self.wanted(id) > pull.wanted {
-            return;
+        let heard_more = self.wanted(id) > pull.wanted;
+        if head < pull.wanted && !heard_more {
+            let there = head.max(self.reach(id));
+            self.timeline.forget_hint(id);
+            self.set_target(id, there);
         }
-        self.timeline.forget_hint(id);
-        self.set_target(id, reach);
-        self.timeline.given_up.insert(id);
+        let stuck = match pull.from {
+            PullFrom::After(after) => covered <= after,
+            PullFrom::Before(_) | PullFrom::Newest => head < pull.wanted,
+        };
+        if stuck && !heard_more {
+            self.timeline.given_up.insert(id);
+        }
     }
 
     /// A conversation that no Sync has named by now will not be named: stop waiting for it.

@@ -75,6 +75,7 @@ impl Simulation {
             )));
         }
         self.history.shown.entry((device, conversation)).or_default().insert(seq);
+        self.history.kept.entry((device, conversation)).or_default().insert(seq);
         Ok(())
     }
 }

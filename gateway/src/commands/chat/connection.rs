@@ -212,8 +212,9 @@ impl Connection {
         // Best effort: what is lost here is sent again on the next connection.
         let _done: io::Result<()> = match link {
             Link::Down | Link::Connecting | Link::Handshaking { .. } => Ok(()),
-            Link::Plain(mut stream) => make_blocking(&stream)
-                .and_then(|()| stream.write_all(&self.unsent)),
+            Link::Plain(mut stream) => {
+                make_blocking(&stream).and_then(|()| stream.write_all(&self.unsent))
+            }
             Link::Tls { mut stream, mut tls } => {
                 tls.send_close_notify();
                 make_blocking(&stream).and_then(|()| {
@@ -307,9 +308,11 @@ fn handshake_step(
         if let Err(error) = tls.process_new_packets() {
             // The alert that tells the server why.
             let _told = tls.write_tls(stream);
-            return Err(match error {
-                rustls::Error::InvalidCertificate(_) => HandshakeError::Tls(error),
-                error => HandshakeError::Io(io::Error::other(error)),
+            let is_trust = matches!(error, rustls::Error::InvalidCertificate(_));
+            return Err(if is_trust {
+                HandshakeError::Tls(error)
+            } else {
+                HandshakeError::Io(io::Error::other(error))
             });
         }
     }

@@ -21,10 +21,12 @@ use super::ChatError;
 use super::connection::{Connection, Step};
 use super::credentials::Credentials;
 use super::lines::Typed;
+use super::pending::{Effect, Pending, compacted};
 use super::printer::Printer;
 use super::render::{Rendered, Renderer};
-use super::state_entries::{Batch, Seen, Unprinted};
+use super::state_entries::{Batch, Owner, Seen, Unprinted};
 use super::state_file::StateFile;
+use super::status::{Ending, Status};
 use super::tls::TlsError;
 use super::wake::Wake;
 use bytes::Bytes;
@@ -42,8 +44,6 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 const UNANSWERED_MAX: usize = 128;
 /// Reads of the socket in a turn.
 const STEPS_PER_TURN: usize = 16;
-/// A chat with nothing to do but without a connection waits so much longer before it leaves.
-const OFFLINE_GRACE: Duration = Duration::from_seconds(60);
 /// New tokens refused in a row before we believe it.
 const TOKENS_REFUSED_MAX: u32 = 2;
 
@@ -51,7 +51,7 @@ const TOKENS_REFUSED_MAX: u32 = 2;
 pub(super) struct Parts {
     pub(super) session: Session,
     pub(super) state: StateFile,
-    pub(super) device: [u8; 16],
+    pub(super) owner: Owner,
     pub(super) connection: Connection,
     pub(super) printer: Printer,
     pub(super) renderer: Renderer,
@@ -75,60 +75,11 @@ pub(super) struct Device {
     next_tag: u64,
 }
 
-/// What the session asked for in this turn.
-#[derive(Default)]
-struct Pending {
-    batch: Batch,
-    lines: Unprinted,
-    /// Some of the lines tell of stored things.
-    is_stored: bool,
-    effects: Vec<Effect>,
-}
-
-enum Effect {
-    Connect,
-    Transmit(Vec<u8>),
-    Disconnect,
-    NeedToken,
-}
-
-struct Status {
-    /// The server has welcomed us, and the connection is not lost.
-    connected: bool,
-    was_connected: bool,
-    /// The session has given up the connection; nothing of it may be fed any more.
-    abandoned: bool,
-    /// Something may be left to read though the socket is quiet.
-    more: bool,
-    /// The last line was taken; leave when everything is answered.
-    finishing: bool,
-    leaving: bool,
-    tokens_refused: u32,
-    lines_refused: u64,
-    last_activity: Instant,
-    last_refusal: Option<(String, String)>,
-    last_failure: Option<std::io::Error>,
-    failure: Option<ChatError>,
-}
-
 impl Device {
     /// `unprinted`: lines of a run that was killed before it printed them.
     pub(super) fn new(parts: Parts, unprinted: Option<Unprinted>) -> Self {
         let now = now();
-        let status = Status {
-            connected: false,
-            was_connected: false,
-            abandoned: false,
-            more: false,
-            finishing: false,
-            leaving: false,
-            tokens_refused: 0,
-            lines_refused: 0,
-            last_activity: now.monotonic,
-            last_refusal: None,
-            last_failure: None,
-            failure: None,
-        };
+        let status = Status::new(now.monotonic);
         let mut pending = Pending::default();
         if let Some(mut lines) = unprinted {
             let out = parts.printer.already_out(&lines).min(lines.text.len());
@@ -204,24 +155,19 @@ impl Device {
     fn event(&mut self, event: &Event) {
         let rendered = self.parts.renderer.event(event);
         if rendered.is_stored {
-            self.status.last_activity = now().monotonic;
+            self.status.active(now().monotonic);
         }
         self.print(rendered);
         match event {
             Event::Connected(welcomed) => {
-                self.status.connected = true;
-                self.status.was_connected = true;
-                self.status.tokens_refused = 0;
-                self.status.last_activity = now().monotonic;
+                self.status.connected(now().monotonic);
                 if welcomed.user != self.parts.me.as_str() {
                     let token = welcomed.user.clone();
                     self.status.failure = Some(ChatError::OtherUser { token });
                 }
             }
             Event::Disconnected { reason, .. } => {
-                if std::mem::replace(&mut self.status.connected, false) {
-                    self.status.last_activity = now().monotonic;
-                }
+                self.status.disconnected(now().monotonic);
                 if let DisconnectReason::Refused { code, text } = reason {
                     self.status.last_refusal = Some((name(*code), text.clone()));
                 }
@@ -259,7 +205,7 @@ impl Device {
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => Typed::End,
             };
-            self.status.last_activity = now().monotonic;
+            self.status.active(now().monotonic);
             match typed {
                 Typed::Line(body) => self.send(body),
                 Typed::TooLong => {
@@ -269,11 +215,13 @@ impl Device {
                     self.print(rendered);
                 }
                 Typed::End => {
-                    self.status.finishing = self.parts.is_interactive;
+                    if self.parts.is_interactive {
+                        self.status.ending = Ending::WhenAnswered;
+                    }
                     self.parts.typed = None;
                 }
                 Typed::Leave => {
-                    self.status.leaving = true;
+                    self.status.ending = Ending::Now;
                     self.parts.typed = None;
                 }
             }
@@ -351,7 +299,7 @@ impl Device {
     }
 
     fn compact(&mut self) -> Result<(), ChatError> {
-        let snapshot = compacted(self.parts.device, &self.parts.session);
+        let snapshot = compacted(&self.parts.owner, &self.parts.session);
         Ok(self.parts.state.compact(&snapshot)?)
     }
 
@@ -390,7 +338,7 @@ impl Device {
 
     fn give_token(&mut self) -> Result<(), ChatError> {
         // While connected the token is only about to expire, and another may do.
-        if !self.status.connected {
+        if !self.status.is_connected() {
             self.status.tokens_refused = self.status.tokens_refused.saturating_add(1);
         }
         let renewed = self.parts.credentials.renew()?;
@@ -398,7 +346,7 @@ impl Device {
             Some(token) if self.status.tokens_refused <= TOKENS_REFUSED_MAX => {
                 self.feed(Input::Token(token));
             }
-            None if self.status.connected => {}
+            None if self.status.is_connected() => {}
             Some(_) | None => {
                 let (code, text) = self.status.last_refusal.take().unwrap_or_else(|| {
                     ("token_expired".to_owned(), "the server asks for a new token".to_owned())
@@ -412,43 +360,29 @@ impl Device {
     // ---- time ----
 
     fn is_over(&self) -> Result<bool, ChatError> {
-        let status = &self.status;
-        if status.leaving {
+        let unanswered = self.parts.session.unanswered();
+        if self.status.is_over(unanswered) {
             return Ok(true);
         }
-        if self.parts.session.unanswered() > 0 {
+        if self.leaves_at().is_none_or(|due| due > now().monotonic) {
             return Ok(false);
         }
-        if status.finishing {
-            return Ok(true);
-        }
-        let Some(due) = self.leaves_at() else { return Ok(false) };
-        if due > now().monotonic {
-            return Ok(false);
-        }
-        if status.was_connected {
+        if self.status.was_connected() {
             return Ok(true);
         }
         let server = self.parts.server.clone();
-        let reason = status.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
-        Err(ChatError::Unreachable { server, reason })
+        let reason = self.status.last_failure.as_ref().map(ToString::to_string);
+        Err(ChatError::Unreachable { server, reason: reason.unwrap_or_default() })
     }
 
     /// When it is time to leave, if nothing happens until then.
     fn leaves_at(&self) -> Option<Instant> {
-        let status = &self.status;
-        let idle = self.parts.idle?;
-        if self.parts.session.unanswered() > 0 {
-            return None;
-        }
-        if !status.connected {
-            return Some(status.last_activity + idle + OFFLINE_GRACE);
-        }
-        self.parts.session.is_idle().then_some(status.last_activity + idle)
+        let session = &self.parts.session;
+        self.status.leaves_at(self.parts.idle?, session.unanswered(), session.is_idle())
     }
 
     /// Waits for the socket, a line, or time to pass.
-    fn wait(&mut self) -> Result<(), ChatError> {
+    fn wait(&self) -> Result<(), ChatError> {
         let now = now().monotonic;
         let due = [
             self.parts.session.next_deadline(),
@@ -468,22 +402,6 @@ impl Device {
         self.parts.wake.clear();
         Ok(())
     }
-}
-
-impl Pending {
-    const fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.lines.text.is_empty() && self.effects.is_empty()
-    }
-}
-
-/// Everything a state file has to hold.
-pub(super) fn compacted(device: [u8; 16], session: &Session) -> Batch {
-    let mut batch = Batch::default();
-    batch.device(device);
-    for record in session.snapshot() {
-        batch.session(&record);
-    }
-    batch
 }
 
 fn timespec(wait: Duration) -> Timespec {

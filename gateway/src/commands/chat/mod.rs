@@ -16,12 +16,15 @@
 mod connection;
 mod credentials;
 mod device;
+mod json;
 mod lines;
+mod pending;
 mod printer;
 mod render;
 mod state_entries;
 mod state_file;
 mod state_path;
+mod status;
 mod tls;
 mod wake;
 
@@ -38,7 +41,7 @@ use render::Renderer;
 use roost_client::{Config, Credential, Restored, Session};
 use roost_protocol::ids::DeviceId;
 use roost_protocol::time::Duration;
-use state_entries::Unprinted;
+use state_entries::{Owner, Unprinted};
 use state_file::StateFile;
 use std::io::{self, IsTerminal};
 use std::{fmt, thread};
@@ -78,7 +81,7 @@ pub fn run(args: &ChatArgs) -> Result<(), ChatError> {
     let parts = Parts {
         session: home.session,
         state: home.state,
-        device: home.device,
+        owner: home.owner,
         connection: Connection::new(&args.server, tls, wake.clone()),
         printer: listening.printer,
         renderer: Renderer::new(args.json, args.user.clone()),
@@ -111,31 +114,54 @@ pub fn run(args: &ChatArgs) -> Result<(), ChatError> {
 struct Home {
     session: Session,
     state: StateFile,
-    device: [u8; 16],
+    owner: Owner,
     unprinted: Option<Unprinted>,
 }
 
 fn open_home(args: &ChatArgs, token: String) -> Result<Home, ChatError> {
-    let path = state_path::path(args)?;
+    let name = device_name(args, &token)?;
+    let path = state_path::path(args, &name)?;
     let (mut state, contents) = StateFile::open(&path)?;
-    let device = match contents.device {
-        Some(device) => device,
-        None => random()?,
+    let is_new = contents.owner.is_none();
+    let owner = match contents.owner {
+        Some(Owner { user, name: device, .. })
+            if (args.user.as_str(), &name) != (&user, &device) =>
+        {
+            return Err(StateError::OtherOwner { path, user, device }.into());
+        }
+        Some(owner) => owner,
+        None => Owner { device: random()?, user: args.user.as_str().to_owned(), name },
     };
     let mut config = Config::new(CLIENT, u64::from_le_bytes(random()?));
-    config.device = Some(match &args.device {
-        Some(name) => DeviceId::named(name),
-        None => DeviceId(device),
+    config.device = Some(if owner.name.is_empty() {
+        DeviceId(owner.device)
+    } else {
+        DeviceId::named(&owner.name)
     });
     let damaged = |error| StateError::Damaged { path: path.clone(), what: format!("{error}") };
     let records = contents.records.iter().map(Vec::as_slice);
     let restored = Restored::from_records(records).map_err(damaged)?;
     let session = Session::new(config, Credential::Token(token), restored);
     let unprinted = contents.unprinted.filter(|lines| lines.printed < lines.text.len());
-    if contents.device.is_none() || (unprinted.is_none() && state.is_bloated(true)) {
-        state.compact(&device::compacted(device, &session))?;
+    if is_new || (unprinted.is_none() && state.is_bloated(true)) {
+        state.compact(&pending::compacted(&owner, &session))?;
     }
-    Ok(Home { session, state, device, unprinted })
+    Ok(Home { session, state, owner, unprinted })
+}
+
+/// The name of the device, or nothing. A token decides, so it must not say something else than the
+/// command line: the state would mix two devices.
+fn device_name(args: &ChatArgs, token: &str) -> Result<String, ChatError> {
+    let claims = credentials::peek(token);
+    if let Some(token) = claims.sub.filter(|user| user != args.user.as_str()) {
+        return Err(ChatError::OtherUser { token });
+    }
+    match (claims.device, &args.device) {
+        (Some(token), Some(device)) if token != *device => Err(ChatError::OtherDevice { token }),
+        // Without a claim the name is ours alone.
+        (Some(device), _) => Ok(device),
+        (None, device) => Ok(device.clone().unwrap_or_default()),
+    }
 }
 
 /// Where lines come from and go to.
@@ -194,6 +220,11 @@ pub enum ChatError {
         /// Whom it names.
         token: String,
     },
+    /// The token names another device.
+    OtherDevice {
+        /// Which it names.
+        token: String,
+    },
     /// The server was never reached.
     Unreachable {
         /// Where it should be.
@@ -235,6 +266,10 @@ impl fmt::Display for ChatError {
             Self::OtherUser { token } => {
                 write!(f, "the token is for {token:?}; give that name with --user")
             }
+            Self::OtherDevice { token } => write!(
+                f,
+                "the token is for the device {token:?}; give that name with --device, or leave it out"
+            ),
             Self::Unreachable { server, reason } => write!(
                 f,
                 "{server} was not reached: {reason}; is the server running, and is this its address?"
@@ -256,6 +291,7 @@ impl std::error::Error for ChatError {
             Self::NoToken
             | Self::Refused { .. }
             | Self::OtherUser { .. }
+            | Self::OtherDevice { .. }
             | Self::Unreachable { .. }
             | Self::NotSent { .. } => None,
         }

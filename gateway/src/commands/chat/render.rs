@@ -1,18 +1,10 @@
 //! What the person, or a script, is told of an event.
-//!
-//! With `--json` each event is a line. Numbers that count (`seq`, `up_to`, times) are JSON
-//! numbers; names of 64 bits (`client_message_id`, `message_id`) are decimal strings, since many
-//! readers of JSON keep only 53 bits. A body is text; one that is not UTF-8 has U+FFFD for what
-//! cannot be read and the bytes in `body_base64`.
-//!
-//! `delivered` and `read` are watermarks: everything of ours up to `seq` (and `up_to`, the same
-//! number) is held, or was read, by the other side.
 
+use super::json;
 use super::state_entries::Seen;
-use roost_client::{DisconnectReason, Event};
+use roost_client::Event;
 use roost_protocol::error::name;
-use roost_protocol::ids::{ClientMessageId, ConversationId, UserId};
-use serde::Serialize;
+use roost_protocol::ids::UserId;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -41,46 +33,6 @@ pub(super) struct Renderer {
     down_told: bool,
 }
 
-/// One line of JSON.
-#[derive(Debug, Default, Serialize)]
-struct Line<'a> {
-    event: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversation: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    up_to: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_message_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    own: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server_time_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_in_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fatal: Option<bool>,
-}
-
 impl Renderer {
     pub(super) const fn new(json: bool, me: UserId) -> Self {
         Self { json, me, snippets: BTreeMap::new(), down_told: false }
@@ -97,8 +49,7 @@ impl Renderer {
     /// A line that cannot be sent.
     pub(super) fn unsendable(&self, code: &str, text: &str) -> Rendered {
         let rendered = if self.json {
-            let code = Some(code.to_owned());
-            json(&Line { event: "error", code, text: Some(text), fatal: Some(false), ..Line::default() })
+            json::unsendable(code, text)
         } else {
             format!("! not sent: {text} ({code})\n")
         };
@@ -107,7 +58,7 @@ impl Renderer {
 
     /// The lines for an event.
     pub(super) fn event(&mut self, event: &Event) -> Rendered {
-        let text = if self.json { self.json(event) } else { self.plain(event) };
+        let text = if self.json { json::event(event, &self.me) } else { self.plain(event) };
         let is_stored = match event {
             Event::Accepted { .. }
             | Event::Refused { .. }
@@ -123,108 +74,12 @@ impl Renderer {
             | Event::Older { .. }
             | Event::CaughtUp => false,
         };
-        let seen = match event {
-            Event::Message { conversation, seq, own: false, .. } => {
-                Some(Seen { conversation: *conversation, seq: *seq })
-            }
-            _ => None,
+        let seen = if let Event::Message { conversation, seq, own: false, .. } = event {
+            Some(Seen { conversation: *conversation, seq: *seq })
+        } else {
+            None
         };
         Rendered { text, is_stored, seen }
-    }
-
-    fn json(&self, event: &Event) -> String {
-        let mut lossy = String::new();
-        let line = match event {
-            Event::Connected(welcomed) => Line {
-                event: "connected",
-                user: Some(&welcomed.user),
-                server_time_ms: Some(welcomed.server_time.ms),
-                ..Line::default()
-            },
-            Event::Disconnected { reason, retry_in } => Line {
-                event: "disconnected",
-                retry_in_ms: retry_in.map(|delay| delay.as_ms()),
-                ..why(reason)
-            },
-            Event::Accepted { client_message_id, conversation, seq, message_id, .. } => Line {
-                event: "sent",
-                conversation: Some(conversation.to_string()),
-                seq: Some(seq.0),
-                client_message_id: Some(client_message_id.to_string()),
-                message_id: Some(message_id.0.to_string()),
-                time_ms: Some(message_id.wall_ms()),
-                ..Line::default()
-            },
-            Event::Refused { client_message_id, code, text, .. } => Line {
-                event: "error",
-                client_message_id: id(*client_message_id),
-                code: Some(name(*code)),
-                text: Some(text),
-                fatal: Some(false),
-                ..Line::default()
-            },
-            Event::Message { .. } => self.message(event, &mut lossy),
-            Event::Delivered { conversation, up_to } => {
-                watermark("delivered", *conversation, up_to.0)
-            }
-            Event::Read { conversation, up_to } => watermark("read", *conversation, up_to.0),
-            Event::Dropped { conversation, above } => Line {
-                event: "error",
-                conversation: Some(conversation.to_string()),
-                seq: Some(above.0),
-                code: Some("dropped".to_owned()),
-                text: Some("the server was restored: what came after this does not exist any more"),
-                fatal: Some(false),
-                ..Line::default()
-            },
-            Event::Fatal { code, text } => Line {
-                event: "error",
-                code: Some(name(*code)),
-                text: Some(text),
-                fatal: Some(true),
-                ..Line::default()
-            },
-            Event::Record { .. }
-            | Event::EntryChanged(_)
-            | Event::Older { .. }
-            | Event::CaughtUp => return String::new(),
-        };
-        json(&line)
-    }
-
-    fn message<'a>(&'a self, event: &'a Event, lossy: &'a mut String) -> Line<'a> {
-        let Event::Message {
-            conversation,
-            peer,
-            own,
-            seq,
-            message_id,
-            client_message_id,
-            body,
-        } = event
-        else {
-            return Line::default();
-        };
-        let mut line = Line {
-            event: "message",
-            conversation: Some(conversation.to_string()),
-            seq: Some(seq.0),
-            client_message_id: id(*client_message_id),
-            message_id: Some(message_id.0.to_string()),
-            time_ms: Some(message_id.wall_ms()),
-            from: if *own { Some(&self.me) } else { peer.as_ref() }.map(UserId::as_str),
-            own: Some(*own),
-            ..Line::default()
-        };
-        match std::str::from_utf8(body) {
-            Ok(text) => line.body = Some(text),
-            Err(_) => {
-                *lossy = String::from_utf8_lossy(body).into_owned();
-                line.body = Some(lossy);
-                line.body_base64 = Some(base64(body));
-            }
-        }
-        line
     }
 
     fn plain(&mut self, event: &Event) -> String {
@@ -237,7 +92,7 @@ impl Renderer {
                 if std::mem::replace(&mut self.down_told, true) {
                     return String::new();
                 }
-                let reason = why(reason).reason.unwrap_or_default();
+                let reason = json::reason(reason);
                 let again = if retry_in.is_some() { ", trying again" } else { "" };
                 format!("* not connected: {reason}{again}\n")
             }
@@ -275,42 +130,6 @@ impl Renderer {
     }
 }
 
-fn json(line: &Line<'_>) -> String {
-    let mut text = serde_json::to_string(line).expect("texts and numbers are always JSON");
-    text.push('\n');
-    text
-}
-
-fn watermark(event: &str, conversation: ConversationId, up_to: u64) -> Line<'_> {
-    Line {
-        event,
-        conversation: Some(conversation.to_string()),
-        seq: Some(up_to),
-        up_to: Some(up_to),
-        ..Line::default()
-    }
-}
-
-fn why(reason: &DisconnectReason) -> Line<'_> {
-    let (reason, code, text) = match reason {
-        DisconnectReason::ConnectFailed => ("connect_failed", None, None),
-        DisconnectReason::Closed => ("closed", None, None),
-        DisconnectReason::Silent => ("silent", None, None),
-        DisconnectReason::Timeout => ("timeout", None, None),
-        DisconnectReason::GoAway { .. } => ("go_away", None, None),
-        DisconnectReason::Refused { code, text } => {
-            ("refused", Some(name(*code)), Some(text.as_str()))
-        }
-        DisconnectReason::Protocol => ("protocol", None, None),
-        DisconnectReason::Asked => ("asked", None, None),
-    };
-    Line { reason: Some(reason), code, text, ..Line::default() }
-}
-
-fn id(id: ClientMessageId) -> Option<String> {
-    (id.0 != 0).then(|| id.to_string())
-}
-
 /// A text as a terminal may show it: nothing in it can move the cursor or change colours.
 fn printable(text: &[u8]) -> String {
     let mut shown = String::new();
@@ -327,28 +146,13 @@ fn printable(text: &[u8]) -> String {
     shown
 }
 
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
-        for (place, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            let digit = usize::try_from((bits >> shift) & 63).unwrap_or(0);
-            let digit = DIGITS.get(digit).copied().unwrap_or(b'=');
-            text.push(if place > chunk.len() { '=' } else { char::from(digit) });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
     use expect_test::expect;
-    use roost_protocol::ids::{MessageId, Sequence};
+    use roost_client::DisconnectReason;
+    use roost_protocol::ids::{ClientMessageId, ConversationId, MessageId, Sequence};
     use roost_protocol::time::Duration;
     use roost_protocol::wire::ErrorCode;
 
@@ -427,20 +231,18 @@ mod tests {
             ✓✓ 3 read
             ! not sent: too long (too_large)
             ! elsewhere (replaced)
-        "#]].assert_eq(&all(false));
+        "#]]
+        .assert_eq(&all(false));
     }
 
     #[test]
     fn only_what_others_wrote_counts_as_seen() {
         let mut renderer = Renderer::new(true, UserId::new("alice").unwrap());
-        let seen: Vec<_> =
-            events().iter().filter_map(|event| renderer.event(event).seen).map(|s| s.seq.0).collect();
+        let seen: Vec<_> = events()
+            .iter()
+            .filter_map(|event| renderer.event(event).seen)
+            .map(|s| s.seq.0)
+            .collect();
         assert_eq!(seen, [4, 6]);
-    }
-
-    #[test]
-    fn bytes_have_a_text() {
-        let texts = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|t| base64(t.as_bytes()));
-        assert_eq!(texts, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
     }
 }

@@ -9,16 +9,26 @@ pub(super) const CHECKSUM_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;
 
 // The kinds of entries. Never reused.
-const DEVICE: u8 = 1;
+const OWNER: u8 = 1;
 const SESSION: u8 = 2;
 const LINES: u8 = 3;
 const PRINTED: u8 = 4;
 
+/// Whose state it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// The id this device made up at its first start; it counts when the device has no name.
+    pub(super) device: [u8; 16],
+    pub(super) user: String,
+    /// The name of the device; empty when it has none.
+    pub(super) name: String,
+}
+
 /// What a state file holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// The id this device made up at its first start.
-    pub(super) device: Option<[u8; 16]>,
+    /// Nobody's, when it is new.
+    pub(super) owner: Option<Owner>,
     /// What the session persisted, in order.
     pub(super) records: Vec<Vec<u8>>,
     /// The newest lines that were to be printed, and how far that went.
@@ -64,9 +74,10 @@ impl Batch {
         self.bytes.is_empty()
     }
 
-    /// The device's id.
-    pub(super) fn device(&mut self, id: [u8; 16]) {
-        self.entry(DEVICE, &[&id]);
+    /// Whose state it is.
+    pub(super) fn owner(&mut self, owner: &Owner) {
+        // Neither name has control characters, or the server would refuse it.
+        self.entry(OWNER, &[&owner.device, owner.user.as_bytes(), b"\0", owner.name.as_bytes()]);
     }
 
     /// What the session persists.
@@ -137,7 +148,7 @@ fn read_entries(mut rest: &[u8], contents: &mut Contents) -> Result<(), String> 
         let (payload, behind) = behind.split_at_checked(length).ok_or_else(short)?;
         rest = behind;
         match *kind {
-            DEVICE => contents.device = Some(payload.try_into().map_err(|_| short())?),
+            OWNER => contents.owner = Some(read_owner(payload).ok_or_else(short)?),
             SESSION => contents.records.push(payload.to_vec()),
             LINES => contents.unprinted = Some(read_lines(payload).ok_or_else(short)?),
             PRINTED => {
@@ -150,6 +161,12 @@ fn read_entries(mut rest: &[u8], contents: &mut Contents) -> Result<(), String> 
         }
     }
     Ok(())
+}
+
+fn read_owner(payload: &[u8]) -> Option<Owner> {
+    let (device, names) = payload.split_first_chunk::<16>()?;
+    let (user, name) = std::str::from_utf8(names).ok()?.split_once('\0')?;
+    Some(Owner { device: *device, user: user.to_owned(), name: name.to_owned() })
 }
 
 fn read_lines(payload: &[u8]) -> Option<Unprinted> {

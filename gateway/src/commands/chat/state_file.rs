@@ -64,7 +64,8 @@ impl StateFile {
             file.set_len(0).and_then(|()| file.write_all(MAGIC)).map_err(at("write"))?;
             file.sync_all().and_then(|()| sync_folder(path)).map_err(at("flush"))?;
             let bytes = length(MAGIC.len());
-            let state = Self { path: path.to_owned(), file, _lock: lock, bytes, compact_bytes: bytes };
+            let state =
+                Self { path: path.to_owned(), file, _lock: lock, bytes, compact_bytes: bytes };
             return Ok((state, Contents::default()));
         };
         let (contents, whole) = state_entries::read(batches)
@@ -170,6 +171,15 @@ pub enum StateError {
         /// What is wrong.
         what: String,
     },
+    /// The file is of another device.
+    OtherOwner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        user: String,
+        /// The name of that device; empty when it has none.
+        device: String,
+    },
     /// There is no folder to keep it in.
     NoFolder,
 }
@@ -205,6 +215,11 @@ impl std::fmt::Display for StateError {
                  away to begin as a new device",
                 path.display()
             ),
+            Self::OtherOwner { path, user, device } => write!(
+                f,
+                "{} is the state of {user:?} (device {device:?}); name another file with --state",
+                path.display()
+            ),
             Self::NoFolder => f.write_str(
                 "there is no place to keep the device's state: neither --data nor XDG_STATE_HOME \
                  nor HOME is set; name a file with --state",
@@ -217,14 +232,18 @@ impl std::error::Error for StateError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::File { source, .. } => Some(source),
-            Self::InUse { .. } | Self::NotOurs { .. } | Self::Damaged { .. } | Self::NoFolder => None,
+            Self::InUse { .. }
+            | Self::NotOurs { .. }
+            | Self::Damaged { .. }
+            | Self::OtherOwner { .. }
+            | Self::NoFolder => None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::state_entries::{Place, Seen, Unprinted};
+    use super::super::state_entries::{Owner, Place, Seen, Unprinted};
     use super::*;
     use roost_protocol::ids::{ConversationId, Sequence};
     use tempfile::TempDir;
@@ -295,14 +314,15 @@ mod tests {
         let (mut state, _) = StateFile::open(&path).unwrap();
         state.append(&a_batch("old")).unwrap();
         let mut snapshot = a_batch("snapshot");
-        snapshot.device([7; 16]);
+        let owner = Owner { device: [7; 16], user: "ann".to_owned(), name: String::new() };
+        snapshot.owner(&owner);
         state.compact(&snapshot).unwrap();
         state.append(&a_batch("new")).unwrap();
         let error = StateFile::open(&path).unwrap_err();
         assert!(matches!(error, StateError::InUse { .. }), "{error}");
         drop(state);
         let (_, contents) = StateFile::open(&path).unwrap();
-        assert_eq!(contents.device, Some([7; 16]));
+        assert_eq!(contents.owner, Some(owner));
         assert_eq!(contents.records, [b"snapshot".to_vec(), b"new".to_vec()]);
     }
 

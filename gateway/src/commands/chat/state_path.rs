@@ -10,7 +10,7 @@ use std::path::PathBuf;
 const NAME_MAX_BYTES: usize = 200;
 
 /// The file of `--state`, else one under the data folder, else one in the user's state folder.
-pub(super) fn path(args: &ChatArgs) -> Result<PathBuf, StateError> {
+pub(super) fn path(args: &ChatArgs, device: &str) -> Result<PathBuf, StateError> {
     if let Some(path) = &args.state {
         return Ok(path.clone());
     }
@@ -18,7 +18,6 @@ pub(super) fn path(args: &ChatArgs) -> Result<PathBuf, StateError> {
         Some(data) => data.join("chat"),
         None => state_folder().ok_or(StateError::NoFolder)?,
     };
-    let device = args.device.as_deref().unwrap_or("");
     Ok(folder.join(name(&args.server, args.user.as_str(), device)))
 }
 

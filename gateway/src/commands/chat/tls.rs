@@ -107,11 +107,9 @@ impl fmt::Display for TlsError {
                 "cannot read certificates from {}: {error}; name a PEM file with --ca",
                 path.display()
             ),
-            Self::Empty { path } => write!(
-                f,
-                "{} holds no certificate; name a PEM file with --ca",
-                path.display()
-            ),
+            Self::Empty { path } => {
+                write!(f, "{} holds no certificate; name a PEM file with --ca", path.display())
+            }
             Self::Certificate { path, error } => write!(
                 f,
                 "a certificate in {} cannot be used: {error}; name another file with --ca",
@@ -135,9 +133,9 @@ impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::File { error, .. } => Some(error),
-            Self::Certificate { error, .. } | Self::Setup(error) | Self::Untrusted { error, .. } => {
-                Some(error)
-            }
+            Self::Certificate { error, .. }
+            | Self::Setup(error)
+            | Self::Untrusted { error, .. } => Some(error),
             Self::NobodyToTrust | Self::Empty { .. } | Self::Name { .. } => None,
         }
     }

@@ -10,7 +10,7 @@ pub(crate) mod table;
 
 use crate::ids::ShardId;
 use crate::shard::context::{Context, Effect, conversation_stream};
-use crate::shard::links::{Cause, Owed, Taken};
+use crate::shard::links::{Arrival, Cause, Owed, Taken, Token};
 use crate::shard::message::{
     Card, Deliver, DeliveredMark, Fresh, Message, Point, ReadTold, ReceiptTold, Recipients, Reply,
     Submit, ToEdge,
@@ -366,8 +366,12 @@ impl Conversation {
         let appended =
             self.append(ctx, records::KIND_RECEIPT, Sequence(0), MessageId(0), &[&body.bytes]);
         let Ok((position, segment)) = appended else {
-            // Not confirmed, so it stays owed and is told again after a restart; the mark itself
-            // is safe in the mailbox.
+            // The mark is safe in the mailbox, and owed: it is tried again until it is here too.
+            ctx.retry.push_back(Arrival {
+                message: Message::ReadTold(told),
+                token: Token::NONE,
+                taken,
+            });
             return;
         };
         self.members[usize::from(index)].read = read;

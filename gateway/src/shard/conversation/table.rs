@@ -125,7 +125,13 @@ impl Conversations {
         }
         for arrival in waiting {
             if state.is_none() {
-                state = self.begin(ctx, id, &arrival);
+                state = match self.begin(ctx, id, &arrival) {
+                    Ok(begun) => begun,
+                    Err(refusal) => {
+                        refuse(ctx, arrival, &refusal);
+                        continue;
+                    }
+                };
             }
             match state.as_mut() {
                 Some(conversation) => dispatch(conversation, ctx, arrival),
@@ -144,21 +150,21 @@ impl Conversations {
         told.or_else(|| replaying.then_some(0))
     }
 
-    /// Begins a direct conversation, if this write may and can.
+    /// Begins a direct conversation, if this write may; an error when just now it cannot.
     fn begin(
         &self,
         ctx: &mut Context,
         id: ConversationId,
         arrival: &Arrival,
-    ) -> Option<Box<Conversation>> {
-        let Message::Submit(submit) = &arrival.message else { return None };
-        let card = card_of(id, submit)?;
+    ) -> Result<Option<Box<Conversation>>, Refusal> {
+        let Message::Submit(submit) = &arrival.message else { return Ok(None) };
+        let Some(card) = card_of(id, submit) else { return Ok(None) };
         if submit.client_sequence.0 != 1 {
-            return None;
+            return Ok(None);
         }
         let mut conversation = Box::new(Conversation::new(id, Arc::new(card)));
-        conversation.create(ctx).ok()?;
-        Some(conversation)
+        conversation.create(ctx)?;
+        Ok(Some(conversation))
     }
 
     /// A page of history was read.

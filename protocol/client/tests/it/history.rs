@@ -123,6 +123,40 @@ fn a_trimmed_log_begins_later_and_a_forbidden_one_is_left_alone() {
 }
 
 #[test]
+fn a_page_that_another_one_was_faster_than_is_no_reason_to_stop() {
+    let mut hand = Hand::new();
+    hand.online(vec![entry(0)]);
+    hand.push_message(3, "m3");
+    let (id, _) = hand.take_history();
+    // What the page will bring comes by itself, and another gap behind it.
+    (1..=2).for_each(|seq| hand.push_message(seq, &format!("m{seq}")));
+    hand.push_message(5, "m5");
+    let reply = wire::HistoryReply {
+        messages: messages(1..=2),
+        more: true,
+        head: 5,
+        next: 2,
+        ..wire::HistoryReply::default()
+    };
+    hand.answer(id, server_frame::Body::History(reply));
+    let asked = hand.page(messages(4..=5), 5);
+    assert_eq!(asked.after, Some(3));
+    assert_eq!(hand.texts().len(), 5);
+}
+
+#[test]
+fn a_head_that_is_not_there_is_asked_for_once() {
+    for config in [config(), newest()] {
+        let mut hand = Hand::with(config, token(), Restored::default());
+        hand.online(vec![entry(9)]);
+        let (id, _) = hand.take_history();
+        let reply = wire::HistoryReply { messages: vec![], head: 0, ..Default::default() };
+        hand.answer(id, server_frame::Body::History(reply));
+        assert!(hand.sent.is_empty() && hand.session.is_idle());
+    }
+}
+
+#[test]
 fn a_busy_server_is_asked_again_later() {
     let mut hand = Hand::new();
     hand.online(vec![entry(1)]);
