@@ -19,7 +19,7 @@ fn main() -> ExitCode {
             commands::token::run(&args, roost_event_loop::now().wall, &mut std::io::stdout())
                 .map_err(|error| error.to_string())
         }
-        Command::Chat(_) => Err("not yet".to_owned()),
+        Command::Chat(args) => commands::chat::run(&args).map_err(|error| error.to_string()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

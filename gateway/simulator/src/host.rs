@@ -65,6 +65,8 @@ pub(crate) struct Host {
     pub(crate) process: u32,
     pub(crate) clock_ahead_ms: u64,
     pub(crate) sabotage: Sabotage,
+    /// No commit is completed meanwhile.
+    pub(crate) commits_wait: bool,
     /// By (from, to).
     queues: Vec<VecDeque<Parcel>>,
     keys: Arc<TokenKeys>,
@@ -80,6 +82,7 @@ impl Host {
             process: 0,
             clock_ahead_ms: 0,
             sabotage: Sabotage::Nothing,
+            commits_wait: false,
             queues: Vec::new(),
             keys: Arc::new(token::keys()),
             prng: Prng::new(plan.seed, 3),
@@ -151,6 +154,7 @@ impl Simulation {
             Err(error) => return Err(Broken::new(format!("the store does not open: {error}"))),
         };
         self.host.disk.stop_after(None);
+        self.host.commits_wait = false;
         self.host.process += 1;
         let (process, run) = (self.host.process, opened.run);
         self.tell(|| format!("the server starts with {shards} shards, run {run}"));
@@ -392,7 +396,17 @@ impl Simulation {
         if process != self.host.process || !self.host.is_up() || pending == 0 {
             return Ok(());
         }
-        let index = self.schedule.place(pending);
+        let waits = |op: &StoreOp| matches!(op, StoreOp::Commit { .. }) && self.host.commits_wait;
+        let ready = self.host.disk.pending().iter().enumerate();
+        let ready: Vec<usize> =
+            ready.filter(|(_, (_, op))| !waits(op)).map(|(index, _)| index).collect();
+        if ready.len() < pending {
+            self.after(MS, Event::Disk { process });
+        }
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let index = self.schedule.pick(&ready);
         let prng = &mut self.host.prng;
         let (shard, done) = self.host.disk.complete(index, &mut |below| prng.below_u32(below));
         self.give(shard, Waiting::Stored(done));

@@ -19,6 +19,14 @@ pub(crate) struct Said {
     pub(crate) life: u32,
 }
 
+impl Said {
+    /// What was said, without the tag.
+    pub(crate) fn text(&self) -> &str {
+        let text = std::str::from_utf8(&self.body).unwrap_or_default();
+        text.split_once(':').map_or(text, |(_, text)| text)
+    }
+}
+
 /// See the module's comment. What was said is named by its place, the tag.
 #[derive(Debug, Default)]
 pub(crate) struct Shadow {

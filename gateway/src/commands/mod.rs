@@ -1,4 +1,5 @@
 //! One subcommand, one file.
 
+pub mod chat;
 pub mod serve;
 pub mod token;

@@ -149,7 +149,7 @@ on_both_drivers! {
         let nobodys = conversation_of("nobody", "noone");
         let unknown = ErrorCode::ErrorUnknownConversation;
         let mut told = Vec::new();
-        for conversation in [theirs.clone(), nobodys] {
+        for conversation in [theirs, nobodys] {
             let mut send = message("", 1, b"let me in");
             send.conversation = conversation.clone();
             told.push(refused(&server, &mut eve, Ask::Send(send.clone()), unknown));
@@ -297,6 +297,39 @@ on_both_drivers! {
         server.metric_rises("roost_paused_total", 0);
         server.metric_rises(TOO_SLOW, 0);
         deaf.wire.ends();
+        assert!(peak_bytes(&server) - before < 48 * MIB, "{before} {}", peak_bytes(&server));
+        bystanders.are_unharmed();
+    }
+
+    fn many_that_ask_and_never_read_do_not_cost_others_their_connection(driver) {
+        let config = "limits.send_queue_bytes = 163840\nlimits.send_queues_bytes = 1048576\n\
+                      limits.send_stall_timeout_ms = 60000\n\
+                      limits.requests_in_flight_max = 8\n";
+        let server = Setup::new(driver).config(config).start();
+        let mut bystanders = Bystanders::new(&server);
+        let mut writer = Device::sign_in(&server, "deaf");
+        for number in 1..=4 {
+            writer.send(message("bob", number, &[b'x'; 60_000]));
+        }
+        let mut asks = Vec::new();
+        let page = wire::History { user: "bob".to_owned(), ..Default::default() };
+        for request_id in 100..160 {
+            encode::client(request_id, Ask::History(page.clone()), &mut asks);
+        }
+        let before = peak_bytes(&server);
+        let mut crowd = Vec::new();
+        for round in 0..8 {
+            for device in 2..=9 {
+                let mut deaf = narrow(server.tcp);
+                let token = server.token("deaf");
+                deaf.ask(1, Ask::Hello(hello(&token, device, round + 1)));
+                let mut deaf = Device::welcomed(deaf).wire;
+                deaf.write(&asks);
+                crowd.push(deaf);
+            }
+            bystanders.chat();
+        }
+        // Those in the way are cut off, if anybody is.
         assert!(peak_bytes(&server) - before < 48 * MIB, "{before} {}", peak_bytes(&server));
         bystanders.are_unharmed();
     }

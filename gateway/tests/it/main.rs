@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy only sees the functions that are tests themselves")]
 #![expect(clippy::panic, reason = "the same")]
 #![expect(clippy::print_stderr, reason = "what is skipped says so, and what fails shows the log")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test names the frames it is about")]
 
 mod config;
 mod crash;

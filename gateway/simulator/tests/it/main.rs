@@ -1,1 +1,4 @@
 //! Tests of this crate from outside.
+
+mod smoke;
+mod stories;

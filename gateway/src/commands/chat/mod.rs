@@ -268,11 +268,13 @@ impl fmt::Display for ChatError {
             }
             Self::OtherDevice { token } => write!(
                 f,
-                "the token is for the device {token:?}; give that name with --device, or leave it out"
+                "the token is for the device {token:?}; give that name with --device, or leave it \
+                 out"
             ),
             Self::Unreachable { server, reason } => write!(
                 f,
-                "{server} was not reached: {reason}; is the server running, and is this its address?"
+                "{server} was not reached: {reason}; is the server running, and is this its \
+                 address?"
             ),
             Self::NotSent { lines } => write!(f, "{lines} lines were not sent; each was told of"),
             Self::Output(error) => write!(f, "cannot write to stdout: {error}"),

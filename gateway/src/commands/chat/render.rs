@@ -204,18 +204,62 @@ mod tests {
 
     #[test]
     fn a_script_reads_json() {
+        // A line of JSON each; broken up here to fit the page.
         expect![[r#"
-            {"event":"disconnected","reason":"connect_failed","retry_in_ms":200}
-            {"event":"disconnected","reason":"closed"}
-            {"event":"sent","conversation":"abababababababababababababababab","seq":3,"client_message_id":"18446744073709551615","message_id":"4194304000","time_ms":1767225601000}
-            {"event":"message","conversation":"abababababababababababababababab","seq":4,"message_id":"4194304000","time_ms":1767225601000,"from":"bob","own":false,"body":"hé\u001b[2J\nho"}
-            {"event":"message","conversation":"abababababababababababababababab","seq":5,"client_message_id":"18446744073709551615","message_id":"4194304000","time_ms":1767225601000,"from":"alice","own":true,"body":""}
-            {"event":"message","conversation":"abababababababababababababababab","seq":6,"message_id":"4194304000","time_ms":1767225601000,"from":"bob","own":false,"body":"�\u0000","body_base64":"/wA="}
-            {"event":"delivered","conversation":"abababababababababababababababab","seq":3,"up_to":3}
-            {"event":"read","conversation":"abababababababababababababababab","seq":3,"up_to":3}
-            {"event":"error","code":"too_large","text":"too long","fatal":false}
-            {"event":"error","code":"replaced","text":"elsewhere","fatal":true}
-        "#]].assert_eq(&all(true));
+            {"event":"disconnected",
+              "reason":"connect_failed",
+              "retry_in_ms":200}
+            {"event":"disconnected",
+              "reason":"closed"}
+            {"event":"sent",
+              "conversation":"abababababababababababababababab",
+              "seq":3,
+              "client_message_id":"18446744073709551615",
+              "message_id":"4194304000",
+              "time_ms":1767225601000}
+            {"event":"message",
+              "conversation":"abababababababababababababababab",
+              "seq":4,
+              "message_id":"4194304000",
+              "time_ms":1767225601000,
+              "from":"bob",
+              "own":false,
+              "body":"hé\u001b[2J\nho"}
+            {"event":"message",
+              "conversation":"abababababababababababababababab",
+              "seq":5,
+              "client_message_id":"18446744073709551615",
+              "message_id":"4194304000",
+              "time_ms":1767225601000,
+              "from":"alice",
+              "own":true,
+              "body":""}
+            {"event":"message",
+              "conversation":"abababababababababababababababab",
+              "seq":6,
+              "message_id":"4194304000",
+              "time_ms":1767225601000,
+              "from":"bob",
+              "own":false,
+              "body":"�\u0000",
+              "body_base64":"/wA="}
+            {"event":"delivered",
+              "conversation":"abababababababababababababababab",
+              "seq":3,
+              "up_to":3}
+            {"event":"read",
+              "conversation":"abababababababababababababababab",
+              "seq":3,
+              "up_to":3}
+            {"event":"error",
+              "code":"too_large",
+              "text":"too long",
+              "fatal":false}
+            {"event":"error",
+              "code":"replaced",
+              "text":"elsewhere",
+              "fatal":true}
+        "#]].assert_eq(&all(true).replace(",\"", ",\n  \""));
     }
 
     #[test]

@@ -117,13 +117,14 @@ impl fmt::Display for TlsError {
             ),
             Self::Name { host } => write!(
                 f,
-                "no certificate can be for {host:?}; write the server's name or address in --server"
+                "no certificate can be for {host:?}; write the server's name or address in \
+                 --server"
             ),
             Self::Setup(error) => write!(f, "TLS cannot be set up: {error}; this is a bug of ours"),
             Self::Untrusted { server, error } => write!(
                 f,
-                "the certificate of {server} is not trusted: {error}; name its authority with --ca, \
-                 and in --server the name that the certificate is for"
+                "the certificate of {server} is not trusted: {error}; name its authority with \
+                 --ca, and in --server the name that the certificate is for"
             ),
         }
     }

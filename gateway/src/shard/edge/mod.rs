@@ -63,6 +63,8 @@ pub(crate) struct Edges {
     verifications_left: u32,
     tick: u32,
     swept: u32,
+    /// When those who take too little were last cut off.
+    shed_tick: u32,
     draining: bool,
     /// While draining: the tick at which those who have not left are told to.
     drain_ends_tick: u32,
@@ -81,6 +83,7 @@ impl Edges {
             verifications_left: 0,
             tick: 0,
             swept: 0,
+            shed_tick: u32::MAX,
             draining: false,
             drain_ends_tick: 0,
             plain: Vec::new(),

@@ -76,9 +76,30 @@ impl Edges {
             Reply::Error(error) => server_frame::Body::Error(*error),
         };
         self.queue_frame(ctx, id, request_id, body);
-        // Replies have reserved room, but not without end: a device that takes none is cut off.
+        // Replies have reserved room, but not without end.
         if self.queues.bytes as u64 > ctx.limits.send_queues_bytes.saturating_mul(2) {
-            self.abort(ctx, outbox, id);
+            self.shed(ctx, outbox);
+        }
+    }
+
+    /// Cuts off those who let half a queue gather, not whoever is answered next. It looks at every
+    /// connection, so once a tick.
+    fn shed(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
+        if self.shed_tick == self.tick {
+            return;
+        }
+        self.shed_tick = self.tick;
+        let most = ctx.limits.send_queue_bytes as usize / 2;
+        for slot in 0..self.table.slots() {
+            let Some(id) = self.table.at(slot) else { continue };
+            let index = self.table.get(id).map_or(queue::NONE, |edge| edge.queue);
+            if index == queue::NONE {
+                continue;
+            }
+            let queue = self.queues.get(index);
+            if queue.pending.len() + queue.in_flight_bytes > most {
+                self.abort(ctx, outbox, id);
+            }
         }
     }
 

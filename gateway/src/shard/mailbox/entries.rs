@@ -4,6 +4,7 @@ use crate::shard::message::{Card, Point};
 use hashbrown::HashMap;
 use roost_protocol::ids::{ConversationId, MessageId, Sequence, UserKey};
 use roost_protocol::wire;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Change numbers reserved at once. A number that was shown is never used again, so a mailbox that
@@ -91,6 +92,10 @@ impl Entry {
 pub(crate) struct Entries {
     pub(crate) list: Vec<Entry>,
     index: HashMap<ConversationId, u32, foldhash::fast::FixedState>,
+    /// Written read marks of conversations that the mailbox was not told of yet.
+    pub(crate) early: BTreeMap<ConversationId, Point>,
+    /// Read marks that found no room on the disk.
+    pub(crate) unwritten: BTreeMap<ConversationId, Point>,
     pub(crate) change: u64,
     /// The end of the durable block of change numbers that this load may use; 0: none yet.
     pub(crate) block_end: u64,
@@ -107,6 +112,8 @@ impl Entries {
         Self {
             list: Vec::new(),
             index: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
+            early: BTreeMap::new(),
+            unwritten: BTreeMap::new(),
             change: 0,
             block_end: 0,
             dirty: false,
@@ -125,6 +132,23 @@ impl Entries {
         self.list.get_mut(place as usize)
     }
 
+    /// What the user said they read.
+    pub(crate) fn said(&self, id: ConversationId) -> Point {
+        let place = self.index.get(&id);
+        let entry = place.and_then(|place| self.list.get(*place as usize));
+        let early = || self.early.get(&id).copied().unwrap_or_default();
+        entry.map_or_else(early, |entry| entry.said)
+    }
+
+    /// The user said they read up to here.
+    pub(crate) fn say(&mut self, id: ConversationId, said: Point) {
+        let known = match self.index.get(&id) {
+            Some(place) => &mut self.list[*place as usize].said,
+            None => self.early.entry(id).or_default(),
+        };
+        *known = known.max(said);
+    }
+
     /// The entry of a conversation, made when it is new.
     pub(crate) fn entry(&mut self, id: ConversationId, card: &Arc<Card>) -> usize {
         if let Some(place) = self.index.get(&id) {
@@ -135,7 +159,7 @@ impl Entries {
         self.list.push(Entry {
             conversation: id,
             row: Row::new(Arc::clone(card)),
-            said: Point::default(),
+            said: self.early.remove(&id).unwrap_or_default(),
             change: 0,
             dirty: false,
             unnumbered: false,

@@ -255,6 +255,7 @@ impl Mailboxes {
     ) {
         for _ in 0..most.min(self.order.len()) {
             let Some((user, stamp)) = self.order.pop_front() else { return };
+            let written = self.write_unwritten(ctx, user, Cause::NONE).is_ok();
             let Some(mailbox) = self.cells.get_mut(&user) else { continue };
             if mailbox.stamp != stamp {
                 continue;
@@ -265,7 +266,7 @@ impl Mailboxes {
                 self.bytes = self.bytes + bytes - entries.accounted_bytes;
                 entries.accounted_bytes = bytes;
             }
-            if tick.saturating_sub(mailbox.touched_tick) < idle_ticks {
+            if tick.saturating_sub(mailbox.touched_tick) < idle_ticks || !written {
                 continue;
             }
             match &mut mailbox.body {

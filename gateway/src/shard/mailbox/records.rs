@@ -8,6 +8,7 @@
 //! | 4 read | yes | a read mark |
 //! | 5 device gone | yes | a device that was signed out |
 //! | 6 connections | yes | the newest connection numbers, with the run they hold in |
+//! | 7 early read | yes | a read mark of a conversation that has no entry yet |
 //! | 9 snapshot | yes | the whole state |
 
 use super::entries::{Entries, Row};
@@ -26,6 +27,7 @@ pub(crate) const KIND_HEADS: u8 = 3;
 pub(crate) const KIND_READ: u8 = 4;
 pub(crate) const KIND_DEVICE_GONE: u8 = 5;
 pub(crate) const KIND_CONNECTIONS: u8 = 6;
+pub(crate) const KIND_EARLY_READ: u8 = 7;
 pub(crate) const KIND_SNAPSHOT: u8 = 9;
 
 /// Rows in one heads record: it stays far below the largest record.
@@ -54,6 +56,17 @@ pub(crate) fn encode_read(conversation: ConversationId, read: Point, card: &Card
 pub(crate) fn decode_read(body: &[u8]) -> Result<(ConversationId, Point, Card), Malformed> {
     let mut reader = Reader(body);
     Ok((reader.conversation()?, point(&mut reader)?, read_card(&mut reader)?))
+}
+
+pub(crate) fn encode_early_read(conversation: ConversationId, read: Point) -> Writer {
+    let mut out = Writer::default();
+    out.raw(&conversation.to_bytes()).number(read.seq.0).number(read.uncounted);
+    out
+}
+
+pub(crate) fn decode_early_read(body: &[u8]) -> Result<(ConversationId, Point), Malformed> {
+    let mut reader = Reader(body);
+    Ok((reader.conversation()?, point(&mut reader)?))
 }
 
 fn write_card(out: &mut Writer, card: &Card) {
@@ -127,6 +140,10 @@ pub(crate) fn encode_snapshot(slot: &Slot, entries: &Entries, run: u32) -> Write
         write_row(&mut out, entry.conversation, &entry.row);
         out.number(entry.said.seq.0).number(entry.said.uncounted).number(entry.change);
     }
+    out.number(entries.early.len() as u64);
+    for (conversation, said) in &entries.early {
+        out.raw(&conversation.to_bytes()).number(said.seq.0).number(said.uncounted);
+    }
     out
 }
 
@@ -166,6 +183,11 @@ pub(crate) fn replay(records: &[StoredRecord], run: u32, seed: u64) -> Result<Re
                 let place = state.entries.entry(conversation, &Arc::new(card));
                 let entry = &mut state.entries.list[place];
                 entry.said = entry.said.max(said);
+                state.touched.push(conversation);
+            }
+            KIND_EARLY_READ => {
+                let (conversation, said) = decode_early_read(&record.body)?;
+                state.entries.say(conversation, said);
                 state.touched.push(conversation);
             }
             KIND_DEVICE_GONE => {
@@ -213,6 +235,10 @@ fn decode_snapshot(reader: &mut Reader<'_>, run: u32, seed: u64) -> Result<Repla
         entry.row = row;
         entry.said = point(reader)?;
         entry.change = reader.number()?;
+    }
+    for _ in 0..reader.count()? {
+        let conversation = reader.conversation()?;
+        entries.say(conversation, point(reader)?);
     }
     Ok(Replayed { user_id, devices, entries, number: 0, touched: Vec::new() })
 }

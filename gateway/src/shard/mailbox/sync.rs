@@ -6,14 +6,23 @@ use crate::shard::links::{Cause, Owed};
 use crate::shard::message::{Message, Point, ReadMark, ReadTold, Reply, SyncAsk, ToEdge};
 use bytes::Bytes;
 use roost_protocol::encode;
+use roost_protocol::error::Refusal;
 use roost_protocol::ids::{ConversationId, UserKey};
 use roost_protocol::wire::{self, server_frame};
+
+/// Read marks kept while the disk is full.
+const UNWRITTEN_MAX: usize = 256;
+/// Read marks kept of conversations that the mailbox was not told of yet.
+const EARLY_MAX: usize = 64;
 
 impl Mailboxes {
     /// Entries changed since a cursor. The answer waits for the log's end: it covers the marks it
     /// shows, and the block its numbers come from.
     pub(super) fn sync(&mut self, ctx: &mut Context, ask: &SyncAsk, cause: Cause) {
         ctx.stats.syncs_total += 1;
+        if let Err(refusal) = self.write_unwritten(ctx, ask.user, cause) {
+            return ctx.refuse(ask.edge, ask.request_id, &refusal);
+        }
         self.number_the_unnumbered(ctx, ask.user);
         let Some(Mailbox { body: Body::Active(entries), .. }) = self.cells.get(&ask.user) else {
             return;
@@ -49,34 +58,83 @@ impl Mailboxes {
     /// The person saw everything up to here. Written, then told to the conversation and to the
     /// user's other devices.
     pub(super) fn read_mark(&mut self, ctx: &mut Context, mark: &ReadMark, cause: Cause) {
-        let Some(Mailbox { slot, body: Body::Active(entries), .. }) =
-            self.cells.get_mut(&mark.user)
-        else {
-            return;
-        };
-        let Some(entry) = entries.get_mut(mark.conversation) else { return };
         let said = Point { seq: mark.seq, uncounted: mark.uncounted };
-        if said.seq <= entry.said.seq {
-            return;
+        match self.write_read(ctx, mark.user, mark.conversation, said, cause) {
+            Ok(true) => return self.push_entry(ctx, mark, cause),
+            Ok(false) => return,
+            Err(_) => {}
         }
-        let body = records::encode_read(mark.conversation, said, &entry.row.card);
-        let appended = append(ctx, slot, mark.user, records::KIND_READ, &body.bytes);
-        // A full disk loses a notice; the device says it again at its next connection.
-        let Ok(appended) = appended else { return };
-        entry.said = said;
-        self.bump(ctx, mark.user, mark.conversation);
-        ctx.store.owe(appended.segment, 1);
-        let told = ReadTold {
-            conversation: mark.conversation,
-            user: mark.user,
-            seq: mark.seq,
-            uncounted: mark.uncounted,
+        // It cannot be refused, so it is kept; until it is written no Sync is answered, which
+        // would tell the device that its mark has arrived.
+        if let Some(Mailbox { body: Body::Active(entries), .. }) = self.cells.get_mut(&mark.user)
+            && entries.unwritten.len() < UNWRITTEN_MAX
+        {
+            let known = entries.unwritten.entry(mark.conversation).or_default();
+            *known = known.max(said);
+        }
+    }
+
+    /// Writes the read marks that found no room.
+    pub(super) fn write_unwritten(
+        &mut self,
+        ctx: &mut Context,
+        user: UserKey,
+        cause: Cause,
+    ) -> Result<(), Refusal> {
+        loop {
+            let Some(Mailbox { body: Body::Active(entries), .. }) = self.cells.get_mut(&user)
+            else {
+                return Ok(());
+            };
+            let Some((conversation, said)) = entries.unwritten.pop_first() else { return Ok(()) };
+            if let Err(refusal) = self.write_read(ctx, user, conversation, said, cause) {
+                if let Some(Mailbox { body: Body::Active(entries), .. }) = self.cells.get_mut(&user)
+                {
+                    entries.unwritten.insert(conversation, said);
+                }
+                return Err(refusal);
+            }
+        }
+    }
+
+    /// Writes a read mark and tells the conversation. Says whether it was news.
+    fn write_read(
+        &mut self,
+        ctx: &mut Context,
+        user: UserKey,
+        conversation: ConversationId,
+        said: Point,
+        cause: Cause,
+    ) -> Result<bool, Refusal> {
+        let Some(Mailbox { slot, body: Body::Active(entries), .. }) = self.cells.get_mut(&user)
+        else {
+            return Ok(false);
         };
-        let to = ctx.home_of_conversation(mark.conversation);
+        if said.seq <= entries.said(conversation).seq {
+            return Ok(false);
+        }
+        let early = &entries.early;
+        let room = early.len() < EARLY_MAX || early.contains_key(&conversation);
+        let (kind, body) = match entries.get_mut(conversation) {
+            Some(entry) => {
+                (records::KIND_READ, records::encode_read(conversation, said, &entry.row.card))
+            }
+            // The device may know a conversation before the mailbox was told of it.
+            None if room => {
+                (records::KIND_EARLY_READ, records::encode_early_read(conversation, said))
+            }
+            None => return Ok(false),
+        };
+        let appended = append(ctx, slot, user, kind, &body.bytes)?;
+        entries.say(conversation, said);
+        self.bump(ctx, user, conversation);
+        ctx.store.owe(appended.segment, 1);
+        let (seq, uncounted) = (said.seq, said.uncounted);
+        let message = Message::ReadTold(ReadTold { conversation, user, seq, uncounted });
+        let to = ctx.home_of_conversation(conversation);
         let owed = Owed::Segment(appended.segment);
-        let effect = Effect::Tell { to, message: Message::ReadTold(told), owed };
-        ctx.park(appended.position, effect, cause);
-        self.push_entry(ctx, mark, cause);
+        ctx.park(appended.position, Effect::Tell { to, message, owed }, cause);
+        Ok(true)
     }
 
     fn push_entry(&self, ctx: &mut Context, mark: &ReadMark, cause: Cause) {

@@ -137,8 +137,15 @@ impl Mailboxes {
         stored: Option<&[StoredRecord]>,
     ) -> u64 {
         let mut marks = BTreeMap::new();
-        for record in stored.unwrap_or_default().iter().filter(|r| r.kind == records::KIND_READ) {
-            if let Ok((conversation, said, _)) = records::decode_read(&record.body) {
+        for record in stored.unwrap_or_default() {
+            let said = match record.kind {
+                records::KIND_READ => {
+                    records::decode_read(&record.body).map(|(id, said, _)| (id, said))
+                }
+                records::KIND_EARLY_READ => records::decode_early_read(&record.body),
+                _ => continue,
+            };
+            if let Ok((conversation, said)) = said {
                 marks.insert(conversation, said);
             }
         }
