@@ -87,8 +87,7 @@ impl Report {
             Wanted::Idle(_) => "idle",
             Wanted::Pairs(_) => "pairs",
         };
-        let mut report =
-            Self { fields: Map::new(), lines: String::new(), failures: Vec::new() };
+        let mut report = Self { fields: Map::new(), lines: String::new(), failures: Vec::new() };
         report.field("schema", SCHEMA);
         report.field("scenario", name);
         report.field("date", &around.date);

@@ -72,7 +72,8 @@ pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
 
 /// Runs the loop until the scenario is over. The connections end with the loop.
 fn drive<S: Scenario>(swarm: Swarm, scenario: S) -> Result<Driven<S>, RunError> {
-    let probed = roost_event_loop::probe(Choice::Auto).map_err(|error| RunError::Loop(error.source))?;
+    let probed =
+        roost_event_loop::probe(Choice::Auto).map_err(|error| RunError::Loop(error.source))?;
     let settings = LoopSettings {
         receive_buffer_bytes: RECEIVE_BYTES,
         tick_ms: TICK_MS,

@@ -191,10 +191,8 @@ pub fn pin(cpus: &[usize]) -> Result<(), ServerError> {
     for cpu in cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU) {
         set.set(*cpu);
     }
-    let refused = |source: rustix::io::Errno| ServerError::Pin {
-        cpus: cpus.to_vec(),
-        source: source.into(),
-    };
+    let refused =
+        |source: rustix::io::Errno| ServerError::Pin { cpus: cpus.to_vec(), source: source.into() };
     sched_setaffinity(None, &set).map_err(refused)
 }
 

@@ -357,7 +357,8 @@ mod tests {
     fn what_the_server_says_is_read() {
         let mut out = Vec::new();
         let id = Bytes::copy_from_slice(&[4; 16]);
-        let reply = wire::SendReply { message_id: 9, seq: 300, uncounted: 0, conversation: id.clone() };
+        let reply =
+            wire::SendReply { message_id: 9, seq: 300, uncounted: 0, conversation: id.clone() };
         encode::server(7, server_frame::Body::Send(reply), &mut out);
         let read_reply = Incoming::SendReply { seq: 300, conversation: Some([4; 16]) };
         assert_eq!(read(content(&out)), (7, read_reply));

@@ -424,7 +424,10 @@ impl Pairs {
             Phase::Connecting if swarm.settled() => {
                 self.findings.connected = Some(now);
                 if let Some(why) = swarm.first_refusal() {
-                    self.fail(format!("{} devices could not connect: {why}", swarm.counts().refused));
+                    self.fail(format!(
+                        "{} devices could not connect: {why}",
+                        swarm.counts().refused
+                    ));
                     return true;
                 }
                 self.enter(Phase::Opening, now + PATIENCE);

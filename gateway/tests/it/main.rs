@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "what is skipped says so, and what fails shows the log")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names the frames it is about")]
 
+mod chat;
 mod config;
 mod crash;
 mod device;
@@ -12,5 +13,6 @@ mod limits;
 mod load;
 mod power_cut;
 mod roost;
+mod support;
 mod tidy;
 mod tokens;
