@@ -714,7 +714,7 @@ mod tests {
             &files,
             &expect![[r#"
             shards is 0;
-              choose a number from 1 to 255
+              choose a number from 1 to 16
             segment_bytes is 4096;
               choose a number from 1048576 to 1073741824
             segment_bytes is 2147483648;

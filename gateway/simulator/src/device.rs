@@ -81,7 +81,8 @@ impl Simulation {
             return Ok(());
         }
         let restored = Restored::from_records(device.records.iter().map(Vec::as_slice));
-        let restored = restored.map_err(|error| Broken::new(format!("a restore fails: {error}")))?;
+        let restored =
+            restored.map_err(|error| Broken::new(format!("a restore fails: {error}")))?;
         let mut config = Config::new("simulated/1", device.prng.number());
         config.device = Some(device.id);
         config.order = Order::InOrder;
@@ -146,8 +147,15 @@ impl Simulation {
         let tag = u64::try_from(self.shadow.said.len()).unwrap_or(u64::MAX);
         let body = Bytes::from(format!("{tag}:{text}").into_bytes());
         let (user, life, accepted) = (device.user, device.life, None);
-        let said =
-            Said { device: index, user, peer: to, body: body.clone(), accepted, refused: false, life };
+        let said = Said {
+            device: index,
+            user,
+            peer: to,
+            body: body.clone(),
+            accepted,
+            refused: false,
+            life,
+        };
         self.shadow.say(said);
         let name = device.name.clone();
         self.tell(|| format!("{name} says #{tag} to {peer}"));
@@ -268,6 +276,15 @@ impl Simulation {
         self.feed(index, Input::Tick)
     }
 
+    /// The person opens the app again that had given up.
+    pub(crate) fn reopen(&mut self, index: usize, life: u32) -> Result<(), Broken> {
+        let device = &self.devices[index];
+        if device.life != life || !device.online {
+            return Ok(());
+        }
+        self.feed(index, Input::Start)
+    }
+
     pub(crate) fn token(&mut self, index: usize, life: u32) -> Result<(), Broken> {
         let device = &self.devices[index];
         if device.life != life {
@@ -352,7 +369,8 @@ impl Simulation {
                 self.check_refused(tag, code)
             }
             Event::Message { conversation, own, seq, message_id, body, .. } => {
-                let (tag, with) = (Shadow::tag_of(&body).unwrap_or(u64::MAX), with(self, conversation));
+                let (tag, with) =
+                    (Shadow::tag_of(&body).unwrap_or(u64::MAX), with(self, conversation));
                 self.tell(|| format!("{name} sees {seq} with {with}: #{tag}"));
                 self.check_message(index, conversation, seq.0, message_id.0, &body, own)
             }
@@ -367,6 +385,16 @@ impl Simulation {
                 self.tell(|| format!("{name} sees read up to {up_to} with {with}"));
                 let ticks = Ticks { delivered: 0, read: up_to.0 };
                 self.check_ticks(index, conversation, ticks)
+            }
+            // A device that lost its connection number cannot tell a late Hello of its earlier life
+            // from a newer one: the person opens the app again.
+            Event::Fatal { code: wire::ErrorCode::ErrorReplaced, .. }
+                if self.devices[index].forgot_in > 0 =>
+            {
+                self.tell(|| format!("{name} was replaced by its earlier life"));
+                let life = self.devices[index].life;
+                self.after(1_000 * MS, Happening::Reopen { device: index, life });
+                Ok(())
             }
             Event::Dropped { .. } | Event::Fatal { .. } => {
                 Err(Broken::new(format!("{name} is told {event:?}")))

@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
 
 use clap::Parser;
-use roost_simulator::{Sabotage, run_seed};
+use roost_simulator::{Sabotage, play, run_seed};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +19,9 @@ struct Args {
     /// Replays this seed and prints its story instead.
     #[arg(long)]
     seed: Option<u64>,
+    /// Plays the story in this file instead.
+    #[arg(long)]
+    story: Option<std::path::PathBuf>,
     /// Goes on after a failure and lists them all.
     #[arg(long)]
     keep_going: bool,
@@ -33,9 +36,31 @@ fn main() -> ExitCode {
         let seed = RUNNING.load(Ordering::Relaxed);
         tell_failure(seed, &info.to_string());
     }));
-    match args.seed {
-        Some(seed) => replay(seed),
-        None => search(&args),
+    match (args.seed, &args.story) {
+        (Some(seed), _) => replay(seed),
+        (None, Some(path)) => tell_story(path),
+        (None, None) => search(&args),
+    }
+}
+
+fn tell_story(path: &std::path::Path) -> ExitCode {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            println!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let told = play(&text);
+    for line in &told.story {
+        println!("{line}");
+    }
+    match told.result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(broken) => {
+            println!("{}: {broken}", path.display());
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -53,7 +53,8 @@ impl Simulation {
             let line = line.split('#').next().unwrap_or_default().trim();
             if !line.is_empty() {
                 self.tell(|| format!("-- {line}"));
-                let broken = |broken: Broken| Broken::new(format!("line {number}, {line}: {broken}"));
+                let broken =
+                    |broken: Broken| Broken::new(format!("line {number}, {line}: {broken}"));
                 self.play_line(line).map_err(broken)?;
             }
         }
@@ -159,11 +160,7 @@ impl Simulation {
 
     // ---- what must come true ----
 
-    fn until(
-        &mut self,
-        why_not: &str,
-        came_true: impl Fn(&Self) -> bool,
-    ) -> Result<(), Broken> {
+    fn until(&mut self, why_not: &str, came_true: impl Fn(&Self) -> bool) -> Result<(), Broken> {
         let deadline = self.now_ns + PATIENCE_MS * MS;
         while !came_true(self) {
             if self.now_ns >= deadline {

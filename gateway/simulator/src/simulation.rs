@@ -52,6 +52,8 @@ pub(crate) enum Event {
     Persisted { device: usize, life: u32 },
     /// The app's backend gives a token.
     Token { device: usize, life: u32 },
+    /// A person opens an app that had given up.
+    Reopen { device: usize, life: u32 },
     /// An app is started.
     AppStart { device: usize },
     /// A person does something.
@@ -197,6 +199,7 @@ impl Simulation {
             Event::Wake { device, life } => self.wake(device, life),
             Event::Persisted { device, life } => self.persisted(device, life),
             Event::Token { device, life } => self.token(device, life),
+            Event::Reopen { device, life } => self.reopen(device, life),
             Event::AppStart { device } => self.app_start(device),
             Event::Act => self.act(),
             Event::Fault => self.fault(),

@@ -46,10 +46,8 @@ mod tests {
 
     #[test]
     fn base64url_has_no_padding() {
-        let encoded: Vec<String> = ["", "f", "fo", "foo", "foob"]
-            .iter()
-            .map(|text| base64url(text.as_bytes()))
-            .collect();
+        let encoded: Vec<String> =
+            ["", "f", "fo", "foo", "foob"].iter().map(|text| base64url(text.as_bytes())).collect();
         assert_eq!(encoded, ["", "Zg", "Zm8", "Zm9v", "Zm9vYg"]);
     }
 }

@@ -127,6 +127,7 @@ impl Server {
         });
         let admin = admin.transpose()?;
         let shared = Arc::new(Shared::default());
+        shared.working.store(usize::from(self.shards), Ordering::SeqCst);
         let running = self.start(&metrics, &shared)?;
         ready.store(true, Ordering::SeqCst);
         self.announce(admin.as_ref().map(|(address, _)| *address));

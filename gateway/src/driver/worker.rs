@@ -9,7 +9,7 @@ use crate::shard::{Input, Outbox, Output, Secrets, Shard};
 use roost_event_loop::{Actions, BatchFlow, Event, Handler, ListenerId, SocketId, Waker};
 use roost_protocol::time::{Duration, Instant, Now};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
 /// What the main thread tells a worker; it wakes it afterwards.
@@ -26,6 +26,9 @@ pub enum Control {
 pub struct Shared {
     /// A store failed: every worker ends at once.
     pub failed: AtomicBool,
+    /// Workers that are not drained: each is home to actors that the others' devices ask, so all
+    /// stay until the last one has no connections.
+    pub working: AtomicUsize,
 }
 
 /// See the module's comment.
@@ -137,7 +140,11 @@ impl Worker {
                 Output::Forward { to, parcel } => self.mesh.push(to, parcel),
                 Output::Store(op) => self.disk.submit(op, actions),
                 Output::Report(report) => fatal |= self.logger.write(now.monotonic, &report),
-                Output::Drained => self.drained = true,
+                Output::Drained if self.drained => {}
+                Output::Drained => {
+                    self.drained = true;
+                    self.shared.working.fetch_sub(1, Ordering::SeqCst);
+                }
             }
         }
         fatal
@@ -199,7 +206,8 @@ impl Handler for Worker {
         }
         self.publish(now);
         let late = self.drain_ends.is_some_and(|end| now.monotonic >= end);
-        if self.drained || late || self.shared.failed.load(Ordering::SeqCst) {
+        let all_drained = self.drained && self.shared.working.load(Ordering::SeqCst) == 0;
+        if all_drained || late || self.shared.failed.load(Ordering::SeqCst) {
             return BatchFlow::Stop;
         }
         BatchFlow::Continue

@@ -363,13 +363,12 @@ impl Bystanders {
     fn arrives(&mut self, conversation: &[u8], body: &[u8]) {
         loop {
             match self.bob.push() {
-                // Others may write to Bob as well.
-                Told::Message(message) if message.conversation == conversation => {
-                    // What was pulled before may be pushed still.
-                    if message.seq == self.said {
-                        assert_eq!(body_of(&message), body);
-                        return;
-                    }
+                // Others may write to Bob as well, and what was pulled may be pushed still.
+                Told::Message(message)
+                    if message.conversation == conversation && message.seq == self.said =>
+                {
+                    assert_eq!(body_of(&message), body);
+                    return;
                 }
                 Told::Behind(_) => {
                     let history = self.bob.history("ann");

@@ -52,10 +52,7 @@ impl Contract {
                     self.committing = false;
                 }
             }
-            Waiting::Tick
-            | Waiting::Received(..)
-            | Waiting::Arrived(..)
-            | Waiting::Slots(..) => {}
+            Waiting::Tick | Waiting::Received(..) | Waiting::Arrived(..) | Waiting::Slots(..) => {}
         }
     }
 

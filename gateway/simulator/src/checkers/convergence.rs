@@ -49,9 +49,9 @@ impl Simulation {
             return Some("the server is down".to_owned());
         }
         self.unfinished_server().or_else(|| self.unfinished_devices()).or_else(|| {
-            self.conversations().into_iter().find_map(|(id, (users, head))| {
-                self.disagreement_in(id, users, head)
-            })
+            self.conversations()
+                .into_iter()
+                .find_map(|(id, (users, head))| self.disagreement_in(id, users, head))
         })
     }
 
@@ -122,7 +122,8 @@ impl Simulation {
     /// The newest seq that a user wrote.
     fn newest_of(&self, user: usize, id: ConversationId) -> u64 {
         let all = self.history.facts.range((id, 0)..=(id, u64::MAX));
-        let own = all.filter(|(_, fact)| self.shadow.find(fact.tag).is_some_and(|s| s.user == user));
+        let own =
+            all.filter(|(_, fact)| self.shadow.find(fact.tag).is_some_and(|s| s.user == user));
         own.map(|((_, seq), _)| *seq).max().unwrap_or(0)
     }
 

@@ -38,7 +38,9 @@ impl Simulation {
             let last = last_tag.insert((*conversation, said.device), fact.tag);
             if let Some(last) = last.filter(|last| *last > fact.tag) {
                 let tag = fact.tag;
-                return Err(Broken::new(format!("#{tag} was said before #{last} and is behind it")));
+                return Err(Broken::new(format!(
+                    "#{tag} was said before #{last} and is behind it"
+                )));
             }
         }
         Ok(())

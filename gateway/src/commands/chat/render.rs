@@ -259,7 +259,8 @@ mod tests {
               "code":"replaced",
               "text":"elsewhere",
               "fatal":true}
-        "#]].assert_eq(&all(true).replace(",\"", ",\n  \""));
+        "#]]
+        .assert_eq(&all(true).replace(",\"", ",\n  \""));
     }
 
     #[test]
