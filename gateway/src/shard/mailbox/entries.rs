@@ -122,6 +122,15 @@ impl Entries {
         }
     }
 
+    /// Whether it holds nothing that a read of the store would not bring again for nothing.
+    pub(crate) fn is_pristine(&self) -> bool {
+        self.list.is_empty()
+            && self.early.is_empty()
+            && self.unwritten.is_empty()
+            && self.change == 0
+            && self.block_end == 0
+    }
+
     /// Roughly what it takes in memory.
     pub(crate) fn bytes(&self) -> u64 {
         256 + self.list.len() as u64 * 220
@@ -168,12 +177,17 @@ impl Entries {
     }
 
     /// Entries changed since a cursor, in the order of their changes, and whether there are more.
+    /// What could not be numbered comes last, each time, until it has a number.
     pub(crate) fn changed_since(&self, cursor: u64, limit: usize) -> (Vec<&Entry>, bool) {
         let mut changed: Vec<&Entry> =
-            self.list.iter().filter(|entry| entry.change > cursor).collect();
+            self.list.iter().filter(|entry| entry.change > cursor && !entry.unnumbered).collect();
         changed.sort_by_key(|entry| entry.change);
         let more = changed.len() > limit;
         changed.truncate(limit);
+        if !more {
+            let room = limit - changed.len();
+            changed.extend(self.list.iter().filter(|entry| entry.unnumbered).take(room));
+        }
         (changed, more)
     }
 }

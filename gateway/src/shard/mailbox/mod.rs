@@ -154,6 +154,7 @@ impl Mailboxes {
             | Message::ToEdge { .. } => unreachable!("mailbox {user} takes ranks 1 and 3"),
         }
         ctx.links.release(token);
+        self.let_go_of_empty(user);
     }
 
     // ---- coming and going ----
@@ -243,6 +244,17 @@ impl Mailboxes {
         }
     }
 
+    /// An empty list is not worth its memory: an idle user of whom nothing is known costs a slot.
+    fn let_go_of_empty(&mut self, user: UserKey) {
+        if let Some(mailbox) = self.cells.get_mut(&user)
+            && let Body::Active(entries) = &mailbox.body
+            && entries.is_pristine()
+        {
+            self.bytes -= entries.accounted_bytes;
+            mailbox.body = Body::Cold;
+        }
+    }
+
     // ---- eviction ----
 
     /// Looks at a few mailboxes and lets go of the lists that were not touched lately.
@@ -282,6 +294,9 @@ impl Mailboxes {
                             continue;
                         }
                         entries.snapshot_number = slot.number;
+                        // The block stands in a record before the snapshot, which nobody reads
+                        // any more.
+                        entries.block_end = 0;
                         slot.connections_changed = false;
                     }
                     let effect = Effect::EvictMailbox { user, number: mailbox.slot.number };

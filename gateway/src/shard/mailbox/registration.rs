@@ -54,6 +54,8 @@ impl Mailboxes {
                 if let Body::Active(entries) = &mut mailbox.body {
                     entries.snapshot_number = 0;
                 }
+                // Most users have one device, and a vector's first growth would make room for four.
+                slot.devices.reserve_exact(1);
                 slot.devices.push(Device::new(register.device));
                 slot.devices.len() - 1
             }
