@@ -177,7 +177,7 @@ impl Ending {
 /// The server's program, and the folder where both programs are.
 fn programs() -> Result<(PathBuf, PathBuf), ServerError> {
     let own = std::env::current_exe().map_err(ServerError::Folder)?;
-    let beside = own.parent().unwrap_or(Path::new(".")).to_owned();
+    let beside = own.parent().unwrap_or_else(|| Path::new(".")).to_owned();
     let program = beside.join("roost");
     if program.exists() { Ok((program, beside)) } else { Err(ServerError::Missing { program }) }
 }

@@ -100,6 +100,10 @@ impl Idle {
         }
     }
 
+    fn fail(&mut self, why: String) {
+        self.findings.failure.get_or_insert(why);
+    }
+
     fn enter(&mut self, phase: Phase, ends: Instant) {
         self.phase = phase;
         self.phase_ends = ends;
@@ -109,15 +113,14 @@ impl Idle {
 impl Scenario for Idle {
     fn frame(&mut self, _: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, _: Instant) {
         if let Incoming::Error { code } = frame.says {
-            self.findings.failure.get_or_insert(format!("device {index}: error {code}"));
+            self.fail(format!("device {index}: error {code}"));
         }
     }
 
     fn frames_end(&mut self, _: &mut Swarm, _: DeviceIndex, _: Instant) {}
 
     fn closed(&mut self, _: &mut Swarm, index: DeviceIndex, cause: CloseCause) {
-        let why = format!("device {index} lost its connection: {cause}");
-        self.findings.failure.get_or_insert(why);
+        self.fail(format!("device {index} lost its connection: {cause}"));
     }
 
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {
@@ -132,8 +135,7 @@ impl Scenario for Idle {
                 self.findings.connected = look(self);
                 if let Some(why) = swarm.first_refusal() {
                     let refused = swarm.counts().refused;
-                    let why = format!("{refused} devices could not connect: {why}");
-                    self.findings.failure.get_or_insert(why);
+                    self.fail(format!("{refused} devices could not connect: {why}"));
                 }
                 self.enter(Phase::Settling, now + SETTLE);
             }

@@ -11,6 +11,9 @@ pub(crate) struct Faults {
     pub(crate) prng: Prng,
     /// Nothing breaks any more.
     pub(crate) over: bool,
+    /// The last process that met a flush that failed: what it could not seal stays unsealed until
+    /// the next start.
+    pub(crate) flush_failed_in: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +31,7 @@ enum Fault {
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { prng: Prng::new(seed, 6), over: false }
+        Self { prng: Prng::new(seed, 6), over: false, flush_failed_in: 0 }
     }
 
     pub(crate) fn next_is_power(&mut self) -> bool {
@@ -114,6 +117,7 @@ impl Simulation {
             Fault::FlushFails => {
                 self.tell(|| "flushes fail".to_owned());
                 self.host.disk.set_flush_fails(true);
+                self.faults.flush_failed_in = self.host.process;
                 let ms = self.faults.prng.range(1, 500);
                 self.after(ms * MS, Event::Mend);
             }

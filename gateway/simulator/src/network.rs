@@ -19,6 +19,7 @@ pub(crate) enum Party {
 
 /// One connection, as long as either side knows it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "two directions, each open or not, due or not")]
 pub(crate) struct Connection {
     pub(crate) party: Party,
     /// The server's side, while it knows it.

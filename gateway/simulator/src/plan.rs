@@ -133,7 +133,7 @@ impl Plan {
         let mut delay = |most: u64| Delay {
             low_us: 1,
             high_us: prng.range(2, most),
-            long_percent: if long > 5 { long - 5 } else { 0 },
+            long_percent: long.saturating_sub(5),
         };
         let (network, commit, disk) = (delay(20_000), delay(30_000), delay(10_000));
         let (queue, turn, persist) = (delay(3_000), delay(1_000), delay(10_000));

@@ -107,33 +107,36 @@ impl Probe {
     }
 
     fn take(&mut self, frame: wire::ServerFrame, out: &mut Vec<u8>) {
-        let wire::ServerFrame { body: Some(body), .. } = frame else { return };
-        match body {
-            server_frame::Body::Welcome(_) => self.sync(0, out),
-            server_frame::Body::Sync(reply) => {
-                for entry in reply.entries {
-                    if let Some(id) = ConversationId::from_slice(&entry.conversation) {
-                        self.seen.push(Seen { id, entry, messages: Vec::new(), head: 0 });
-                    }
-                }
-                if reply.more { self.sync(reply.cursor, out) } else { self.history(0, out) }
+        // Pushes and everything else say nothing to a probe.
+        if let Some(server_frame::Body::Welcome(_)) = frame.body {
+            self.sync(0, out);
+        } else if let Some(server_frame::Body::Sync(reply)) = frame.body {
+            self.take_entries(reply, out);
+        } else if let Some(server_frame::Body::History(reply)) = frame.body {
+            self.take_page(reply, out);
+        } else if let Some(server_frame::Body::Error(error)) = frame.body {
+            self.fail(&format!("{:?}: {}", error.code(), error.text));
+        }
+    }
+
+    fn take_entries(&mut self, reply: wire::SyncReply, out: &mut Vec<u8>) {
+        for entry in reply.entries {
+            if let Some(id) = ConversationId::from_slice(&entry.conversation) {
+                self.seen.push(Seen { id, entry, messages: Vec::new(), head: 0 });
             }
-            server_frame::Body::History(reply) => {
-                let Some(seen) = self.seen.get_mut(self.reading) else { return };
-                seen.messages.extend(reply.messages);
-                seen.head = reply.head;
-                if reply.more {
-                    self.history(reply.next, out);
-                } else {
-                    self.reading += 1;
-                    self.history(0, out);
-                }
-            }
-            server_frame::Body::Error(error) => {
-                self.fail(&format!("{:?}: {}", error.code(), error.text));
-            }
-            // Pushes and everything else say nothing to a probe.
-            _ => {}
+        }
+        if reply.more { self.sync(reply.cursor, out) } else { self.history(0, out) }
+    }
+
+    fn take_page(&mut self, reply: wire::HistoryReply, out: &mut Vec<u8>) {
+        let Some(seen) = self.seen.get_mut(self.reading) else { return };
+        seen.messages.extend(reply.messages);
+        seen.head = reply.head;
+        if reply.more {
+            self.history(reply.next, out);
+        } else {
+            self.reading += 1;
+            self.history(0, out);
         }
     }
 

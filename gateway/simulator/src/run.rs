@@ -58,7 +58,7 @@ impl Simulation {
         }
         self.quiet()?;
         self.converge()?;
-        if plan.seed % 2 == 0 {
+        if plan.seed.is_multiple_of(2) {
             self.tell(|| "a last power cut".to_owned());
             if self.host.is_up() {
                 self.crash(true);
@@ -106,6 +106,9 @@ impl Simulation {
         self.plan.chunk_bytes = self.plan.chunk_bytes.max(4_096);
         self.mend();
         self.host.disk.stop_after(None);
+        if self.host.is_up() && self.faults.flush_failed_in == self.host.process {
+            self.crash(false);
+        }
         self.restart(None)?;
         for index in 0..self.devices.len() {
             self.app_start(index)?;

@@ -5,7 +5,7 @@ use crate::interface::Peer;
 use crate::lane::{Hold, Lane};
 use crate::record::Change;
 use crate::session::Session;
-use roost_protocol::ids::{ConversationId, MessageId, UserId};
+use roost_protocol::ids::{ConversationId, UserId};
 use roost_protocol::wire::{self, ErrorClass, ErrorCode};
 
 impl Session {
@@ -21,10 +21,11 @@ impl Session {
             // The server owes the id to who named a user.
             return self.broken();
         };
-        // The answer to a duplicate looks the same; only what was stored since this connection
-        // was welcomed can be new.
-        if MessageId(reply.message_id).wall_ms() >= self.connection.server_time_ms {
-            self.state.lane(&key).solo = false;
+        // The answer to a duplicate looks the same; but what cannot be one was accepted with a
+        // number that fits, so the numbers behind it fit too.
+        let lane = self.state.lane(&key);
+        if lane.find(id).is_some_and(|send| send.new) {
+            lane.solo = false;
         }
         self.accepted(&key, id, conversation, reply);
         self.own_stored(conversation, reply.seq, reply.uncounted);

@@ -126,6 +126,7 @@ impl<'a> Reader<'a> {
             seen_uncounted: self.number()?,
             body: self.bytes()?,
             persist: PersistId::default(),
+            new: false,
             flying: false,
             refused: None,
         })

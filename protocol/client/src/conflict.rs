@@ -26,6 +26,8 @@ impl Session {
                 if looking || !self.looked_through(peer, head, looked) {
                     return;
                 }
+                // What was looked for and not found is stored nowhere.
+                self.state.lane(peer).sends.iter_mut().for_each(|send| send.new = true);
                 self.renumber(peer, 0, expected);
                 self.drop_refused(peer);
             }

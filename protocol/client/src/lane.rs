@@ -1,5 +1,5 @@
 //! The unanswered sends to one conversation, in order. What is persisted of a lane is `next` and
-//! of each send all but its last three fields; the rest lives as long as the app or the connection.
+//! of each send all but its last four fields; the rest lives as long as the app or the connection.
 
 use crate::interface::PersistId;
 use bytes::Bytes;
@@ -22,6 +22,9 @@ pub(crate) struct Unanswered {
     pub(crate) body: Bytes,
     /// It may leave once this record is confirmed.
     pub(crate) persist: PersistId,
+    /// Named in this life of the app, or looked for and not found: it cannot have been stored in a
+    /// life that this device forgot.
+    pub(crate) new: bool,
     /// Sent on this connection, not answered.
     pub(crate) flying: bool,
     /// Refused for good; it is dropped as soon as nothing of the lane is in flight.

@@ -37,6 +37,7 @@ impl Session {
             seen_uncounted,
             body,
             persist,
+            new: true,
             flying: false,
             refused,
         };

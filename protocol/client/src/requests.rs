@@ -91,7 +91,6 @@ pub(crate) struct Connection {
     pub(crate) last_heard: Instant,
     pub(crate) last_heartbeat: Instant,
     pub(crate) welcomed_at: Option<Instant>,
-    pub(crate) server_time_ms: u64,
     pub(crate) foreground: Duration,
     pub(crate) background: Duration,
     limits: wire::Limits,
@@ -120,7 +119,6 @@ impl Connection {
         self.foreground = interval(welcome.heartbeat_foreground_ms);
         self.background = interval(welcome.heartbeat_background_ms);
         self.limits = welcome.limits.unwrap_or_default();
-        self.server_time_ms = welcome.server_time_ms;
     }
 
     /// Notes a request; gives its id.

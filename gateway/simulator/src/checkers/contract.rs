@@ -9,6 +9,7 @@ use roost_storage_engine::{StoreDone, StoreOp};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish that may be outstanding")]
 struct Edge {
     sending: bool,
     paused: bool,

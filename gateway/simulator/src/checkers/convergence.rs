@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// For how long a quiet world may take to agree, in milliseconds: the longest backoff, a time-out
 /// on either side, and room for one repetition.
 const AGREE_WITHIN_MS: u64 = 240_000;
-/// How often it is looked at, in milliseconds.
-const LOOK_EVERY_MS: u64 = 500;
+/// How often it is looked at, in milliseconds, at most: never in step with what is looked at.
+const LOOK_EVERY_MS: u64 = 800;
 /// How long a probe may take, in milliseconds.
 const PROBE_MS: u64 = 40_000;
 
@@ -39,7 +39,8 @@ impl Simulation {
             if self.now_ns >= deadline {
                 return Err(Broken::new(format!("no agreement in time: {why}")));
             }
-            self.run_for_ms(LOOK_EVERY_MS)?;
+            let pause_ms = self.faults.prng.range(1, LOOK_EVERY_MS);
+            self.run_for_ms(pause_ms)?;
         }
     }
 

@@ -4,19 +4,21 @@
 //! A device is a few dozen bytes: what waits to be sent has a buffer only while it waits, half a
 //! frame only while it is half.
 
-use crate::wire::{self, Incoming};
-use roost_event_loop::{Actions, BatchFlow, CloseCause, Event, Handler, SocketId, Waker};
-use roost_protocol::frame::{self, Cut};
+mod driven;
+
+pub use driven::{Driven, Flow, Frame, Scenario};
+
+use crate::wire;
+use roost_event_loop::{Actions, CloseCause, SocketId};
+use roost_protocol::frame;
 use roost_protocol::preface::PREFACE;
-use roost_protocol::time::{Instant, Now};
+use roost_protocol::time::Instant;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A device of a swarm, counted from 0.
 pub type DeviceIndex = u32;
 
-/// Longest frame that a server sends: a page of 128 KiB and some room.
-const FRAME_MAX_BYTES: usize = 1 << 20;
 /// Connections between one source address and the server: far below the range of ports.
 const PER_ADDRESS: u32 = 10_000;
 /// Handshakes under way at a time, so that none waits longer than the server allows.
@@ -57,7 +59,7 @@ pub struct Counts {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Waiting,
     Connecting,
     Ready,
@@ -65,10 +67,10 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Device {
+pub(super) struct Device {
     socket: SocketId,
     out: Vec<u8>,
-    state: State,
+    pub(super) state: State,
     sending: bool,
     dirty: bool,
 }
@@ -77,16 +79,16 @@ struct Device {
 #[derive(Debug)]
 pub struct Swarm {
     plan: Plan,
-    devices: Vec<Device>,
+    pub(super) devices: Vec<Device>,
     by_slot: Vec<DeviceIndex>,
-    halves: BTreeMap<DeviceIndex, Vec<u8>>,
+    pub(super) halves: BTreeMap<DeviceIndex, Vec<u8>>,
     dirty: Vec<DeviceIndex>,
     spare: Vec<Vec<u8>>,
-    counts: Counts,
+    pub(super) counts: Counts,
     next_connect: u32,
-    connecting: u32,
+    pub(super) connecting: u32,
     started: Option<Instant>,
-    heartbeat_ms: u32,
+    pub(super) heartbeat_ms: u32,
     heartbeats_from: Option<Instant>,
     heartbeats_due: u64,
     first_refusal: Option<String>,
@@ -125,7 +127,7 @@ impl Swarm {
 
     /// How many devices there are.
     #[must_use]
-    pub fn len(&self) -> u32 {
+    pub fn devices(&self) -> u32 {
         u32::try_from(self.devices.len()).expect("devices are counted in a u32")
     }
 
@@ -150,7 +152,7 @@ impl Swarm {
     /// Whether every device was welcomed or refused.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.counts.welcomed + self.counts.refused == self.len()
+        self.counts.welcomed + self.counts.refused == self.devices()
     }
 
     /// Every device now says that it is there, once in the server's interval, evenly spread.
@@ -180,11 +182,11 @@ impl Swarm {
         &mut device.out
     }
 
-    fn connect(&mut self, now: Instant, actions: &mut Actions) {
+    pub(super) fn connect(&mut self, now: Instant, actions: &mut Actions) {
         let started = *self.started.get_or_insert(now);
         let elapsed_us = now.since(started).ns / 1_000;
         let allowed = elapsed_us * u64::from(self.plan.connect_rate) / 1_000_000 + 1;
-        while self.next_connect < self.len()
+        while self.next_connect < self.devices()
             && u64::from(self.next_connect) < allowed
             && self.connecting < CONNECTING_MAX
         {
@@ -196,7 +198,7 @@ impl Swarm {
         }
     }
 
-    fn connected(&mut self, socket: SocketId, index: DeviceIndex) {
+    pub(super) fn connected(&mut self, socket: SocketId, index: DeviceIndex) {
         let slot = socket.slot as usize;
         if self.by_slot.len() <= slot {
             self.by_slot.resize(slot + 1, DeviceIndex::MAX);
@@ -213,7 +215,7 @@ impl Swarm {
         wire::hello(token, id, number, out);
     }
 
-    fn refused(&mut self, index: DeviceIndex, why: impl FnOnce() -> String) {
+    pub(super) fn refused(&mut self, index: DeviceIndex, why: impl FnOnce() -> String) {
         self.connecting -= 1;
         self.counts.refused += 1;
         self.devices[index as usize].state = State::Gone;
@@ -222,7 +224,7 @@ impl Swarm {
         }
     }
 
-    fn closed(&mut self, socket: SocketId, cause: CloseCause) -> Option<DeviceIndex> {
+    pub(super) fn closed(&mut self, socket: SocketId, cause: CloseCause) -> Option<DeviceIndex> {
         let index = self.device_of(socket)?;
         self.halves.remove(&index);
         let device = &mut self.devices[index as usize];
@@ -241,13 +243,13 @@ impl Swarm {
         }
     }
 
-    fn device_of(&self, socket: SocketId) -> Option<DeviceIndex> {
+    pub(super) fn device_of(&self, socket: SocketId) -> Option<DeviceIndex> {
         let index = *self.by_slot.get(socket.slot as usize)?;
         let device = self.devices.get(index as usize)?;
         (device.socket == socket).then_some(index)
     }
 
-    fn sent(&mut self, socket: SocketId, mut buffer: Vec<u8>) {
+    pub(super) fn sent(&mut self, socket: SocketId, mut buffer: Vec<u8>) {
         let Some(index) = self.device_of(socket) else { return };
         let device = &mut self.devices[index as usize];
         device.sending = false;
@@ -263,7 +265,7 @@ impl Swarm {
     }
 
     /// Hands everything that waits to the loop, one buffer a device.
-    fn flush(&mut self, actions: &mut Actions) {
+    pub(super) fn flush(&mut self, actions: &mut Actions) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for index in dirty.drain(..) {
             let device = &mut self.devices[index as usize];
@@ -277,9 +279,9 @@ impl Swarm {
         self.dirty = dirty;
     }
 
-    fn heartbeats(&mut self, now: Instant) {
+    pub(super) fn heartbeats(&mut self, now: Instant) {
         let (Some(from), 1..) = (self.heartbeats_from, self.heartbeat_ms) else { return };
-        let count = u64::from(self.len());
+        let count = u64::from(self.devices());
         let wanted = now.since(from).as_ms() * count / u64::from(self.heartbeat_ms);
         // A pause of the generator is not made up by a burst of heartbeats of the same device.
         for number in self.heartbeats_due.max(wanted.saturating_sub(count))..wanted {
@@ -302,154 +304,6 @@ fn source(server: SocketAddr, index: DeviceIndex) -> Option<SocketAddr> {
     }
     let [_, _, high, low] = (index / PER_ADDRESS + 1).to_be_bytes();
     Some(SocketAddr::new(Ipv4Addr::new(127, 1, high, low).into(), 0))
-}
-
-/// What devices do once they are connected.
-pub trait Scenario {
-    /// A frame of the server came to a device.
-    fn frame(&mut self, swarm: &mut Swarm, device: DeviceIndex, frame: Frame<'_>, now: Instant);
-
-    /// All frames that came together to a device were told.
-    fn frames_end(&mut self, swarm: &mut Swarm, device: DeviceIndex, now: Instant);
-
-    /// A welcomed device lost its connection.
-    fn closed(&mut self, swarm: &mut Swarm, device: DeviceIndex, cause: CloseCause);
-
-    /// Once a turn, before what devices wrote is sent.
-    fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow;
-}
-
-/// A frame of the server.
-#[derive(Debug, Clone, Copy)]
-pub struct Frame<'a> {
-    /// The request it answers, or 0.
-    pub request: u64,
-    /// What it says.
-    pub says: Incoming<'a>,
-}
-
-/// What a scenario wants of the loop after a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// Sleep until something happens.
-    Wait,
-    /// Take the next turn at once: something is due within less than a tick.
-    Spin,
-    /// The run is over.
-    Stop,
-}
-
-/// A swarm and its scenario as the loop drives them.
-#[derive(Debug)]
-pub struct Driven<S> {
-    /// The devices.
-    pub swarm: Swarm,
-    /// What they do.
-    pub scenario: S,
-    waker: Waker,
-}
-
-impl<S: Scenario> Driven<S> {
-    /// Puts them together.
-    #[must_use]
-    pub const fn new(swarm: Swarm, scenario: S, waker: Waker) -> Self {
-        Self { swarm, scenario, waker }
-    }
-
-    fn received(&mut self, socket: SocketId, bytes: &[u8]) {
-        let now = roost_event_loop::now().monotonic;
-        let Some(index) = self.swarm.device_of(socket) else { return };
-        self.swarm.counts.receives += 1;
-        if let Some(mut whole) = self.swarm.halves.remove(&index) {
-            whole.extend_from_slice(bytes);
-            self.cut(index, &whole, now);
-        } else {
-            self.cut(index, bytes, now);
-        }
-        self.scenario.frames_end(&mut self.swarm, index, now);
-    }
-
-    fn cut(&mut self, index: DeviceIndex, mut bytes: &[u8], now: Instant) {
-        while !bytes.is_empty() {
-            match frame::cut(bytes, FRAME_MAX_BYTES).expect("the server's frames are whole") {
-                Cut::Heartbeat => {
-                    self.swarm.counts.echoes += 1;
-                    bytes = &bytes[1..];
-                }
-                Cut::Frame { content, consumed } => {
-                    self.frame(index, content, now);
-                    bytes = &bytes[consumed..];
-                }
-                Cut::Incomplete { .. } => {
-                    self.swarm.halves.insert(index, bytes.to_vec());
-                    return;
-                }
-            }
-        }
-    }
-
-    fn frame(&mut self, index: DeviceIndex, content: &[u8], now: Instant) {
-        let (request, says) = wire::read(content);
-        let swarm = &mut self.swarm;
-        let device = &mut swarm.devices[index as usize];
-        match (device.state, says) {
-            (State::Connecting, Incoming::Welcome { heartbeat_ms }) => {
-                device.state = State::Ready;
-                swarm.heartbeat_ms = heartbeat_ms;
-                swarm.connecting -= 1;
-                swarm.counts.welcomed += 1;
-            }
-            (State::Connecting, Incoming::Error { code }) => {
-                swarm.refused(index, || format!("refused with error {code}"));
-                return;
-            }
-            _ => {}
-        }
-        self.scenario.frame(swarm, index, Frame { request, says }, now);
-    }
-}
-
-impl<S: Scenario> Handler for Driven<S> {
-    fn on_event(&mut self, _now: Now, event: Event<'_>, _actions: &mut Actions) {
-        match event {
-            Event::Connected { socket, token } => {
-                let index = DeviceIndex::try_from(token).expect("tokens are device numbers");
-                self.swarm.connected(socket, index);
-            }
-            Event::ConnectFailed { token, error } => {
-                let index = DeviceIndex::try_from(token).expect("tokens are device numbers");
-                self.swarm.refused(index, || error.to_string());
-            }
-            Event::Received { socket, bytes } => self.received(socket, bytes),
-            Event::Sent { socket, buffer } => self.swarm.sent(socket, buffer),
-            Event::Closed { socket, cause } => {
-                if let Some(index) = self.swarm.closed(socket, cause) {
-                    self.scenario.closed(&mut self.swarm, index, cause);
-                }
-            }
-            Event::Opened { .. }
-            | Event::FileDone { .. }
-            | Event::Woken
-            | Event::Tick
-            | Event::ListenerPaused { .. } => {}
-        }
-    }
-
-    fn on_batch_end(&mut self, now: Now, actions: &mut Actions) -> BatchFlow {
-        let now = now.monotonic;
-        self.swarm.connect(now, actions);
-        self.swarm.heartbeats(now);
-        let flow = self.scenario.turn(&mut self.swarm, now);
-        self.swarm.flush(actions);
-        match flow {
-            Flow::Wait => BatchFlow::Continue,
-            Flow::Spin => {
-                self.waker.wake();
-                BatchFlow::Continue
-            }
-            Flow::Stop => BatchFlow::Stop,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,14 +5,18 @@
 //! finished, and every latency counts from when the message was due. Each body holds who wrote it
 //! and its number, so that a message which is missing, doubled or out of order is seen.
 
+mod findings;
+mod side;
+
+pub use findings::{Findings, Stages};
+
 use crate::latency::histogram;
 use crate::process::{self, Usage};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
 use crate::wire::{self, ConversationBytes, Incoming, Pushed, Write};
-use hdrhistogram::Histogram;
 use roost_event_loop::CloseCause;
 use roost_protocol::time::{Duration, Instant};
-use std::collections::VecDeque;
+use side::{InFlight, Side, read_body, scramble};
 
 /// Unanswered writes that a device may have in one conversation.
 const UNANSWERED_MAX: usize = 32;
@@ -20,23 +24,6 @@ const UNANSWERED_MAX: usize = 32;
 const PULL: u32 = u32::MAX;
 /// How long what is under way may take to finish when nothing new is begun.
 const PATIENCE: Duration = Duration::from_seconds(20);
-
-/// Latencies of the stages of a message, each from when it was due (or, in a closed loop, written).
-#[derive(Debug, Clone)]
-pub struct Stages {
-    /// To its sender's first tick: it is durable.
-    pub sent: Histogram<u64>,
-    /// To its arrival at the peer.
-    pub delivered: Histogram<u64>,
-    /// To its sender's second tick.
-    pub ticked: Histogram<u64>,
-}
-
-impl Default for Stages {
-    fn default() -> Self {
-        Self { sent: histogram(), delivered: histogram(), ticked: histogram() }
-    }
-}
 
 /// How pairs write.
 #[derive(Debug, Clone, Copy)]
@@ -62,75 +49,6 @@ pub struct Settings {
     pub server_pid: Option<u32>,
     /// The user id of each device.
     pub users: Vec<String>,
-}
-
-/// What the run found.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// First ticks while measuring.
-    pub sent: u64,
-    /// Arrivals while measuring.
-    pub delivered: u64,
-    /// Second ticks while measuring.
-    pub ticked: u64,
-    /// Accepted and never arrived, in the whole run.
-    pub lost: u64,
-    /// Arrived again, in the whole run.
-    pub duplicated: u64,
-    /// Not answered when the run gave up waiting.
-    pub unanswered: u64,
-    /// Due while measuring and not even written (open loop): far behind.
-    pub unsent: u64,
-    /// Pages pulled because pushes were dropped or missing.
-    pub pulls: u64,
-    /// Latencies of messages that were due while measuring.
-    pub stages: Stages,
-    /// Open loop: how late the generator was itself.
-    pub lateness: Option<Histogram<u64>>,
-    /// When the last device was welcomed.
-    pub connected: Option<Instant>,
-    /// Begin and end of measuring.
-    pub measured: Duration,
-    /// The server at the begin and the end of measuring.
-    pub server: [Option<Usage>; 2],
-    /// Processor time of the generator while measuring.
-    pub generator_cpu_us: u64,
-    /// Buffers sent and received while measuring.
-    pub buffers: [u64; 2],
-    /// Why the run ended before it was done.
-    pub failure: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct InFlight {
-    due: Instant,
-    /// 0 until the server answered.
-    seq: u64,
-}
-
-/// One device, half of a pair; its peer differs in the last bit of the index.
-#[derive(Debug, Default)]
-struct Side {
-    conversation: Option<ConversationBytes>,
-    written: u64,
-    in_flight: VecDeque<InFlight>,
-    waiting: VecDeque<Instant>,
-    watermark: u64,
-    seen: u64,
-    arrived: u64,
-    arrived_seq: u64,
-    mark_due: bool,
-    pulling: bool,
-    pull_again: bool,
-}
-
-impl Side {
-    /// The unfinished message of that number.
-    fn flying(&mut self, number: u64) -> Option<&mut InFlight> {
-        let first = self.written + 1 - self.in_flight.len() as u64;
-        let place = usize::try_from(number.checked_sub(first)?).ok()?;
-        self.in_flight.get_mut(place)
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -350,7 +268,7 @@ impl Pairs {
 
     /// Open loop: everything that is due by now, one device after the other.
     fn write_due(&mut self, swarm: &mut Swarm, rate: u32, now: Instant) {
-        let (sides, pairs) = (u64::from(swarm.len()), u64::from(swarm.len() / 2));
+        let (sides, pairs) = (u64::from(swarm.devices()), u64::from(swarm.devices() / 2));
         loop {
             let offset = u128::from(self.next_due) * 1_000_000_000 / u128::from(rate);
             let offset = u64::try_from(offset).expect("a run is shorter than centuries");
@@ -382,7 +300,7 @@ impl Pairs {
         self.enter(Phase::Warmup, now + self.settings.warmup);
         self.due_from = now;
         if let Pace::Window(window) = self.settings.pace {
-            for index in 0..swarm.len() {
+            for index in 0..swarm.devices() {
                 for _ in 0..(window + 1 - index % 2) / 2 {
                     self.write(swarm, index, now);
                 }
@@ -431,7 +349,7 @@ impl Pairs {
                     return true;
                 }
                 self.enter(Phase::Opening, now + PATIENCE);
-                for index in 0..swarm.len() {
+                for index in 0..swarm.devices() {
                     self.write(swarm, index, now);
                 }
             }
@@ -501,19 +419,4 @@ impl Scenario for Pairs {
             _ => Flow::Wait,
         }
     }
-}
-
-/// Who wrote a body, and its number.
-fn read_body(body: &[u8]) -> Option<(u64, u64)> {
-    let (author, rest) = body.split_first_chunk::<8>()?;
-    let (number, _) = rest.split_first_chunk::<8>()?;
-    Some((u64::from_le_bytes(*author), u64::from_le_bytes(*number)))
-}
-
-/// Spreads numbers over 64 bits; different ones stay different (`splitmix64`).
-const fn scramble(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
