@@ -107,8 +107,9 @@ limits! {
     loading_inputs_max: u32 = 1_024, 16 => 65_536;
     /// Signatures of tokens that a shard checks per turn. Default 64; 1 to 4,096.
     verifications_per_turn_max: u32 = 64, 1 => 4_096;
-    /// Messages of one rank on their way to another shard. Default 1,024; 1 to 65,536.
-    credit_per_rank: u32 = 1_024, 1 => 65_536;
+    /// Messages of one rank on their way to another shard, or within this one, held until what they
+    /// cause is on disk and handed on. Default 4,096; 1 to 65,536.
+    credit_per_rank: u32 = 4_096, 1 => 65_536;
     /// Places in the queue from one shard to another. Default 4,096; 2 to 1,048,576. A place
     /// is free again as soon as the other shard took the message out.
     queue_slots: u32 = 4_096, 2 => 1_048_576;

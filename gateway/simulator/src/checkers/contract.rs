@@ -68,7 +68,8 @@ impl Contract {
                 }
                 Output::Send { edge, .. } if early => {
                     // Only the last words to a connection that is being ended.
-                    let closes = |later: &Output| matches!(later, Output::Close { edge: other } if other == edge);
+                    let closes =
+                        |later: &Output| matches!(later, Output::Close { edge: e } if e == edge);
                     if !outputs[place..].iter().any(closes) {
                         return Err(Broken::new("a send began before the batch ended"));
                     }
