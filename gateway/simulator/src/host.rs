@@ -67,6 +67,8 @@ pub(crate) struct Host {
     pub(crate) sabotage: Sabotage,
     /// No commit is completed meanwhile.
     pub(crate) commits_wait: bool,
+    /// But for so many.
+    pub(crate) commits_left: u32,
     /// By (from, to).
     queues: Vec<VecDeque<Parcel>>,
     keys: Arc<TokenKeys>,
@@ -83,6 +85,7 @@ impl Host {
             clock_ahead_ms: 0,
             sabotage: Sabotage::Nothing,
             commits_wait: false,
+            commits_left: 0,
             queues: Vec::new(),
             keys: Arc::new(token::keys()),
             prng: Prng::new(plan.seed, 3),
@@ -396,7 +399,8 @@ impl Simulation {
         if process != self.host.process || !self.host.is_up() || pending == 0 {
             return Ok(());
         }
-        let waits = |op: &StoreOp| matches!(op, StoreOp::Commit { .. }) && self.host.commits_wait;
+        let held = self.host.commits_wait && self.host.commits_left == 0;
+        let waits = |op: &StoreOp| held && matches!(op, StoreOp::Commit { .. });
         let ready = self.host.disk.pending().iter().enumerate();
         let ready: Vec<usize> =
             ready.filter(|(_, (_, op))| !waits(op)).map(|(index, _)| index).collect();
@@ -407,6 +411,9 @@ impl Simulation {
             return Ok(());
         }
         let index = self.schedule.pick(&ready);
+        if matches!(self.host.disk.pending()[index].1, StoreOp::Commit { .. }) {
+            self.host.commits_left = self.host.commits_left.saturating_sub(1);
+        }
         let prng = &mut self.host.prng;
         let (shard, done) = self.host.disk.complete(index, &mut |below| prng.below_u32(below));
         self.give(shard, Waiting::Stored(done));

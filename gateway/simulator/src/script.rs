@@ -12,7 +12,8 @@
 //! bob reads                         ann sees delivered, ann sees read
 //! ann is told "hello" is stored     ann is not told "hello" is stored
 //! ann sends 30 messages to bob      ann loses the connection, ann kills the app
-//! commits wait, commits go on       the disk completes nothing meanwhile
+//! commits wait, commits go on       the disk completes no commit meanwhile
+//! one commit goes on                but for one
 //! crash power, crash kill, restart, restart with 3 shards
 //! wait 500 ms
 //! everybody agrees
@@ -77,6 +78,10 @@ impl Simulation {
             ["commits", "wait"] => {
                 self.host.commits_wait = true;
                 Ok(())
+            }
+            ["one", "commit", "goes", "on"] => {
+                self.host.commits_left = 1;
+                self.until("no commit waits", |s| s.host.commits_left == 0)
             }
             ["commits", "go", "on"] => {
                 self.host.commits_wait = false;

@@ -73,10 +73,9 @@ impl Edges {
         edge.user_id = Some(proven.user.clone());
         edge.device = proven.device;
         edge.connection = hello.connection_number;
-        edge.role = hello.role;
-        edge.activity = hello.activity;
-        edge.token_issued_ms = proven.issued_ms;
-        edge.token_expires_ms = proven.expires_ms;
+        edge.flags.extension = hello.role == wire::Role::Extension;
+        edge.flags.background = hello.activity != wire::ActivityState::ActivityForeground;
+        edge.set_token(proven.issued_ms, proven.expires_ms);
         let register = Register {
             edge: EdgeAddress { shard: ctx.links.me(), edge: id },
             user,
@@ -137,9 +136,9 @@ impl Edges {
             device: edge.device,
             device_epoch: edge.epoch,
             issued_ms: ctx.now.wall.ms,
-            expires_ms: Ticket::expiry_ms(ctx.now.wall, edge.token_expires_ms, grace_ms),
-            token_issued_ms: edge.token_issued_ms,
-            token_expires_ms: edge.token_expires_ms,
+            expires_ms: Ticket::expiry_ms(ctx.now.wall, edge.token_expires_ms(), grace_ms),
+            token_issued_ms: edge.token_issued_ms(),
+            token_expires_ms: edge.token_expires_ms(),
         };
         let sealed = self.sealer.as_mut().map(|sealer| sealer.seal(&ticket)).unwrap_or_default();
         (sealed, ticket.expires_ms)
@@ -203,8 +202,7 @@ impl Edges {
             let refusal = Refusal::new(code, "the token is of another user or device");
             return self.answer_error(ctx, id, request_id, refusal.to_wire());
         }
-        edge.token_issued_ms = claims.issued_ms;
-        edge.token_expires_ms = claims.expires_ms;
+        edge.set_token(claims.issued_ms, claims.expires_ms);
         edge.flags.warned = false;
         edge.in_flight = edge.in_flight.saturating_sub(1);
         let (ticket, ticket_expires_ms) = self.ticket(ctx, id);

@@ -184,7 +184,7 @@ impl Edges {
 
     fn push(&mut self, ctx: &mut Context, id: EdgeId, bytes: &[u8]) {
         let Some(edge) = self.table.get(id) else { return };
-        if edge.state != State::Ready || edge.role == wire::Role::Extension {
+        if edge.state != State::Ready || edge.flags.extension {
             return;
         }
         let behind = edge.flags.behind;

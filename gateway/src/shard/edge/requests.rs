@@ -9,7 +9,7 @@ use crate::shard::output::Outbox;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{ConversationId, UserId, UserKey};
 use roost_protocol::request::{self, History, Mark, Request, Send, Target};
-use roost_protocol::wire::{ErrorCode, Role};
+use roost_protocol::wire::{ActivityState, ErrorCode};
 
 /// Who asks, copied out of the table.
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ impl Edges {
         let asked = request::decode(content)?;
         let request_id = asked.request_id;
         let Some(edge) = self.table.get(id) else { return Ok(true) };
-        let extension = edge.role == Role::Extension;
+        let extension = edge.flags.extension;
         let asker = Asker {
             address: EdgeAddress { shard: ctx.links.me(), edge: id },
             user: edge.user,
@@ -133,7 +133,7 @@ impl Edges {
             Request::Read(marks) => read(ctx, asker, &marks),
             Request::Activity(state) => {
                 if let Some(edge) = self.table.get(asker.address.edge) {
-                    edge.activity = state;
+                    edge.flags.background = state != ActivityState::ActivityForeground;
                 }
             }
             Request::Hello(_) | Request::Refresh { .. } | Request::IgnoredNotice => {}

@@ -7,7 +7,7 @@ use crate::shard::context::Context;
 use crate::shard::output::Outbox;
 use crate::shard::report::Report;
 use roost_protocol::error::Refusal;
-use roost_protocol::wire::{self, ActivityState, ErrorCode, server_frame};
+use roost_protocol::wire::{self, ErrorCode, server_frame};
 
 /// A tick, in milliseconds.
 pub(crate) const TICK_MS: u32 = 100;
@@ -41,7 +41,7 @@ impl Edges {
         let Some(edge) = self.table.get(id) else { return };
         let silent_ms = u64::from(tick.saturating_sub(edge.heard_tick)) * u64::from(TICK_MS);
         let limits = &ctx.limits;
-        let (patience_ms, code, text) = match (edge.state, edge.activity) {
+        let (patience_ms, code, text) = match (edge.state, edge.flags.background) {
             (State::Free, _) => return,
             (State::Preface | State::Hello, _) => {
                 (limits.hello_timeout_ms.into(), ErrorCode::ErrorTooSlow, "no Hello in time")
@@ -49,15 +49,12 @@ impl Edges {
             (State::Registering | State::Closing, _) => {
                 (limits.send_stall_timeout_ms.into(), ErrorCode::ErrorTooSlow, "")
             }
-            (State::Ready, ActivityState::ActivityForeground) => (
+            (State::Ready, false) => (
                 u64::from(limits.heartbeat_foreground_ms) * 5 / 2,
                 ErrorCode::ErrorIdleTimeout,
                 "silent for two and a half heartbeat intervals",
             ),
-            (
-                State::Ready,
-                ActivityState::ActivityBackground | ActivityState::ActivitySuspended,
-            ) => (
+            (State::Ready, true) => (
                 u64::from(limits.heartbeat_background_ms) * 5 / 2,
                 ErrorCode::ErrorIdleTimeout,
                 "silent for two and a half heartbeat intervals",
@@ -65,7 +62,7 @@ impl Edges {
         };
         let state = edge.state;
         let paused = edge.flags.paused;
-        let (index, expires_ms) = (edge.queue, edge.token_expires_ms);
+        let (index, expires_ms) = (edge.queue, edge.token_expires_ms());
         if index != queue::NONE {
             let queue = self.queues.get(index);
             let stalled_ms = u64::from(tick.saturating_sub(queue.since_tick)) * u64::from(TICK_MS);

@@ -4,7 +4,6 @@ use super::queue;
 use super::transport::Tls;
 use crate::ids::EdgeId;
 use roost_protocol::ids::{ConnectionNumber, DeviceId, UserId, UserKey};
-use roost_protocol::wire;
 
 /// Connections in one piece of the table: it grows without moving.
 const CHUNK: usize = 1024;
@@ -34,8 +33,8 @@ pub(crate) struct Edge {
     pub(crate) connection: ConnectionNumber,
     pub(crate) user_id: Option<UserId>,
     pub(crate) transport: Option<Box<Tls>>,
-    pub(crate) token_issued_ms: u64,
-    pub(crate) token_expires_ms: u64,
+    token_issued_s: u32,
+    token_expires_s: u32,
     pub(crate) generation: u32,
     pub(crate) queue: u32,
     /// The tick at which it was last heard.
@@ -46,8 +45,6 @@ pub(crate) struct Edge {
     pub(crate) epoch: u32,
     pub(crate) in_flight: u16,
     pub(crate) state: State,
-    pub(crate) activity: wire::ActivityState,
-    pub(crate) role: wire::Role,
     pub(crate) flags: Flags,
 }
 
@@ -67,6 +64,10 @@ pub(crate) struct Flags {
     pub(crate) deferred: bool,
     /// The driver was asked to close it.
     pub(crate) close_asked: bool,
+    /// Not in the foreground: the long heartbeat interval holds.
+    pub(crate) background: bool,
+    /// A notification extension, not the app.
+    pub(crate) extension: bool,
 }
 
 impl Edge {
@@ -77,8 +78,8 @@ impl Edge {
             connection: ConnectionNumber(0),
             user_id: None,
             transport: None,
-            token_issued_ms: 0,
-            token_expires_ms: 0,
+            token_issued_s: 0,
+            token_expires_s: 0,
             generation: 0,
             queue: queue::NONE,
             heard_tick: 0,
@@ -86,8 +87,6 @@ impl Edge {
             epoch: 0,
             in_flight: 0,
             state: State::Free,
-            activity: wire::ActivityState::ActivityForeground,
-            role: wire::Role::Main,
             flags: Flags {
                 behind: false,
                 paused: false,
@@ -95,8 +94,25 @@ impl Edge {
                 warned: false,
                 deferred: false,
                 close_asked: false,
+                background: false,
+                extension: false,
             },
         }
+    }
+
+    /// The life of the token it came with; tokens count whole seconds.
+    pub(crate) fn set_token(&mut self, issued_ms: u64, expires_ms: u64) {
+        let seconds = |ms: u64| u32::try_from(ms / 1000).unwrap_or(u32::MAX);
+        self.token_issued_s = seconds(issued_ms);
+        self.token_expires_s = seconds(expires_ms);
+    }
+
+    pub(crate) fn token_issued_ms(&self) -> u64 {
+        u64::from(self.token_issued_s) * 1000
+    }
+
+    pub(crate) fn token_expires_ms(&self) -> u64 {
+        u64::from(self.token_expires_s) * 1000
     }
 }
 
@@ -163,7 +179,7 @@ mod tests {
     #[test]
     fn an_idle_connection_costs_its_slot() {
         // The budget of a connection is made of this; see docs on memory before raising it.
-        assert!(size_of::<Edge>() <= 128, "{}", size_of::<Edge>());
+        assert!(size_of::<Edge>() <= 112, "{}", size_of::<Edge>());
     }
 
     #[test]

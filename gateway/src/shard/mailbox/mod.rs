@@ -78,17 +78,18 @@ enum Body {
 struct Mailbox {
     slot: Slot,
     body: Body,
-    touched_tick: u64,
-    /// Which coming into memory this is, for the clock hand of eviction.
-    stamp: u64,
+    touched_tick: u32,
+    /// Which place among those that eviction looks at is this one's; 0: none, there is nothing to
+    /// let go of.
+    stamp: u32,
 }
 
 /// The mailboxes of a shard.
 #[derive(Debug)]
 pub(crate) struct Mailboxes {
     cells: HashMap<UserKey, Mailbox, foldhash::fast::FixedState>,
-    order: VecDeque<(UserKey, u64)>,
-    stamps: u64,
+    order: VecDeque<(UserKey, u32)>,
+    stamps: u32,
     rows: Rows,
     /// Messages of rank 3 that found no room among the rows.
     stalled: VecDeque<Arrival>,
@@ -131,7 +132,7 @@ impl Mailboxes {
             Body::Corrupt => refuse_corrupt(ctx, arrival),
             Body::Cold if needs_list => self.load(ctx, user, vec![arrival]),
             Body::Cold | Body::Active(_) => {
-                mailbox.touched_tick = tick;
+                mailbox.touched_tick = u32::try_from(tick).unwrap_or(u32::MAX);
                 self.dispatch(ctx, user, arrival);
             }
         }
@@ -165,11 +166,8 @@ impl Mailboxes {
         if let Some(mailbox) = self.cells.get_mut(&user) {
             mailbox.body = body;
         } else {
-            self.stamps += 1;
-            let stamp = self.stamps;
-            self.order.push_back((user, stamp));
             let slot = Slot::default();
-            self.cells.insert(user, Mailbox { slot, body, touched_tick: 0, stamp });
+            self.cells.insert(user, Mailbox { slot, body, touched_tick: 0, stamp: 0 });
         }
         ctx.read(Query::Load { stream: mailbox_stream(user) }, Reading::Mailbox(user));
     }
@@ -202,7 +200,7 @@ impl Mailboxes {
             mailbox.slot.user_id = replayed.user_id.take();
         }
         mailbox.slot.number = mailbox.slot.number.max(replayed.number);
-        mailbox.touched_tick = tick;
+        mailbox.touched_tick = u32::try_from(tick).unwrap_or(u32::MAX);
         replayed.entries.accounted_bytes = replayed.entries.bytes();
         self.bytes += replayed.entries.accounted_bytes;
         mailbox.body = Body::Active(Box::new(replayed.entries));
@@ -252,6 +250,20 @@ impl Mailboxes {
         {
             self.bytes -= entries.accounted_bytes;
             mailbox.body = Body::Cold;
+            mailbox.stamp = 0;
+        }
+        self.watch(user);
+    }
+
+    /// Puts a mailbox of which there is something to let go before the clock hand of eviction. An
+    /// idle, connected user with an empty list takes no place there.
+    fn watch(&mut self, user: UserKey) {
+        let Some(mailbox) = self.cells.get_mut(&user) else { return };
+        let idle = matches!(mailbox.body, Body::Cold) && mailbox.slot.is_connected();
+        if mailbox.stamp == 0 && !idle {
+            self.stamps = self.stamps.checked_add(1).unwrap_or(1);
+            mailbox.stamp = self.stamps;
+            self.order.push_back((user, self.stamps));
         }
     }
 
@@ -272,13 +284,17 @@ impl Mailboxes {
             if mailbox.stamp != stamp {
                 continue;
             }
+            if matches!(mailbox.body, Body::Cold) && mailbox.slot.is_connected() {
+                mailbox.stamp = 0;
+                continue;
+            }
             self.order.push_back((user, stamp));
             if let Body::Active(entries) = &mut mailbox.body {
                 let bytes = entries.bytes();
                 self.bytes = self.bytes + bytes - entries.accounted_bytes;
                 entries.accounted_bytes = bytes;
             }
-            if tick.saturating_sub(mailbox.touched_tick) < idle_ticks || !written {
+            if tick.saturating_sub(mailbox.touched_tick.into()) < idle_ticks || !written {
                 continue;
             }
             match &mut mailbox.body {
