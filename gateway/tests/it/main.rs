@@ -11,6 +11,7 @@ mod device;
 mod hostile;
 mod limits;
 mod load;
+mod mesh;
 mod power_cut;
 mod roost;
 mod support;

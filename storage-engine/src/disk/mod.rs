@@ -69,7 +69,13 @@ impl Disk {
         let mut start = |part: &str, ops: Receiver<StoreOp>| {
             let helper = helper.clone();
             let thread = Builder::new().name(format!("{name}-{part}"));
-            threads.push(thread.spawn(move || helper.run(&ops))?);
+            let in_background = matches!(part, "create" | "seal");
+            threads.push(thread.spawn(move || {
+                if in_background {
+                    give_way();
+                }
+                helper.run(&ops);
+            })?);
             Ok::<(), io::Error>(())
         };
         let (commit, commits) = channel();
@@ -112,6 +118,12 @@ impl Drop for Disk {
             drop(thread.join());
         }
     }
+}
+
+/// Makes segments and seals them only with time that the thread which serves does not want. On
+/// Linux this is a setting of the calling thread alone; without leave to change it, it stays.
+fn give_way() {
+    let _unchanged = rustix::process::nice(15);
 }
 
 impl Helper {

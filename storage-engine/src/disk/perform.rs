@@ -14,7 +14,7 @@ use crate::op::{CommitPart, StoreDone, StoreOp};
 use crate::position::SegmentId;
 use crate::sealed::SealedRoot;
 
-const ZEROS: usize = 1 << 20;
+const ZEROS: usize = 256 * 1024;
 
 /// Performs an op. Blocks.
 #[must_use]
@@ -87,6 +87,9 @@ fn create(files: &Files, segment: SegmentId, header: &[u8], bytes: u64) -> Resul
     while at < bytes {
         let some = index_of((bytes - at).min(u64_of(ZEROS)));
         file.write_all_at(&zeros[..some], at)?;
+        // A little at a time: a flush of the log that comes meanwhile waits for this much, not for
+        // a whole segment of dirty pages.
+        file.sync_data()?;
         at += u64_of(some);
     }
     file.write_all_at(header, 0)?;
