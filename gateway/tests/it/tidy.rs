@@ -334,7 +334,7 @@ fn parents(path: &str) -> Option<(String, Vec<String>)> {
     let (folder, file) = path.rsplit_once('/')?;
     let stem = file.strip_suffix(".rs")?;
     let is_root = ["lib", "main", "build"].contains(&stem)
-        || ["bin", "fuzz", "fuzz_targets", "examples", "benches"]
+        || ["bin", "fuzz", "fuzz_targets", "examples", "benches", "tests"]
             .contains(&folder.rsplit('/').next()?);
     if is_root {
         return None;
