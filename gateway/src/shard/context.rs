@@ -65,7 +65,6 @@ pub(crate) struct Context {
     pub(crate) ops: Vec<StoreOp>,
     pub(crate) reports: Vec<Report>,
     pub(crate) reading: BTreeMap<ReadId, Reading>,
-    pub(crate) full: bool,
     /// What the log could not take and nobody would say again: handled anew at the next tick.
     pub(crate) retry: VecDeque<Arrival>,
     parked: VecDeque<Parked>,
@@ -91,7 +90,6 @@ impl Context {
             ops: Vec::new(),
             reports: Vec::new(),
             reading: BTreeMap::new(),
-            full: false,
             retry: VecDeque::new(),
             parked: VecDeque::new(),
         }

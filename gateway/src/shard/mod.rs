@@ -293,7 +293,7 @@ impl Shard {
             Parcel::Settle(note) => {
                 self.ctx.links.settle(from, &note);
                 self.checkpoint_wanted |= note.checkpoint_wanted;
-                self.replay.heard(from, &note, self.ctx.links.shards());
+                self.replay.heard(from, &note);
             }
         }
     }
@@ -314,11 +314,9 @@ impl Shard {
                 self.take_read(id, records);
             }
             StoreEvent::Full => {
-                self.ctx.full = true;
                 self.ctx.reports.push(Report::StorageFull);
             }
             StoreEvent::Room => {
-                self.ctx.full = false;
                 self.ctx.reports.push(Report::StorageRoom);
             }
             StoreEvent::Corrupt { segment, offset } => {

@@ -114,7 +114,7 @@ impl Replay {
     }
 
     /// Another shard's note.
-    pub(crate) fn heard(&mut self, from: ShardId, note: &Settle, _shards: u8) {
+    pub(crate) fn heard(&mut self, from: ShardId, note: &Settle) {
         if note.retold {
             self.heard.insert(from);
         }
