@@ -26,6 +26,9 @@ pub const HISTORY_PAGE_DEFAULT: usize = 50;
 pub const SYNC_PAGE_MAX: usize = 500;
 /// Conversations in one `Delivered` or `Read` notice.
 pub const MARKS_MAX: usize = 256;
+/// Elements of all repeated fields of one frame of a device together; each field has its own bound
+/// besides.
+pub const ELEMENTS_MAX: usize = 1024;
 /// Bytes a device may send before it is welcomed.
 pub const BEFORE_WELCOME_MAX_BYTES: usize = 8 * 1024;
 /// Devices a user may have.
@@ -33,4 +36,5 @@ pub const DEVICES_MAX: usize = 10;
 
 const _: () = assert!(BODY_MAX_BYTES.saturating_add(1024) <= REPLY_MAX_BYTES);
 const _: () = assert!(REPLY_MAX_BYTES < FRAME_MAX_BYTES);
+const _: () = assert!(MARKS_MAX <= ELEMENTS_MAX);
 const _: () = assert!(TOKEN_MAX_BYTES.saturating_add(TICKET_MAX_BYTES) < BEFORE_WELCOME_MAX_BYTES);

@@ -1,6 +1,7 @@
 //! What a device asks: from the wire message to a checked value. Every bound of a field is here,
 //! so that nothing behind this point asks whether a value is valid.
 
+use crate::elements;
 use crate::error::Refusal;
 use crate::ids::{
     ClientMessageId, ClientSequence, ConnectionNumber, ConversationId, DeviceId, Sequence, UserId,
@@ -8,13 +9,15 @@ use crate::ids::{
 use crate::limits;
 use crate::wire::{self, ErrorCode, client_frame::Body, send::Content};
 use bytes::Bytes;
-use prost::Message;
+use prost::{DecodeError, Message};
 
 /// A frame of a device, decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientRequest {
     /// 0 for notices.
     pub request_id: u32,
+    /// It is a Hello, good or not.
+    pub is_hello: bool,
     /// What it asks, or why it cannot be.
     pub body: Result<Request, Refusal>,
 }
@@ -140,16 +143,23 @@ pub enum HistoryFrom {
 }
 
 /// Decodes the content of a frame. The outer error ends the connection, the inner one answers the
-/// request.
+/// request. Memory for elements of repeated fields is taken only after they were counted.
 ///
 /// # Errors
 /// [`ErrorCode::ErrorMalformedFrame`] when it is not the protobuf message it should be.
 pub fn decode(content: &[u8]) -> Result<ClientRequest, Refusal> {
-    let frame = wire::ClientFrame::decode(content).map_err(|_| {
+    let malformed = |_: DecodeError| {
         Refusal::new(ErrorCode::ErrorMalformedFrame, "the frame is not a ClientFrame")
-    })?;
+    };
+    let elements = elements::count(content, limits::ELEMENTS_MAX).map_err(malformed)?;
+    if elements.too_many {
+        let body = Err(invalid("the repeated fields of a frame have at most 1024 elements"));
+        return Ok(ClientRequest { request_id: elements.request_id, is_hello: false, body });
+    }
+    let frame = wire::ClientFrame::decode(content).map_err(malformed)?;
     let request_id = frame.request_id;
-    Ok(ClientRequest { request_id, body: check(request_id, frame.body) })
+    let is_hello = matches!(frame.body, Some(Body::Hello(_)));
+    Ok(ClientRequest { request_id, is_hello, body: check(request_id, frame.body) })
 }
 
 fn check(request_id: u32, body: Option<Body>) -> Result<Request, Refusal> {
@@ -428,6 +438,24 @@ mod tests {
         };
         assert_eq!(code(send(long_user)), ErrorCode::ErrorInvalidRequest);
         assert_eq!(code(send(|s| s.content = None)), ErrorCode::ErrorInvalidRequest);
+    }
+
+    #[test]
+    fn a_hello_is_one_even_when_it_is_wrong() {
+        let hello = |connection_number| wire::Hello {
+            token: "t".into(),
+            connection_number,
+            ..wire::Hello::default()
+        };
+        let decoded = |request_id, body| {
+            let frame = wire::ClientFrame { request_id, body: Some(body) };
+            decode(&frame.encode_to_vec()).unwrap()
+        };
+        for (request_id, number, good) in [(1, 1, true), (1, 0, false), (0, 1, false)] {
+            let decoded = decoded(request_id, Body::Hello(hello(number)));
+            assert_eq!((decoded.is_hello, decoded.body.is_ok()), (true, good));
+        }
+        assert!(!decoded(1, Body::Sync(wire::Sync::default())).is_hello);
     }
 
     #[test]

@@ -51,12 +51,14 @@ impl Actions {
         self.queue.push(Action::Send { socket, buffer });
     }
 
-    /// Closes in order: after the outstanding send, if there is one. `Closed` follows.
+    /// Closes in order: after the outstanding send, if there is one. The peer sees the end after
+    /// the last byte, whatever it was sending. `Closed` follows when the peer has ended too, or at
+    /// the bounds of lingering; nothing more is received.
     pub fn close(&mut self, socket: SocketId) {
         self.queue.push(Action::Close(socket));
     }
 
-    /// Closes at once; the peer sees a reset. `Closed` follows.
+    /// Closes at once, also what lingers; the peer sees a reset. `Closed` follows.
     pub fn abort(&mut self, socket: SocketId) {
         self.queue.push(Action::Abort(socket));
     }

@@ -10,6 +10,10 @@
 //!   buffer sent to it is dropped.
 //! - Every `send` is answered by `Sent`, or by the socket's `Closed`. Every file operation is
 //!   answered by one `FileDone`, every `connect` by `Connected` or `ConnectFailed`.
+//! - A `close` is orderly: after what is being sent our direction ends, what the peer still sends
+//!   is thrown away, and `Closed` follows the peer's end, within the bounds of
+//!   `Settings::linger_ms` and `linger_bytes_max`. So the peer can read the last words, however
+//!   much it was sending.
 //! - When the peer ends its direction, what is being sent still goes out; `Closed` follows when no
 //!   send is outstanding after a turn.
 //! - No socket takes more than its share of a turn, however much it sends.
@@ -23,6 +27,7 @@ mod clock;
 mod epoll;
 mod event;
 mod event_loop;
+mod linger;
 mod listener;
 mod sends;
 mod settings;

@@ -8,6 +8,12 @@ pub struct Settings {
     /// About how many bytes one socket may take in a turn before the others have theirs. Default
     /// 128 KiB, and never less than one buffer.
     pub receive_per_turn_bytes: usize,
+    /// How long a socket that was closed in order waits for the end of the peer's direction, so
+    /// that the peer can read what was sent last. Looked at with every `Tick`. Default 2,000 ms.
+    pub linger_ms: u64,
+    /// How much it takes from the peer meanwhile, to throw it away: one buffer a turn, and in all
+    /// at least so much. Default 1 MiB.
+    pub linger_bytes_max: usize,
     /// Longest time between two `Tick`s, in milliseconds. Default 100.
     pub tick_ms: u64,
     /// Most sockets at a time, both ways together. Default 1,048,576.
@@ -23,6 +29,8 @@ impl Default for Settings {
         Self {
             receive_buffer_bytes: 64 * 1024,
             receive_per_turn_bytes: 128 * 1024,
+            linger_ms: 2_000,
+            linger_bytes_max: 1024 * 1024,
             tick_ms: 100,
             sockets_max: 1 << 20,
             ring_slots: 16 * 1024,

@@ -1,8 +1,12 @@
 //! Bytes of somebody who means harm: a value or an error, never a panic, never growth. The bodies
 //! are those of `protocol/fuzz`, run here over seeded garbage and over broken vectors.
 
+use crate::schema::{Schema, varint};
 use crate::vectors;
-use roost_protocol::limits::FRAME_MAX_BYTES;
+use roost_protocol::error::Refusal;
+use roost_protocol::limits::{ELEMENTS_MAX, FRAME_MAX_BYTES};
+use roost_protocol::request;
+use roost_protocol::wire::ErrorCode;
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
@@ -97,6 +101,56 @@ fn a_reader_keeps_at_most_a_frame_and_what_just_came() {
     reader.push(&[7]);
     assert!(reader.next_frame(FRAME_MAX_BYTES).is_ok_and(|frame| frame.is_some()));
     assert_eq!(reader.pending_bytes(), 0);
+}
+
+/// A field that holds bytes, with its tag and length.
+fn field(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    varint(u64::from(number << 3 | 2), &mut out);
+    varint(content.len() as u64, &mut out);
+    out.extend_from_slice(content);
+    out
+}
+
+/// What a frame is refused with that has so many empty elements in a repeated field, and behind
+/// them, in the same message, what does not decode.
+fn refused(path: &[u32], packed: bool, count: usize) -> Refusal {
+    let (last, way) = path.split_last().expect("a field");
+    let mut bytes =
+        if packed { field(*last, &vec![0; count]) } else { field(*last, b"").repeat(count) };
+    bytes.push(0xff);
+    for number in way.iter().rev() {
+        bytes = field(*number, &bytes);
+    }
+    // The id may come last.
+    bytes.extend([0x08, 0x07]);
+    match request::decode(&bytes) {
+        Err(refusal) => refusal,
+        Ok(decoded) => {
+            assert_eq!((decoded.request_id, decoded.is_hello), (7, false));
+            decoded.body.expect_err("too many")
+        }
+    }
+}
+
+#[test]
+fn elements_of_repeated_fields_are_counted_before_they_take_memory() {
+    let repeated = Schema::read().repeated("ClientFrame");
+    assert!(repeated.iter().any(|(path, _)| path.len() == 4), "members of a change of a group");
+    for (path, packed) in repeated {
+        let fits = refused(&path, packed, ELEMENTS_MAX);
+        assert_eq!(fits.code, ErrorCode::ErrorMalformedFrame, "{path:?}");
+        let one_more = refused(&path, packed, ELEMENTS_MAX + 1);
+        assert_eq!(one_more.code, ErrorCode::ErrorInvalidRequest, "{path:?}");
+    }
+    // All fields together, and a packed field that is not packed.
+    let half = field(1, b"").repeat(ELEMENTS_MAX / 2 + 1);
+    let two = [field(3, &half), field(4, &half)].concat();
+    let loose = field(38, &[0x10, 0x00].repeat(ELEMENTS_MAX + 1));
+    for bytes in [two, loose] {
+        let decoded = request::decode(&bytes).unwrap();
+        assert_eq!(decoded.body.unwrap_err().code, ErrorCode::ErrorInvalidRequest);
+    }
 }
 
 #[test]

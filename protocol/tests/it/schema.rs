@@ -98,6 +98,26 @@ impl Schema {
         out
     }
 
+    /// The repeated fields that can be reached from a message: the numbers of the fields on the
+    /// way, and whether its elements are packed.
+    pub(crate) fn repeated(&self, message: &str) -> Vec<(Vec<u32>, bool)> {
+        let mut found = Vec::new();
+        for field in &self.messages[message] {
+            if field.repeated {
+                found.push((vec![field.number], self.wire_type(&field.kind) != 2));
+            }
+            if self.is_message(&field.kind) {
+                let inside = self.repeated(&field.kind);
+                found.extend(
+                    inside.into_iter().map(|(path, packed)| {
+                        ([&[field.number], path.as_slice()].concat(), packed)
+                    }),
+                );
+            }
+        }
+        found
+    }
+
     fn add_message(&mut self, name: &str) {
         assert!(self.messages.insert(name.to_owned(), Vec::new()).is_none(), "{name} twice");
     }
@@ -208,7 +228,7 @@ fn decimal(value: &Value) -> u64 {
     value.as_str().expect("64 bits are a decimal text").parse().expect("a decimal")
 }
 
-fn varint(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;

@@ -9,6 +9,7 @@ mod socket;
 use crate::actions::Actions;
 use crate::clock;
 use crate::event::{BatchFlow, CloseCause, Event, Handler, ListenerId, SocketId};
+use crate::linger::Lingering;
 use crate::sends::Sends;
 use crate::settings::Settings;
 use crate::wake::Waker;
@@ -38,6 +39,7 @@ pub(crate) struct Epoll {
     sockets: Sockets,
     listeners: Listeners,
     sends: Sends,
+    lingering: Lingering,
     /// Sockets that may have something to read.
     ready: VecDeque<SocketId>,
     /// Sockets whose peer ended its direction; they close once nothing is outstanding.
@@ -74,6 +76,7 @@ impl Epoll {
             sockets: Sockets::new(settings.sockets_max),
             listeners: Listeners::default(),
             sends: Sends::default(),
+            lingering: Lingering::new(settings),
             ready: VecDeque::new(),
             ended: Vec::new(),
             outcomes: VecDeque::new(),
@@ -174,6 +177,7 @@ impl Epoll {
         if turn.now.monotonic >= self.next_tick {
             self.next_tick = turn.now.monotonic + self.tick;
             self.listeners.retry();
+            self.close_overdue(turn.now.monotonic);
             turn.tell(Event::Tick);
         }
     }
@@ -225,7 +229,7 @@ impl Epoll {
         let Some(slot) = self.sockets.get_mut(socket) else { return };
         if slot.paused {
             slot.missed = true;
-        } else if !slot.queued && !slot.ended && !slot.closing {
+        } else if !slot.queued && !slot.ended && (!slot.closing || slot.lingering) {
             slot.queued = true;
             self.ready.push_back(socket);
         }
@@ -242,6 +246,13 @@ impl Epoll {
         for _ in 0..self.ready.len() {
             let Some(socket) = self.ready.pop_front() else { return };
             self.receive(socket, turn);
+        }
+    }
+
+    /// Closes what has lingered for long enough.
+    fn close_overdue(&mut self, now: Instant) {
+        while let Some(socket) = self.lingering.next_overdue(now) {
+            self.finish(socket, CloseCause::Requested);
         }
     }
 

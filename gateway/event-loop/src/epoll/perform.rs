@@ -3,12 +3,13 @@
 use super::socket::Sockets;
 use super::{Epoll, FileThread, Outcome, Turn};
 use crate::actions::{Action, Actions, FileAction};
+use crate::clock;
 use crate::event::{CloseCause, Event, SocketId};
 use crate::sends::SendIndex;
 use mio::Interest;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 impl Epoll {
@@ -27,7 +28,7 @@ impl Epoll {
             Action::Abort(socket) => self.abort(socket),
             Action::Pause(socket) => {
                 if let Some(slot) = self.sockets.get_mut(socket) {
-                    slot.paused = true;
+                    slot.paused = !slot.lingering;
                 }
             }
             Action::Resume(socket) => self.resume(socket),
@@ -47,6 +48,9 @@ impl Epoll {
             if slot.paused {
                 slot.missed = true;
                 return;
+            }
+            if slot.lingering {
+                return self.discard(socket);
             }
             if slot.ended || slot.closing {
                 return;
@@ -75,6 +79,19 @@ impl Epoll {
             }
         }
         self.want_receive(socket);
+    }
+
+    /// Reads once from a socket that lingers, for nobody.
+    fn discard(&mut self, socket: SocketId) {
+        let Some(stream) = self.sockets.stream(socket) else { return };
+        match stream.read(&mut self.receive_buffer) {
+            Ok(count) if count > 0 && self.lingering.discard(socket, count) => {
+                self.want_receive(socket);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.want_receive(socket),
+            Ok(_) | Err(_) => self.finish(socket, CloseCause::Requested),
+        }
     }
 
     fn resume(&mut self, socket: SocketId) {
@@ -124,7 +141,7 @@ impl Epoll {
         let closing = slot.closing;
         self.outcomes.push_back(Outcome::Sent { socket, buffer });
         if closing {
-            self.finish(socket, CloseCause::Requested);
+            self.linger(socket);
             return None;
         }
         Some(true)
@@ -140,11 +157,26 @@ impl Epoll {
 
     fn close(&mut self, socket: SocketId) {
         let Some(slot) = self.sockets.get_mut(socket) else { return };
-        if slot.send.is_some() {
-            slot.closing = true;
-        } else {
-            self.finish(socket, CloseCause::Requested);
+        if slot.closing {
+            return;
         }
+        slot.closing = true;
+        if !slot.send.is_some() {
+            self.linger(socket);
+        }
+    }
+
+    /// The last word is out: our direction ends, and the socket waits for the peer's end.
+    fn linger(&mut self, socket: SocketId) {
+        let Some(slot) = self.sockets.get_mut(socket) else { return };
+        let stream = slot.stream.as_ref().expect("an open slot has a stream");
+        if slot.ended || slot.connecting || stream.shutdown(Shutdown::Write).is_err() {
+            return self.finish(socket, CloseCause::Requested);
+        }
+        slot.lingering = true;
+        slot.paused = false;
+        self.lingering.begin(socket, clock::now().monotonic);
+        self.want_receive(socket);
     }
 
     fn abort(&mut self, socket: SocketId) {
@@ -173,6 +205,9 @@ impl Epoll {
         let cause = if slot.closing { CloseCause::Requested } else { cause };
         if slot.send.is_some() {
             drop(self.sends.remove(slot.send));
+        }
+        if slot.lingering {
+            self.lingering.end(socket);
         }
         drop(self.sockets.close(socket));
         self.listeners.retry();

@@ -30,6 +30,8 @@ pub(super) struct Slot {
     pub(super) ended: bool,
     /// It closes after the outstanding send.
     pub(super) closing: bool,
+    /// The last word is out; what comes is thrown away until the peer ends.
+    pub(super) lingering: bool,
 }
 
 /// All sockets of a loop.
@@ -105,6 +107,7 @@ impl Slot {
             hung_up: false,
             ended: false,
             closing: false,
+            lingering: false,
         }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) use probe::probe;
 use crate::actions::Actions;
 use crate::clock;
 use crate::event::{BatchFlow, CloseCause, Event, Handler, Limit, ListenerId, SocketId};
+use crate::linger::Lingering;
 use crate::sends::Sends;
 use crate::settings::Settings;
 use crate::wake::Waker;
@@ -57,6 +58,7 @@ pub(crate) struct Uring {
     connects: Connects,
     files: Files,
     sends: Sends,
+    lingering: Lingering,
     arena: Arena,
     /// Why sockets that are being closed are closed, by slot.
     causes: BTreeMap<u32, CloseCause>,
@@ -104,6 +106,7 @@ impl Uring {
             connects: Connects::default(),
             files: Files::default(),
             sends: Sends::default(),
+            lingering: Lingering::new(settings),
             arena: Arena::new(settings.receive_buffer_bytes.max(1)),
             causes: BTreeMap::new(),
             ended: Vec::new(),
@@ -133,7 +136,7 @@ impl Uring {
             let now = clock::now();
             let mut turn = Turn { now, handler, actions: &mut actions };
             self.tell_outcomes(&mut turn);
-            self.tell_time(&mut turn);
+            self.tell_time(&mut turn)?;
             self.turn_front(&mut turn)?;
             for ring in 0..self.rings.len() {
                 self.turn_ring(ring, &mut turn)?;
@@ -202,15 +205,19 @@ impl Uring {
         }
     }
 
-    fn tell_time(&mut self, turn: &mut Turn<'_>) {
+    fn tell_time(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
         if self.waker.take_pending() {
             turn.tell(Event::Woken);
         }
         if turn.now.monotonic >= self.next_tick {
             self.next_tick = turn.now.monotonic + self.tick;
             self.listeners.retry();
+            while let Some(socket) = self.lingering.next_overdue(turn.now.monotonic) {
+                self.finish(socket, CloseCause::Requested)?;
+            }
             turn.tell(Event::Tick);
         }
+        Ok(())
     }
 
     fn turn_front(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
@@ -262,6 +269,7 @@ impl Uring {
             Op::Poll => self.polled(tag.socket_id(), completion),
             Op::Receive => self.received(tag, completion.result, turn),
             Op::Send => self.sent(tag.socket_id(), completion.result, turn),
+            Op::Shutdown => self.shut_down(tag.socket_id(), completion.result),
             Op::Close => {
                 self.closed(tag.socket_id(), turn);
                 Ok(())

@@ -24,6 +24,8 @@ pub(super) enum Op {
     Receive,
     /// A send of a socket.
     Send,
+    /// Our direction of a socket ends.
+    Shutdown,
     /// A socket is closed.
     Close,
     /// A connection for the listener in `slot`.
@@ -42,11 +44,12 @@ pub(super) enum Op {
     Wake,
 }
 
-const OPS: [Op; 12] = [
+const OPS: [Op; 13] = [
     Op::Ignore,
     Op::Poll,
     Op::Receive,
     Op::Send,
+    Op::Shutdown,
     Op::Close,
     Op::Accept,
     Op::Socket,

@@ -4,6 +4,7 @@ use super::op::{Op, Tag};
 use super::slots::Flag;
 use super::{Turn, Uring};
 use crate::actions::{Action, Actions};
+use crate::clock;
 use crate::event::{CloseCause, Event, SocketId};
 use crate::sends::SendIndex;
 use io_uring::squeue::Flags;
@@ -29,7 +30,9 @@ impl Uring {
             Action::Close(socket) => return self.close(socket),
             Action::Abort(socket) => return self.abort(socket),
             Action::Pause(socket) => {
-                if let Some(slot) = self.rings.slot(socket) {
+                if let Some(slot) = self.rings.slot(socket)
+                    && !slot.has(Flag::LINGERING)
+                {
                     slot.set(Flag::PAUSED);
                 }
             }
@@ -96,7 +99,7 @@ impl Uring {
             let (closing, ended) = (slot.has(Flag::CLOSING), slot.has(Flag::ENDED));
             turn.tell(Event::Sent { socket, buffer });
             if closing {
-                return self.finish(socket, CloseCause::Requested);
+                return self.linger(socket);
             }
             if ended {
                 self.ended.push(socket);
@@ -113,11 +116,38 @@ impl Uring {
 
     fn close(&mut self, socket: SocketId) -> io::Result<()> {
         let Some(slot) = self.rings.slot(socket) else { return Ok(()) };
-        if slot.send.is_some() {
-            slot.set(Flag::CLOSING);
+        if !slot.is_usable() || slot.has(Flag::CLOSING) {
             return Ok(());
         }
-        self.finish(socket, CloseCause::Requested)
+        slot.set(Flag::CLOSING);
+        if slot.send.is_some() { Ok(()) } else { self.linger(socket) }
+    }
+
+    /// The last word is out: our direction ends, and the socket waits for the peer's end.
+    fn linger(&mut self, socket: SocketId) -> io::Result<()> {
+        let (ring, place) = self.rings.of(socket.slot);
+        let slot = &mut ring.slots[place as usize];
+        if slot.has(Flag::ENDED) {
+            return self.finish(socket, CloseCause::Requested);
+        }
+        slot.clear(Flag::PAUSED);
+        slot.set(Flag::LINGERING);
+        slot.set(Flag::SHUTTING);
+        let shutdown = opcode::Shutdown::new(types::Fixed(place), libc::SHUT_WR).build();
+        ring.ring.push_plain(&shutdown.user_data(Tag::socket(Op::Shutdown, socket).encode()))?;
+        self.lingering.begin(socket, clock::now().monotonic);
+        self.want_receive(socket);
+        Ok(())
+    }
+
+    /// Our direction has ended, or cannot end because the connection is gone.
+    pub(super) fn shut_down(&mut self, socket: SocketId, result: i32) -> io::Result<()> {
+        let Some(slot) = self.rings.slot(socket) else { return Ok(()) };
+        slot.clear(Flag::SHUTTING);
+        if result < 0 {
+            self.finish(socket, CloseCause::Requested)?;
+        }
+        self.go_on_finishing(socket)
     }
 
     fn abort(&mut self, socket: SocketId) -> io::Result<()> {
@@ -144,6 +174,9 @@ impl Uring {
         }
         if sending {
             ring.push_cancel(Tag::socket(Op::Send, socket).encode(), false)?;
+        }
+        if self.rings.slot(socket).is_some_and(|slot| slot.has(Flag::LINGERING)) {
+            self.lingering.end(socket);
         }
         if told {
             self.causes.insert(socket.slot, cause);

@@ -6,12 +6,13 @@ use io_uring::opcode;
 use std::io;
 
 /// What a kernel must know, newest last. `BIND` came with Linux 6.11.
-const NEEDED: [(u8, &str); 9] = [
+const NEEDED: [(u8, &str); 10] = [
     (opcode::PollAdd::CODE, "poll"),
     (opcode::AsyncCancel::CODE, "cancel"),
     (opcode::Accept::CODE, "accept"),
     (opcode::Recv::CODE, "receive"),
     (opcode::Send::CODE, "send"),
+    (opcode::Shutdown::CODE, "shutdown"),
     (opcode::Fsync::CODE, "sync"),
     (opcode::Socket::CODE, "socket"),
     (opcode::SetSockOpt::CODE, "socket options"),

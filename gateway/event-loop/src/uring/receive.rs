@@ -88,11 +88,7 @@ impl Uring {
             slot.set(Flag::MISSED);
             return;
         }
-        let unwanted = slot.has(Flag::RECEIVING)
-            || slot.has(Flag::ENDED)
-            || slot.has(Flag::CLOSING)
-            || slot.has(Flag::FINISHING);
-        if !unwanted {
+        if !slot.has(Flag::RECEIVING) && !slot.has(Flag::ENDED) && !slot.is_deaf() {
             slot.set(Flag::RECEIVING);
             self.rings.of(socket.slot).0.to_receive.push_back(socket);
         }
@@ -110,8 +106,7 @@ impl Uring {
         while !self.arena.free.is_empty() {
             let Some(socket) = self.rings.at(ring).to_receive.pop_front() else { return Ok(()) };
             let Some(slot) = self.rings.slot(socket) else { continue };
-            let skipped = slot.has(Flag::FINISHING) || slot.has(Flag::CLOSING);
-            if skipped || slot.has(Flag::PAUSED) {
+            if slot.is_deaf() || slot.has(Flag::PAUSED) {
                 slot.clear(Flag::RECEIVING);
                 slot.set(Flag::MISSED);
                 self.go_on_finishing(socket)?;
@@ -144,11 +139,16 @@ impl Uring {
         if slot.has(Flag::FINISHING) {
             return self.go_on_finishing(socket);
         }
+        if slot.has(Flag::LINGERING) {
+            return self.discard(socket, result);
+        }
         match usize::try_from(result) {
             Ok(0) => {
                 slot.set(Flag::ENDED);
                 self.ended.push(socket);
             }
+            // Who closes has heard enough.
+            Ok(_) if slot.has(Flag::CLOSING) => {}
             Ok(count) => {
                 // Less than was asked for means that nothing is left, and what comes later fires
                 // the poll again. The end may have come with it, so after a hang-up read on.
@@ -162,6 +162,19 @@ impl Uring {
                 libc::EINTR => self.want_receive(socket),
                 errno => return self.finish(socket, CloseCause::from_errno(errno)),
             },
+        }
+        Ok(())
+    }
+
+    /// Something came for a socket that lingers: for nobody.
+    fn discard(&mut self, socket: SocketId, result: i32) -> io::Result<()> {
+        match usize::try_from(result) {
+            Ok(count) if count > 0 && self.lingering.discard(socket, count) => {
+                self.rings.of(socket.slot).0.later.push(socket);
+            }
+            Err(_) if result == -libc::EAGAIN => {}
+            Err(_) if result == -libc::EINTR => self.want_receive(socket),
+            Ok(_) | Err(_) => return self.finish(socket, CloseCause::Requested),
         }
         Ok(())
     }

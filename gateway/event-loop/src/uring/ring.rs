@@ -88,7 +88,8 @@ impl Ring {
 
     /// Queues an entry that points to no memory.
     pub(super) fn push_plain(&mut self, entry: &Entry) -> io::Result<()> {
-        // SAFETY: poll, cancel, close, sync, accept and socket entries of ours hold no pointers.
+        // SAFETY: poll, cancel, shutdown, close, sync, accept and socket entries of ours hold no
+        // pointers.
         unsafe { self.push(entry) }
     }
 

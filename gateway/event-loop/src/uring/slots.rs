@@ -33,6 +33,10 @@ impl Flag {
     pub(super) const CLOSE_SENT: Self = Self(1 << 10);
     /// The close is a reset.
     pub(super) const RESET: Self = Self(1 << 11);
+    /// The last word is out; what comes is thrown away until the peer ends.
+    pub(super) const LINGERING: Self = Self(1 << 13);
+    /// The end of our direction is with the kernel.
+    pub(super) const SHUTTING: Self = Self(1 << 14);
     /// The handler never heard of it, so it does not hear of its end.
     pub(super) const UNTOLD: Self = Self(1 << 12);
 }
@@ -86,7 +90,15 @@ impl Slot {
 
     /// Whether the kernel, or the queue of receives, still refers to this socket.
     pub(super) const fn is_busy(&self) -> bool {
-        self.has(Flag::POLL) || self.has(Flag::RECEIVING) || self.has(Flag::SENDING)
+        self.has(Flag::POLL)
+            || self.has(Flag::RECEIVING)
+            || self.has(Flag::SENDING)
+            || self.has(Flag::SHUTTING)
+    }
+
+    /// Whether nobody wants what comes any more.
+    pub(super) const fn is_deaf(&self) -> bool {
+        self.has(Flag::FINISHING) || (self.has(Flag::CLOSING) && !self.has(Flag::LINGERING))
     }
 
     /// Whether the handler may still act on it.

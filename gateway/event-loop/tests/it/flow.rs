@@ -71,6 +71,7 @@ fn an_orderly_close_waits_for_the_send() {
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).unwrap();
             assert!(answer == pattern(LONG));
+            drop(stream);
             assert_eq!([next(), next()], ["sent", "closed"]);
         });
     });

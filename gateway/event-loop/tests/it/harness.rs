@@ -62,11 +62,24 @@ pub(crate) fn serve<H: Handler + Send>(
             checked
         });
         let handle = told.recv().unwrap();
+        let ends = StopAtEnd { stop, waker: handle.waker.clone() };
         client(&handle);
-        stop.store(true, Ordering::SeqCst);
-        handle.waker.wake();
+        drop(ends);
         server.join().unwrap()
     })
+}
+
+/// Stops a server also when its client fails, so that a test fails rather than hangs.
+struct StopAtEnd {
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+}
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
 }
 
 /// Runs a loop that needs no outside client, until its handler stops it.

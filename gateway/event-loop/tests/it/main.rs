@@ -9,4 +9,5 @@ mod echo;
 mod files;
 mod flow;
 mod harness;
+mod linger;
 mod wake;
