@@ -1,16 +1,19 @@
-//! The catalogue: one small file, replaced atomically at each start and each clean stop. It says
-//! which run is under way and where recovery cut the segments of earlier ones.
+//! The catalogue: one small file, replaced atomically at each start, each clean stop, and whenever
+//! tables come or go. It says which files make up the store, which run is under way, and where
+//! recovery cut the segments of earlier ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layout::{VERSION, crc, index_of, put, u32_at, u32_of, u64_at, u64_of};
-use crate::position::SegmentId;
+use crate::position::{SegmentId, TableId};
 
 /// The file's name.
 pub(crate) const NAME: &str = "catalogue";
 
 const MAGIC: [u8; 8] = *b"RoostCat";
-const HEAD_BYTES: usize = 56;
+/// Bytes before the lists; version 1 had 56, and the first two lists only.
+const HEAD_BYTES: usize = 104;
+const HEAD_BYTES_1: usize = 56;
 const CLEAN: u32 = 1;
 const INTERVAL: u32 = 2;
 
@@ -31,6 +34,19 @@ pub(crate) struct Catalogue {
     pub(crate) cuts: BTreeMap<SegmentId, u64>,
     /// Segments that do not count and are being removed.
     pub(crate) voided: BTreeSet<SegmentId>,
+    /// The tables.
+    pub(crate) tables: BTreeSet<TableId>,
+    /// Segments whose records are in tables; their files go when nobody reads them.
+    pub(crate) absorbed: BTreeSet<SegmentId>,
+    /// The last segment of each shard of this run that is in a table, and where its records end:
+    /// the next one names it.
+    pub(crate) tails: BTreeMap<SegmentId, u64>,
+    /// The last table's number.
+    pub(crate) last_table: u64,
+    /// The last sealing's number.
+    pub(crate) last_sealing: u64,
+    /// Records with a seq and a smaller stamp may go once a later snapshot stands for them.
+    pub(crate) retained_from: u64,
 }
 
 /// What reading it found instead.
@@ -44,47 +60,70 @@ impl Catalogue {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; HEAD_BYTES];
         let flags = if self.clean { CLEAN } else { 0 } | if self.interval { INTERVAL } else { 0 };
-        let total = HEAD_BYTES + self.cuts.len() * 16 + self.voided.len() * 8;
         put(&mut bytes, 4, &VERSION.to_le_bytes());
         put(&mut bytes, 8, &MAGIC);
-        put(&mut bytes, 16, &u32_of(total).to_le_bytes());
         put(&mut bytes, 20, &self.run.to_le_bytes());
         put(&mut bytes, 24, &self.incarnation.to_le_bytes());
         put(&mut bytes, 32, &self.max_stamp.to_le_bytes());
         put(&mut bytes, 40, &flags.to_le_bytes());
         put(&mut bytes, 44, &u32_of(self.cuts.len()).to_le_bytes());
         put(&mut bytes, 48, &u32_of(self.voided.len()).to_le_bytes());
-        for (segment, length) in &self.cuts {
-            bytes.extend_from_slice(&segment.0.to_le_bytes());
-            bytes.extend_from_slice(&length.to_le_bytes());
+        put(&mut bytes, 56, &u32_of(self.tables.len()).to_le_bytes());
+        put(&mut bytes, 60, &u32_of(self.absorbed.len()).to_le_bytes());
+        put(&mut bytes, 64, &u32_of(self.tails.len()).to_le_bytes());
+        put(&mut bytes, 72, &self.last_table.to_le_bytes());
+        put(&mut bytes, 80, &self.last_sealing.to_le_bytes());
+        put(&mut bytes, 88, &self.retained_from.to_le_bytes());
+        let mut pairs = |all: &BTreeMap<SegmentId, u64>| {
+            for (segment, length) in all {
+                bytes.extend_from_slice(&segment.0.to_le_bytes());
+                bytes.extend_from_slice(&length.to_le_bytes());
+            }
+        };
+        pairs(&self.cuts);
+        pairs(&self.tails);
+        let singles = self.voided.iter().chain(&self.absorbed).map(|segment| segment.0);
+        for id in singles.chain(self.tables.iter().map(|table| table.0)) {
+            bytes.extend_from_slice(&id.to_le_bytes());
         }
-        for segment in &self.voided {
-            bytes.extend_from_slice(&segment.0.to_le_bytes());
-        }
-        assert_eq!(bytes.len(), total, "the length is part of the file");
+        let total = u32_of(bytes.len());
+        put(&mut bytes, 16, &total.to_le_bytes());
         let sum = crc(&bytes[4..]);
         put(&mut bytes, 0, &sum.to_le_bytes());
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CatalogueFault> {
-        if bytes.len() < HEAD_BYTES || bytes[8..16] != MAGIC {
+        if bytes.len() < HEAD_BYTES_1 || bytes[8..16] != MAGIC {
             return Err(CatalogueFault::Bad);
         }
         let version = u32_at(bytes, 4);
         if version > VERSION {
             return Err(CatalogueFault::Newer(version));
         }
-        let (cuts, voided) = (u64::from(u32_at(bytes, 44)), u64::from(u32_at(bytes, 48)));
-        let voided_at = u64_of(HEAD_BYTES) + cuts * 16;
-        let total = voided_at + voided * 8;
+        let head = if version == 1 { HEAD_BYTES_1 } else { HEAD_BYTES };
+        if bytes.len() < head {
+            return Err(CatalogueFault::Bad);
+        }
+        let count = |at| if at + 4 <= head { u64::from(u32_at(bytes, at)) } else { 0 };
+        let wide = |at| if at + 8 <= head { u64_at(bytes, at) } else { 0 };
+        let (cuts, voided) = (count(44), count(48));
+        let (tables, absorbed, tails) = (count(56), count(60), count(64));
+        let total = u64_of(head) + (cuts + tails) * 16 + (voided + absorbed + tables) * 8;
         let whole = total == u64_of(bytes.len())
             && total == u64::from(u32_at(bytes, 16))
             && crc(&bytes[4..]) == u32_at(bytes, 0);
         if !whole {
             return Err(CatalogueFault::Bad);
         }
-        let (cuts, voided) = bytes[HEAD_BYTES..].split_at(index_of(cuts * 16));
+        let mut rest = &bytes[head..];
+        let mut take = |count: u64, each: u64| {
+            let (some, behind) = rest.split_at(index_of(count * each));
+            rest = behind;
+            some
+        };
+        let pair = |bytes: &[u8]| (SegmentId(u64_at(bytes, 0)), u64_at(bytes, 8));
+        let segment = |bytes: &[u8]| SegmentId(u64_at(bytes, 0));
         let flags = u32_at(bytes, 40);
         Ok(Self {
             run: u32_at(bytes, 20),
@@ -92,11 +131,14 @@ impl Catalogue {
             max_stamp: u64_at(bytes, 32),
             clean: flags & CLEAN != 0,
             interval: flags & INTERVAL != 0,
-            cuts: cuts
-                .chunks_exact(16)
-                .map(|cut| (SegmentId(u64_at(cut, 0)), u64_at(cut, 8)))
-                .collect(),
-            voided: voided.chunks_exact(8).map(|id| SegmentId(u64_at(id, 0))).collect(),
+            cuts: take(cuts, 16).chunks_exact(16).map(pair).collect(),
+            tails: take(tails, 16).chunks_exact(16).map(pair).collect(),
+            voided: take(voided, 8).chunks_exact(8).map(segment).collect(),
+            absorbed: take(absorbed, 8).chunks_exact(8).map(segment).collect(),
+            tables: take(tables, 8).chunks_exact(8).map(|id| TableId(u64_at(id, 0))).collect(),
+            last_table: wide(72),
+            last_sealing: wide(80),
+            retained_from: wide(88),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::position::SegmentId;
+use crate::position::{FileId, SegmentId, StreamId, TableId};
 
 /// Why an append was not taken, or why the store stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,15 +77,36 @@ impl fmt::Display for DiskError {
 
 impl core::error::Error for DiskError {}
 
+/// Damage that was met in bytes that were durable. Neighbours are served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// The damaged file.
+    pub file: FileId,
+    /// The place in it.
+    pub offset: u64,
+    /// The stream whose record it was, if that is known.
+    pub stream: Option<StreamId>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged at byte {}", self.file, self.offset)?;
+        match self.stream {
+            Some(stream) => write!(f, " (stream {:032x})", stream.0),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Why a read has no records to show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReadError {
     /// The disk could not fetch.
     Disk(DiskError),
-    /// The index of a sealed segment is damaged; the records cannot be found.
+    /// A block that tells where records are is damaged; they cannot be found.
     Index {
-        /// The damaged segment.
-        segment: SegmentId,
+        /// The damaged table.
+        table: TableId,
         /// The place of the damaged block.
         offset: u64,
     },
@@ -97,8 +118,8 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Disk(error) => write!(f, "reading failed: {error}"),
-            Self::Index { segment, offset } => {
-                write!(f, "the index of {} is damaged at byte {offset}", segment.sealed_name())
+            Self::Index { table, offset } => {
+                write!(f, "the index of {} is damaged at byte {offset}", table.table_name())
             }
             Self::Stopped => f.write_str("the store stopped"),
         }
@@ -125,6 +146,13 @@ pub enum OpenError {
         offset: u64,
         /// Whether the file is a sealed one.
         sealed: bool,
+    },
+    /// A table cannot be used.
+    Table {
+        /// The table.
+        table: TableId,
+        /// What is wrong with it.
+        error: DiskError,
     },
     /// A segment that others name is not there.
     Missing {
@@ -156,6 +184,8 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const RESTORE: &str = "restore the folder from a backup or another copy of the disk";
+        const REPAIR: &str = "restore the folder from a backup or another copy of the disk, or \
+             save what is whole with `roost store repair`";
         match self {
             Self::Folder { segment: Some(segment), error } => {
                 write!(f, "{segment}: {error}; check the disk and the rights of the folder")
@@ -165,10 +195,34 @@ impl fmt::Display for OpenError {
             }
             Self::Corrupt { segment, offset, sealed } => {
                 let name = if *sealed { segment.sealed_name() } else { segment.active_name() };
-                write!(f, "{name}: bytes that were durable are damaged at byte {offset}; {RESTORE}")
+                write!(f, "{name}: bytes that were durable are damaged at byte {offset}; {REPAIR}")
             }
+            Self::Table { table, error: DiskError::Newer { version } } => write!(
+                f,
+                "{}: written in format {version}, this program knows {}; use a newer program",
+                table.table_name(),
+                crate::layout::VERSION
+            ),
+            Self::Table {
+                table,
+                error: error @ (DiskError::Corrupt { .. } | DiskError::Short),
+            } => {
+                write!(
+                    f,
+                    "{}: {error}; `roost store repair` saves what is whole",
+                    table.table_name()
+                )
+            }
+            Self::Table { table, error: DiskError::Missing } => {
+                write!(f, "{}: the file is missing; {RESTORE}", table.table_name())
+            }
+            Self::Table { table, error } => write!(
+                f,
+                "{}: {error}; check the disk and the rights of the folder",
+                table.table_name()
+            ),
             Self::Missing { segment } => {
-                write!(f, "{}: the file is missing; {RESTORE}", segment.active_name())
+                write!(f, "{}: the file is missing; {REPAIR}", segment.active_name())
             }
             Self::Unknown { segment } => write!(
                 f,

@@ -18,6 +18,8 @@ const OPENING: usize = 512;
 pub(crate) struct Identity {
     pub(crate) segment: SegmentId,
     pub(crate) salt: u64,
+    /// Whether the file was another segment before: what lies behind its records is not zeros.
+    pub(crate) recycled: bool,
 }
 
 /// What a segment follows.
@@ -49,8 +51,15 @@ pub(crate) fn write_identity(identity: &Identity) -> Vec<u8> {
     put(&mut bytes, 36, &u32::from(identity.segment.shard()).to_le_bytes());
     put(&mut bytes, 40, &identity.salt.to_le_bytes());
     put(&mut bytes, 48, &BLOCK_BYTES.to_le_bytes());
+    put(&mut bytes, 52, &u32::from(identity.recycled).to_le_bytes());
     seal_block(&mut bytes, 0);
     bytes
+}
+
+/// Notes in the first bytes of a segment that its file was another one before.
+pub(crate) fn mark_recycled(identity: &mut [u8]) {
+    put(identity, 52, &1_u32.to_le_bytes());
+    seal_block(&mut identity[..usize_of(OPENING_AT)], 0);
 }
 
 /// Who this segment is.
@@ -66,7 +75,11 @@ pub(crate) fn read_identity(bytes: &[u8]) -> Result<Identity, HeaderFault> {
     if !block_is_whole(head, 0) {
         return Err(HeaderFault::Bad);
     }
-    Ok(Identity { segment: SegmentId(u64_at(head, 24)), salt: u64_at(head, 40) })
+    Ok(Identity {
+        segment: SegmentId(u64_at(head, 24)),
+        salt: u64_at(head, 40),
+        recycled: u32_at(head, 52) != 0,
+    })
 }
 
 /// Writes the opening and the rest of the header to the end of a buffer.

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 
 use crate::layout::{u32_of, usize_of};
 use crate::position::StreamId;
+use crate::record::Role;
 
 const NONE: u32 = u32::MAX;
 
@@ -16,13 +17,13 @@ pub(crate) struct Entry {
     pub(crate) offset: u32,
     pub(crate) length: u32,
     previous: u32,
-    pub(crate) snapshot: bool,
+    pub(crate) role: Role,
 }
 
 impl Entry {
     /// An entry that stands for itself.
-    pub(crate) fn alone(seq: u64, offset: u32, length: u32) -> Self {
-        Self { seq, offset, length, previous: NONE, snapshot: false }
+    pub(crate) fn alone(seq: u64, offset: u32, length: u32, role: Role) -> Self {
+        Self { seq, offset, length, previous: NONE, role }
     }
 
     /// Where the record ends in its segment.
@@ -31,11 +32,27 @@ impl Entry {
     }
 }
 
+/// A stream as two halves: with a place beside it that makes 24 bytes, where a 128-bit number would
+/// make 32.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Key([u64; 2]);
+
+impl Key {
+    fn of(stream: StreamId) -> Self {
+        let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).expect("masked");
+        Self([half(stream.0 >> 64), half(stream.0)])
+    }
+
+    fn stream(self) -> StreamId {
+        StreamId(u128::from(self.0[0]) << 64 | u128::from(self.0[1]))
+    }
+}
+
 /// The index of one segment.
 #[derive(Debug)]
 pub(crate) struct SegmentIndex {
     entries: Vec<Entry>,
-    last: HashMap<StreamId, u32, FixedState>,
+    last: HashMap<Key, u32, FixedState>,
 }
 
 impl SegmentIndex {
@@ -52,26 +69,21 @@ impl SegmentIndex {
         self.last.clear();
     }
 
-    pub(crate) fn add(&mut self, stream: StreamId, mut entry: Entry, snapshot: bool) {
+    pub(crate) fn add(&mut self, stream: StreamId, mut entry: Entry) {
         let place = u32_of(self.entries.len());
-        entry.previous = self.last.insert(stream, place).unwrap_or(NONE);
-        entry.snapshot = snapshot;
+        entry.previous = self.last.insert(Key::of(stream), place).unwrap_or(NONE);
         self.entries.push(entry);
-    }
-
-    pub(crate) fn holds(&self, stream: StreamId) -> bool {
-        self.last.contains_key(&stream)
     }
 
     /// The records of a stream, newest first.
     pub(crate) fn newest_first(&self, stream: StreamId) -> impl Iterator<Item = Entry> + '_ {
-        let first = self.last.get(&stream).copied().unwrap_or(NONE);
+        let first = self.last.get(&Key::of(stream)).copied().unwrap_or(NONE);
         let at = |place: u32| self.entries.get(usize_of(place)).copied();
         core::iter::successors(at(first), move |entry| at(entry.previous))
     }
 
     /// Its streams, in no particular order: the caller sorts.
     pub(crate) fn streams(&self) -> impl Iterator<Item = StreamId> + '_ {
-        self.last.keys().copied()
+        self.last.keys().map(|key| key.stream())
     }
 }

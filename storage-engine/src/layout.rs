@@ -1,7 +1,7 @@
 //! Numbers of the format and the reading and writing of its integers. `FORMAT.md` has the tables.
 
 /// The version this program writes; it refuses newer ones.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes before the first record of a segment.
 pub(crate) const HEADER_BYTES: u32 = 4096;
 /// Where the opening, written with the first commit, begins.
@@ -71,4 +71,31 @@ pub(crate) fn seal_block(block: &mut [u8], mask: u32) {
 /// Whether such a block is as it was written.
 pub(crate) fn block_is_whole(block: &[u8], mask: u32) -> bool {
     block.len() > 4 && u32_at(block, 0) == crc(&block[4..]) ^ mask
+}
+
+/// Appends an unsigned LEB128 varint.
+pub(crate) fn put_varint(buffer: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        buffer.push(u8::try_from(value & 0x7f).expect("seven bits") | 0x80);
+        value >>= 7;
+    }
+    buffer.push(u8::try_from(value).expect("seven bits"));
+}
+
+/// Takes an unsigned LEB128 varint off the front; none if it does not end or is too long.
+pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let bits = u64::from(byte & 0x7f);
+        if shift == 63 && bits > 1 {
+            return None;
+        }
+        value |= bits << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
 }

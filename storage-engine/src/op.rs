@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::error::DiskError;
-use crate::position::{CommitId, FetchId, SegmentId};
-use crate::sealed::SealedRoot;
+use crate::keeper::Tended;
+use crate::position::{CommitId, FetchId, FileId, SegmentId};
+use crate::view::View;
 
 /// Bytes for one segment. Empty bytes: only flush it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,16 +30,18 @@ pub enum StoreOp {
         /// Whether to flush before answering.
         sync: bool,
     },
-    /// Read these ranges of a segment.
+    /// Read these ranges of a file.
     Fetch {
         /// Names the answer.
         id: FetchId,
-        /// The segment to read.
-        segment: SegmentId,
+        /// The file to read. A table may be gone from the folder; it is readable all the same
+        /// while the asker holds a view with it.
+        file: FileId,
         /// (offset, bytes) of each range; each is answered completely.
         ranges: Vec<(u64, u32)>,
     },
-    /// Make a segment file: `bytes` zeros but for the header, flushed, under its active name.
+    /// Make a segment file: the header and then zeros, or a spare file with the header marked as
+    /// recycled; flushed, under its active name.
     Create {
         /// The segment to make.
         segment: SegmentId,
@@ -47,18 +50,31 @@ pub enum StoreOp {
         /// The size of the file.
         bytes: u64,
     },
-    /// Give a segment its index and its sealed name: see [`SealedRoot::seal`].
+    /// Let the keeper write a segment's records into a table: see [`crate::Keeper::seal`].
     Seal {
         /// The segment to seal.
         segment: SegmentId,
         /// Where its records end.
         length: u64,
     },
-    /// Read the root of a sealed segment: see [`SealedRoot::load`].
-    OpenSealed {
-        /// The segment to open.
+    /// Tell the keeper that this store does not read an absorbed segment any more.
+    Retire {
+        /// The segment.
         segment: SegmentId,
     },
+    /// Let the keeper do a slice of its work: see [`crate::Keeper::tend`]. The answer may be held
+    /// back, so that the work leaves room for others.
+    Tend {
+        /// The time of the batch that asks.
+        now_ms: u64,
+    },
+    /// Let old records go: see [`crate::Keeper::retain_from`]. Answered by a view.
+    Retain {
+        /// The smallest stamp to keep.
+        stamp: u64,
+    },
+    /// Answer with the view as it is.
+    Look,
 }
 
 /// What a disk answers.
@@ -91,15 +107,23 @@ pub enum StoreDone {
     Sealed {
         /// The op's segment.
         segment: SegmentId,
-        /// Its root.
-        outcome: Result<SealedRoot, DiskError>,
+        /// The view that has its records.
+        outcome: Result<View, DiskError>,
     },
-    /// A sealed segment was opened, or not.
-    SealedOpened {
+    /// The keeper knows that a segment is not read any more.
+    Retired {
         /// The op's segment.
         segment: SegmentId,
-        /// Its root.
-        outcome: Result<SealedRoot, DiskError>,
+    },
+    /// The keeper did some work, or could not.
+    Tended {
+        /// What it did, and the view since.
+        outcome: Result<(Tended, View), DiskError>,
+    },
+    /// The tables have changed. Also comes unasked.
+    Viewed {
+        /// The view.
+        view: View,
     },
 }
 
@@ -115,9 +139,9 @@ impl StoreOp {
             Self::Fetch { id, .. } => StoreDone::Fetched { id, outcome: Err(error) },
             Self::Create { segment, .. } => StoreDone::Created { segment, outcome: Err(error) },
             Self::Seal { segment, .. } => StoreDone::Sealed { segment, outcome: Err(error) },
-            Self::OpenSealed { segment } => {
-                StoreDone::SealedOpened { segment, outcome: Err(error) }
-            }
+            Self::Retire { segment } => StoreDone::Retired { segment },
+            Self::Tend { .. } => StoreDone::Tended { outcome: Err(error) },
+            Self::Retain { .. } | Self::Look => StoreDone::Viewed { view: View::default() },
         }
     }
 }

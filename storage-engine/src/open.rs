@@ -2,17 +2,23 @@
 //! catalogue durable before there is a store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::catalogue::{self, Catalogue, CatalogueFault};
 use crate::error::{DiskError, OpenError};
 use crate::index::SegmentIndex;
+use crate::keeper::{Holdings, Keeper, RESERVE};
 use crate::layout::u64_of;
-use crate::position::SegmentId;
+use crate::position::{SegmentId, TableId};
 use crate::reading::{Held, OldSegment};
 use crate::recovery::{Fallout, RecoveryReport, Survivor, recover_old, recover_run};
-use crate::sealed::SealedRoot;
 use crate::settings::{Durability, Settings};
 use crate::store::{Beginning, Store};
+use crate::table::TableRoot;
+use crate::view::View;
+
+/// Spare files kept at a start.
+const SPARES_KEPT: usize = 4;
 
 /// What opening asks of a folder. Every change it makes is durable when it returns, but for
 /// `remove`, which is after the next `sync`.
@@ -53,6 +59,36 @@ pub trait Folder {
     /// If it may still be there.
     fn remove(&mut self, name: &str) -> Result<(), DiskError>;
 
+    /// Makes an empty file, or empties one.
+    ///
+    /// # Errors
+    /// `Full` if there is no room.
+    fn make(&mut self, name: &str) -> Result<(), DiskError>;
+
+    /// Writes to a file, all of it; it grows as needed.
+    ///
+    /// # Errors
+    /// `Full` if there is no room; some of it may be written then.
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
+
+    /// Makes a file's content durable.
+    ///
+    /// # Errors
+    /// The content is not known then.
+    fn flush(&mut self, name: &str) -> Result<(), DiskError>;
+
+    /// Gives a file another name, durable after the next `sync`.
+    ///
+    /// # Errors
+    /// `Missing` if there is none.
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError>;
+
+    /// Makes a file that takes so much room and means nothing.
+    ///
+    /// # Errors
+    /// `Full` if there is no room; there is no file then.
+    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError>;
+
     /// Makes what happened to names durable.
     ///
     /// # Errors
@@ -84,6 +120,8 @@ impl OpenSettings {
 pub struct Opened {
     /// One store for each shard.
     pub stores: Vec<Store>,
+    /// Keeps the tables of all of them; whoever performs ops needs it.
+    pub keeper: Keeper,
     /// The run that began.
     pub run: u32,
     /// Differs from the last one's if something that was shown may be lost.
@@ -98,8 +136,22 @@ pub struct Opened {
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) active: BTreeSet<SegmentId>,
+    /// Segments with the index of version 1.
     pub(crate) sealed: BTreeSet<SegmentId>,
-    unfinished: Vec<SegmentId>,
+    tables: BTreeSet<TableId>,
+    spares: BTreeSet<SegmentId>,
+    unfinished: Vec<String>,
+}
+
+impl Listing {
+    fn is_empty(&self) -> bool {
+        self.active.is_empty() && self.sealed.is_empty() && self.tables.is_empty()
+    }
+
+    /// Whether there is a segment under either name.
+    pub(crate) fn has(&self, segment: SegmentId) -> bool {
+        self.active.contains(&segment) || self.sealed.contains(&segment)
+    }
 }
 
 /// Opens a folder: recovers, begins a new run, removes what does not count.
@@ -116,42 +168,40 @@ pub fn open(folder: &mut dyn Folder, settings: &OpenSettings) -> Result<Opened, 
     let before = read_catalogue(folder)?;
     let before = match before {
         Some(before) => before,
-        None if listing.active.is_empty() && listing.sealed.is_empty() => Catalogue {
+        None if listing.is_empty() => Catalogue {
             incarnation: settings.fresh_incarnation,
             clean: true,
             ..Catalogue::default()
         },
         None => return Err(OpenError::NoCatalogue),
     };
-    let sealed = load_sealed(folder, &listing)?;
     check_known(&listing, &before)?;
+    let tables = load_tables(folder, &before)?;
     let mut fallout = Fallout::new(before.max_stamp);
     recover_old(folder, settings, &before, &listing, &mut fallout)?;
-    recover_run(folder, settings, &before, &listing, &sealed, &mut fallout)?;
-    let after = begin_run(settings, &before, &listing, &sealed, &fallout)?;
+    recover_run(folder, settings, &before, &listing, &mut fallout)?;
+    let after = begin_run(settings, &before, &listing, &tables, &fallout)?;
     folder.replace(catalogue::NAME, &after.encode()).map_err(folder_error)?;
     clean_up(folder, &listing, &after)?;
-    fallout.report.sealed = u64_of(sealed.len());
+    let reserve = settings.settings.reserve_bytes;
+    let reserved = reserve > 0 && folder.reserve(RESERVE, reserve).is_ok();
+    fallout.report.sealed = u64_of(tables.len());
     fallout.report.voided = fallout.voided.iter().copied().collect();
+    let keeper = Keeper::new(Holdings {
+        catalogue: after.clone(),
+        settings: settings.settings,
+        shards: settings.shards,
+        tables,
+        reserved,
+    });
     Ok(Opened {
-        stores: stores(settings, &after, sealed, fallout.survivors),
+        stores: stores(settings, &after, &keeper.view(), fallout.survivors),
+        keeper,
         run: after.run,
         incarnation: after.incarnation,
         max_stamp: after.max_stamp,
         report: fallout.report,
     })
-}
-
-/// Notes that everything is flushed and no store will write again. `max_stamp` is the largest of
-/// all stores.
-///
-/// # Errors
-/// If the catalogue cannot be read or replaced; the next start takes it for a crash then.
-pub fn close_cleanly(folder: &mut dyn Folder, max_stamp: u64) -> Result<(), OpenError> {
-    let mut catalogue = read_catalogue(folder)?.ok_or(OpenError::NoCatalogue)?;
-    catalogue.clean = true;
-    catalogue.max_stamp = catalogue.max_stamp.max(max_stamp);
-    folder.replace(catalogue::NAME, &catalogue.encode()).map_err(folder_error)
 }
 
 fn folder_error(error: DiskError) -> OpenError {
@@ -180,7 +230,9 @@ fn list(folder: &mut dyn Folder) -> Result<Listing, OpenError> {
         match (id, ending) {
             (Some(id), "active") => drop(listing.active.insert(id)),
             (Some(id), "sealed") => drop(listing.sealed.insert(id)),
-            (Some(id), "new") => listing.unfinished.push(id),
+            (Some(id), "spare") => drop(listing.spares.insert(id)),
+            (Some(id), "table") => drop(listing.tables.insert(TableId(id.0))),
+            (Some(_), "new" | "building") => listing.unfinished.push(name.clone()),
             _ => {}
         }
     }
@@ -200,17 +252,25 @@ fn read_catalogue(folder: &mut dyn Folder) -> Result<Option<Catalogue>, OpenErro
     }
 }
 
-fn load_sealed(
+fn load_tables(
     folder: &mut dyn Folder,
-    listing: &Listing,
-) -> Result<BTreeMap<SegmentId, SealedRoot>, OpenError> {
-    let mut roots = BTreeMap::new();
-    for &segment in &listing.sealed {
-        let name = segment.sealed_name();
-        let fault = |error| segment_error(segment, error, true);
+    before: &Catalogue,
+) -> Result<Vec<Arc<TableRoot>>, OpenError> {
+    let mut roots = Vec::new();
+    for &table in &before.tables {
+        let name = table.table_name();
+        let fault = |error| match error {
+            DiskError::Corrupt { .. }
+            | DiskError::Newer { .. }
+            | DiskError::Missing
+            | DiskError::Short => OpenError::Table { table, error },
+            DiskError::Full | DiskError::Io { .. } | DiskError::Busy | DiskError::Stopped => {
+                folder_error(error)
+            }
+        };
         let bytes = folder.length(&name).map_err(fault)?;
         let mut read = |offset, bytes| folder.read_range(&name, offset, bytes);
-        roots.insert(segment, SealedRoot::load(segment, bytes, &mut read).map_err(fault)?);
+        roots.push(Arc::new(TableRoot::load(table, bytes, &mut read).map_err(fault)?));
     }
     Ok(roots)
 }
@@ -218,13 +278,14 @@ fn load_sealed(
 /// Every segment the catalogue names is there, and every one there is named or of its run.
 fn check_known(listing: &Listing, catalogue: &Catalogue) -> Result<(), OpenError> {
     for &segment in catalogue.cuts.keys() {
-        if !listing.active.contains(&segment) && !listing.sealed.contains(&segment) {
+        if !listing.has(segment) {
             return Err(OpenError::Missing { segment });
         }
     }
     for &segment in listing.active.difference(&listing.sealed) {
         let named = catalogue.cuts.contains_key(&segment)
             || catalogue.voided.contains(&segment)
+            || catalogue.absorbed.contains(&segment)
             || segment.run() == catalogue.run;
         if !named {
             return Err(OpenError::Unknown { segment });
@@ -237,12 +298,13 @@ fn begin_run(
     settings: &OpenSettings,
     before: &Catalogue,
     listing: &Listing,
-    sealed: &BTreeMap<SegmentId, SealedRoot>,
+    tables: &[Arc<TableRoot>],
     fallout: &Fallout,
 ) -> Result<Catalogue, OpenError> {
     let lost = before.interval && !before.clean;
-    let still_there = before.voided.intersection(&listing.active).copied();
-    let stamps = sealed.values().map(SealedRoot::max_stamp);
+    let still_there = |segment: &&SegmentId| listing.has(**segment);
+    let voided = before.voided.iter().filter(still_there).copied();
+    let stamps = tables.iter().map(|table| table.max_stamp);
     Ok(Catalogue {
         run: before.run.checked_add(1).ok_or(OpenError::RunsExhausted)?,
         incarnation: if lost { settings.fresh_incarnation } else { before.incarnation },
@@ -250,7 +312,13 @@ fn begin_run(
         clean: false,
         interval: settings.settings.durability != Durability::Fsync,
         cuts: fallout.survivors.iter().map(|(&id, survivor)| (id, survivor.length)).collect(),
-        voided: still_there.chain(fallout.voided.iter().copied()).collect(),
+        voided: voided.chain(fallout.voided.iter().copied()).collect(),
+        absorbed: before.absorbed.iter().filter(still_there).copied().collect(),
+        tails: BTreeMap::new(),
+        tables: before.tables.clone(),
+        last_table: before.last_table,
+        last_sealing: before.last_sealing,
+        retained_from: before.retained_from,
     })
 }
 
@@ -261,12 +329,24 @@ fn clean_up(
     listing: &Listing,
     after: &Catalogue,
 ) -> Result<(), OpenError> {
-    for &segment in &listing.unfinished {
-        folder.remove(&segment.new_name()).map_err(folder_error)?;
+    for name in &listing.unfinished {
+        folder.remove(name).map_err(folder_error)?;
+    }
+    for segment in after.voided.iter().chain(&after.absorbed) {
+        for name in [segment.active_name(), segment.sealed_name()] {
+            folder.remove(&name).map_err(folder_error)?;
+        }
     }
     let doubled = listing.active.intersection(&listing.sealed);
-    for segment in after.voided.iter().chain(doubled) {
+    for segment in doubled {
         folder.remove(&segment.active_name()).map_err(folder_error)?;
+    }
+    for table in listing.tables.difference(&after.tables) {
+        folder.remove(&table.table_name()).map_err(folder_error)?;
+    }
+    // More spares than one start uses would only take room.
+    for spare in listing.spares.iter().skip(SPARES_KEPT) {
+        folder.remove(&spare.spare_name()).map_err(folder_error)?;
     }
     folder.sync().map_err(folder_error)
 }
@@ -274,7 +354,7 @@ fn clean_up(
 fn stores(
     settings: &OpenSettings,
     after: &Catalogue,
-    sealed: BTreeMap<SegmentId, SealedRoot>,
+    view: &View,
     mut survivors: BTreeMap<SegmentId, Survivor>,
 ) -> Vec<Store> {
     let one = |shard: u8| {
@@ -290,7 +370,7 @@ fn stores(
             shard,
             salt: settings.fresh_incarnation,
             max_stamp: after.max_stamp,
-            held: Held { old: old.collect(), sealed: sealed.clone() },
+            held: Held { old: old.collect(), view: view.clone() },
         })
     };
     (0..settings.shards).map(one).collect()

@@ -60,16 +60,64 @@ impl SegmentId {
         format!("{:016x}.active", self.0)
     }
 
-    /// The file once it has its index and never changes again.
+    /// The file that version 1 gave an index: read, never written.
     #[must_use]
     pub fn sealed_name(self) -> String {
         format!("{:016x}.sealed", self.0)
+    }
+
+    /// The file when nothing in it counts any more: its space is used again.
+    #[must_use]
+    pub fn spare_name(self) -> String {
+        format!("{:016x}.spare", self.0)
     }
 }
 
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A table: a sorted, immutable file. Numbered as they are made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TableId(pub u64);
+
+impl TableId {
+    /// The file while it is written: it does not count yet.
+    #[must_use]
+    pub fn building_name(self) -> String {
+        format!("{:016x}.building", self.0)
+    }
+
+    /// The file once it is whole.
+    #[must_use]
+    pub fn table_name(self) -> String {
+        format!("{:016x}.table", self.0)
+    }
+}
+
+impl fmt::Display for TableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A file that holds records.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FileId {
+    /// A segment of a log.
+    Segment(SegmentId),
+    /// A table.
+    Table(TableId),
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Segment(segment) => f.write_str(&segment.active_name()),
+            Self::Table(table) => f.write_str(&table.table_name()),
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use crate::store::NewRecord;
 pub(crate) const RECORD_HEAD: usize = 52;
 
 const SNAPSHOT: u8 = 1;
+const TRIM: u8 = 2;
+const DELETE: u8 = 4;
 const CONTROL: u8 = 0x80;
 /// What the body of a control record begins with, to find one behind damage.
 const CONTROL_MAGIC: [u8; 8] = *b"RoostCmt";
@@ -36,6 +38,47 @@ impl Mask {
     }
 }
 
+/// What a record is for the store itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Content.
+    Plain,
+    /// Content; loading may begin here.
+    Snapshot,
+    /// A mark: earlier records of the stream with a seq below the mark's are void.
+    Trim,
+    /// A mark: all earlier records of the stream are void.
+    Delete,
+}
+
+impl Role {
+    fn flags(self) -> u8 {
+        match self {
+            Self::Plain => 0,
+            Self::Snapshot => SNAPSHOT,
+            Self::Trim => TRIM,
+            Self::Delete => DELETE,
+        }
+    }
+
+    fn of(flags: u8) -> Self {
+        if flags & DELETE != 0 {
+            Self::Delete
+        } else if flags & TRIM != 0 {
+            Self::Trim
+        } else if flags & SNAPSHOT != 0 {
+            Self::Snapshot
+        } else {
+            Self::Plain
+        }
+    }
+
+    /// Whether it is the store's own and never shown.
+    pub(crate) fn is_mark(self) -> bool {
+        matches!(self, Self::Trim | Self::Delete)
+    }
+}
+
 /// A record's fields, found whole.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
@@ -44,7 +87,7 @@ pub(crate) struct Found {
     pub(crate) seq: u64,
     pub(crate) stamp: u64,
     pub(crate) kind: u8,
-    pub(crate) snapshot: bool,
+    pub(crate) role: Role,
     pub(crate) length: u32,
     /// For a control record: what was durable before its commit.
     pub(crate) durable: Option<Durable>,
@@ -63,7 +106,13 @@ impl Durable {
 }
 
 /// Writes a record to the end of a buffer; gives its bytes. No allocation if there is room.
-pub(crate) fn write(buffer: &mut Vec<u8>, record: &NewRecord<'_>, body: usize, mask: u32) -> u32 {
+pub(crate) fn write(
+    buffer: &mut Vec<u8>,
+    record: &NewRecord<'_>,
+    role: Role,
+    body: usize,
+    mask: u32,
+) -> u32 {
     let start = buffer.len();
     let length = u32_of(RECORD_HEAD + body);
     let mut head = [0; RECORD_HEAD];
@@ -73,7 +122,7 @@ pub(crate) fn write(buffer: &mut Vec<u8>, record: &NewRecord<'_>, body: usize, m
     put(&mut head, 32, &record.seq.to_le_bytes());
     put(&mut head, 40, &record.stamp.to_le_bytes());
     head[48] = record.kind;
-    head[49] = if record.snapshot_start { SNAPSHOT } else { 0 };
+    head[49] = role.flags();
     buffer.extend_from_slice(&head);
     for part in record.body {
         buffer.extend_from_slice(part);
@@ -126,7 +175,7 @@ pub(crate) fn parse(bytes: &[u8], mask: u32) -> Option<Found> {
         seq: u64_at(bytes, 32),
         stamp: u64_at(bytes, 40),
         kind: bytes[48],
-        snapshot: flags & SNAPSHOT != 0,
+        role: Role::of(flags),
         length,
         durable,
     })
@@ -135,7 +184,8 @@ pub(crate) fn parse(bytes: &[u8], mask: u32) -> Option<Found> {
 /// A record of a stream from exactly its bytes, if they are whole and the stream's.
 pub(crate) fn stored(bytes: &Bytes, stream: StreamId, mask: u32) -> Option<StoredRecord> {
     let found = parse(bytes, mask)?;
-    if found.stream != stream || found.durable.is_some() || usize_of(found.length) != bytes.len() {
+    let shown = found.durable.is_none() && !found.role.is_mark();
+    if found.stream != stream || !shown || usize_of(found.length) != bytes.len() {
         return None;
     }
     Some(StoredRecord {
@@ -143,7 +193,7 @@ pub(crate) fn stored(bytes: &Bytes, stream: StreamId, mask: u32) -> Option<Store
         seq: found.seq,
         stamp: found.stamp,
         kind: found.kind,
-        snapshot_start: found.snapshot,
+        snapshot_start: found.role == Role::Snapshot,
         body: bytes.slice(RECORD_HEAD..),
     })
 }

@@ -4,21 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalogue::Catalogue;
+use crate::error::DiskError;
 use crate::error::OpenError;
 use crate::header::{HeaderFault, Opening, read_identity, read_opening};
 use crate::index::{Entry, SegmentIndex};
-use crate::layout::{HEADER_BYTES, OPENING_AT, index_of, u32_of, u64_of, usize_of};
+use crate::layout::{
+    BLOCK_BYTES, HEADER_BYTES, OPENING_AT, VERSION, block_is_whole, index_of, u32_at, u32_of,
+    u64_at, u64_of, usize_of,
+};
 use crate::open::{Folder, Listing, OpenSettings, segment_error};
 use crate::position::SegmentId;
 use crate::record::{Durable, Mask, claims_behind, parse};
-use crate::sealed::SealedRoot;
 
 /// What recovery did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RecoveryReport {
     /// Unsealed segments read.
     pub segments: u64,
-    /// Sealed segments opened.
+    /// Tables opened.
     pub sealed: u64,
     /// Where the log of a shard in the last run was cut, and what lay behind: torn bytes.
     pub cuts: Vec<(SegmentId, u64)>,
@@ -78,7 +81,8 @@ struct Scan {
     indices: Vec<SegmentIndex>,
 }
 
-/// Reads the segments that an earlier recovery cut, up to the cut: all of it must be whole.
+/// Reads the segments that an earlier recovery cut, up to the cut, and those that version 1 sealed:
+/// all of it must be whole.
 pub(crate) fn recover_old(
     folder: &mut dyn Folder,
     settings: &OpenSettings,
@@ -86,14 +90,19 @@ pub(crate) fn recover_old(
     listing: &Listing,
     fallout: &mut Fallout,
 ) -> Result<(), OpenError> {
-    for (&segment, &length) in &before.cuts {
-        if listing.sealed.contains(&segment) {
-            continue;
+    let mut lengths = before.cuts.clone();
+    for &segment in &listing.sealed {
+        let counts = segment.run() != before.run && !before.absorbed.contains(&segment);
+        if counts && !lengths.contains_key(&segment) {
+            lengths.insert(segment, sealed_length(folder, segment)?);
         }
-        let scan = scan(folder, settings, segment, Some(length))?;
+    }
+    for (segment, length) in lengths {
+        let sealed = listing.sealed.contains(&segment);
+        let scan = scan(folder, settings, segment, Some(length), sealed)?;
         fallout.report.segments += 1;
         if scan.valid != length {
-            return Err(OpenError::Corrupt { segment, offset: scan.valid, sealed: false });
+            return Err(OpenError::Corrupt { segment, offset: scan.valid, sealed });
         }
         fallout.keep(segment, scan);
     }
@@ -106,21 +115,29 @@ pub(crate) fn recover_run(
     settings: &OpenSettings,
     before: &Catalogue,
     listing: &Listing,
-    sealed: &BTreeMap<SegmentId, SealedRoot>,
     fallout: &mut Fallout,
 ) -> Result<(), OpenError> {
-    let of_run = |segment: &&SegmentId| segment.run() == before.run;
-    let active = listing.active.difference(&listing.sealed);
-    let known = |segment: &&SegmentId| !before.voided.contains(*segment);
-    let mut logs: BTreeMap<u8, BTreeMap<SegmentId, Link>> = BTreeMap::new();
-    for &segment in active.filter(of_run).filter(known) {
-        let scan = scan(folder, settings, segment, None)?;
-        fallout.report.segments += 1;
-        logs.entry(segment.shard()).or_default().insert(segment, Link::Active(scan));
+    let counts = |segment: &&SegmentId| {
+        segment.run() == before.run
+            && !before.voided.contains(*segment)
+            && !before.absorbed.contains(*segment)
+    };
+    let mut logs: BTreeMap<u8, Log> = BTreeMap::new();
+    for (&segment, &length) in &before.tails {
+        logs.entry(segment.shard()).or_default().tail = Some(Durable { segment, offset: length });
     }
-    for &segment in listing.sealed.iter().filter(of_run) {
-        let link = Link::Sealed(sealed[&segment].length);
-        logs.entry(segment.shard()).or_default().insert(segment, link);
+    for &segment in listing.active.difference(&listing.sealed).filter(counts) {
+        let scan = scan(folder, settings, segment, None, false)?;
+        fallout.report.segments += 1;
+        logs.entry(segment.shard()).or_default().scans.insert(segment, scan);
+    }
+    for &segment in listing.sealed.iter().filter(counts) {
+        let length = sealed_length(folder, segment)?;
+        let mut scan = scan(folder, settings, segment, Some(length), true)?;
+        // It was flushed before it got its name.
+        scan.claim = scan.claim.max(Durable { segment, offset: length });
+        fallout.report.segments += 1;
+        logs.entry(segment.shard()).or_default().scans.insert(segment, scan);
     }
     for log in logs.into_values() {
         recover_log(log, fallout)?;
@@ -128,35 +145,44 @@ pub(crate) fn recover_run(
     Ok(())
 }
 
-/// A segment in the log of a shard.
-enum Link {
-    Active(Scan),
-    Sealed(u64),
+/// Where the records of a segment end that version 1 sealed.
+fn sealed_length(folder: &mut dyn Folder, segment: SegmentId) -> Result<u64, OpenError> {
+    let name = segment.sealed_name();
+    let fault = |error| segment_error(segment, error, true);
+    let bytes = folder.length(&name).map_err(fault)?;
+    let footer_at = bytes.saturating_sub(u64::from(BLOCK_BYTES));
+    let footer = folder.read_range(&name, footer_at, BLOCK_BYTES).map_err(fault)?;
+    if footer[8..16] != *b"RoostEnd" || !block_is_whole(&footer, 0) {
+        return Err(fault(DiskError::Corrupt { offset: footer_at }));
+    }
+    let version = u32_at(&footer, 16);
+    if version > VERSION {
+        return Err(fault(DiskError::Newer { version }));
+    }
+    Ok(u64_at(&footer, 40))
+}
+
+/// The segments of a shard's log in the last run that are in no table.
+#[derive(Default)]
+struct Log {
+    /// The last one that is in a table, and where it ends.
+    tail: Option<Durable>,
+    scans: BTreeMap<SegmentId, Scan>,
 }
 
 /// Follows a log from its first segment to where it ends or breaks.
-fn recover_log(log: BTreeMap<SegmentId, Link>, fallout: &mut Fallout) -> Result<(), OpenError> {
+fn recover_log(log: Log, fallout: &mut Fallout) -> Result<(), OpenError> {
     let mut lengths = BTreeMap::new();
-    let mut claim = Durable::NOTHING;
-    for (&segment, link) in &log {
-        let (length, named) = match link {
-            Link::Active(scan) => (scan.valid, scan.claim),
-            Link::Sealed(length) => (*length, Durable { segment, offset: *length }),
-        };
-        lengths.insert(segment, length);
-        claim = claim.max(named);
-    }
     // Where the log ends, and whether what follows is void.
-    let mut end = Durable::NOTHING;
+    let mut end = log.tail.unwrap_or(Durable::NOTHING);
     let mut broken = false;
-    for (segment, link) in log {
-        let scan = match link {
-            Link::Sealed(length) => {
-                end = if broken { end } else { Durable { segment, offset: length } };
-                continue;
-            }
-            Link::Active(scan) => scan,
-        };
+    let mut claim = end;
+    lengths.extend(log.tail.map(|tail| (tail.segment, tail.offset)));
+    for (&segment, scan) in &log.scans {
+        lengths.insert(segment, scan.valid);
+        claim = claim.max(scan.claim);
+    }
+    for (segment, scan) in log.scans {
         let Some(opening) = scan.opening else {
             fallout.voided.insert(segment);
             continue;
@@ -200,10 +226,12 @@ fn scan(
     settings: &OpenSettings,
     segment: SegmentId,
     limit: Option<u64>,
+    sealed: bool,
 ) -> Result<Scan, OpenError> {
-    let name = segment.active_name();
-    let bytes = folder.read_flushed(&name).map_err(|error| segment_error(segment, error, false))?;
-    let corrupt = |offset| OpenError::Corrupt { segment, offset, sealed: false };
+    let name = if sealed { segment.sealed_name() } else { segment.active_name() };
+    let bytes =
+        folder.read_flushed(&name).map_err(|error| segment_error(segment, error, sealed))?;
+    let corrupt = |offset| OpenError::Corrupt { segment, offset, sealed };
     let identity = read_identity(&bytes).map_err(|fault| match fault {
         HeaderFault::Bad => corrupt(0),
         HeaderFault::Newer(version) => OpenError::Newer { segment: Some(segment), version },
@@ -228,10 +256,11 @@ fn scan(
     }
     if limit.is_none() {
         let behind = index_of(scan.valid).max(usize_of(HEADER_BYTES));
-        scan.torn = bytes[behind..].iter().any(|&byte| byte != 0);
-        if scan.torn {
-            scan.claim = scan.claim.max(claims_behind(&bytes, behind, mask));
-        }
+        let anything = bytes[behind..].iter().any(|&byte| byte != 0);
+        let claim = if anything { claims_behind(&bytes, behind, mask) } else { Durable::NOTHING };
+        // Behind the records of a recycled file lies what it was before.
+        scan.torn = if identity.recycled { claim > Durable::NOTHING } else { anything };
+        scan.claim = scan.claim.max(claim);
     }
     Ok(scan)
 }
@@ -249,8 +278,8 @@ fn take_records(scan: &mut Scan, bytes: &[u8], settings: &OpenSettings) {
         scan.records += 1;
         scan.max_stamp = scan.max_stamp.max(found.stamp);
         let home = usize::from(settings.home(found.stream.partition()));
-        let entry = Entry::alone(found.seq, offset, found.length);
-        scan.indices[home].add(found.stream, entry, found.snapshot);
+        let entry = Entry::alone(found.seq, offset, found.length, found.role);
+        scan.indices[home].add(found.stream, entry);
     }
     scan.valid = u64_of(at);
 }

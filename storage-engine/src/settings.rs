@@ -25,6 +25,22 @@ pub struct Settings {
     pub durability: Durability,
     /// Milliseconds until what failed for want of room is tried again.
     pub retry_ms: u64,
+    /// Tables that may hold records of one stream; with more, some are merged.
+    pub tables_a_stream_max: usize,
+    /// Whether sealing compresses what gets smaller by it.
+    pub compress: bool,
+    /// Bytes kept free on the disk so that sealing ends although it is full.
+    pub reserve_bytes: u64,
+    /// Milliseconds until a deletion has given its space back, after it was sealed.
+    pub erase_after_ms: u64,
+    /// Milliseconds without anything sealed after which tables are merged further than they must
+    /// be, so that a cold stream is in one or two files.
+    pub idle_merge_ms: u64,
+    /// Bytes that the tables of the folder may take before the oldest records with a seq go; 0 is
+    /// no bound.
+    pub retain_bytes: u64,
+    /// Bytes of tables that a store keeps in memory after it read them.
+    pub cache_bytes: usize,
 }
 
 impl Settings {
@@ -41,14 +57,26 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// What a store is told if nobody says otherwise.
+    pub const DEFAULT: Self = Self {
+        segment_bytes: 64 << 20,
+        first_segment_bytes: 4 << 20,
+        batch_max_bytes: 8 << 20,
+        durability: Durability::Fsync,
+        retry_ms: 1000,
+        tables_a_stream_max: 4,
+        compress: true,
+        reserve_bytes: 72 << 20,
+        erase_after_ms: 3_600_000,
+        idle_merge_ms: 600_000,
+        retain_bytes: 0,
+        cache_bytes: 8 << 20,
+    };
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            segment_bytes: 64 << 20,
-            first_segment_bytes: 4 << 20,
-            batch_max_bytes: 8 << 20,
-            durability: Durability::Fsync,
-            retry_ms: 1000,
-        }
+        Self::DEFAULT
     }
 }

@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::error::DiskError;
+use crate::header::mark_recycled;
+use crate::keeper::Keeper;
 use crate::layout::{index_of, u64_of, usize_of};
 use crate::op::{StoreDone, StoreOp};
 use crate::open::Folder;
-use crate::position::SegmentId;
-use crate::sealed::SealedRoot;
+use crate::position::{FileId, SegmentId};
+use crate::view::View;
 
 const SECTOR: usize = 512;
 /// Steps that an op under way may have got to when the process is killed.
@@ -48,7 +50,7 @@ enum NameChange {
 }
 
 /// The disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct SimDisk {
     files: Vec<SimFile>,
     names: BTreeMap<String, usize>,
@@ -59,6 +61,10 @@ pub struct SimDisk {
     flush_fails: bool,
     /// Steps that will still happen; none: no bound.
     steps_left: Option<u32>,
+    /// Keeps the tables, and how many stores look at them.
+    keeper: Option<(Keeper, u8)>,
+    /// Files without a name that a process still reads.
+    unnamed: BTreeMap<String, usize>,
 }
 
 impl SimDisk {
@@ -66,6 +72,16 @@ impl SimDisk {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Gives it the keeper that opening made, for as many stores, until the next crash.
+    pub fn attach(&mut self, keeper: Keeper, shards: u8) {
+        self.keeper = Some((keeper, shards));
+    }
+
+    /// Takes the keeper back, for a clean stop.
+    pub fn detach(&mut self) -> Option<Keeper> {
+        self.keeper.take().map(|(keeper, _)| keeper)
     }
 
     /// Takes an op of a shard; it happens when it is completed.
@@ -83,7 +99,19 @@ impl SimDisk {
     /// decides how much of a flush that fails happens.
     pub fn complete(&mut self, index: usize, chance: Chance<'_>) -> (u8, StoreDone) {
         let (shard, op) = self.pending.remove(index);
-        (shard, self.perform(op, chance))
+        let before = self.view_number();
+        let done = self.perform(op, chance);
+        if self.view_number() != before {
+            // All others hear of it, each in its own time.
+            let shards = self.keeper.as_ref().map_or(0, |(_, shards)| *shards);
+            let others = (0..shards).filter(|&other| other != shard);
+            self.pending.extend(others.map(|other| (other, StoreOp::Look)));
+        }
+        (shard, done)
+    }
+
+    fn view_number(&self) -> Option<u64> {
+        self.keeper.as_ref().map(|(keeper, _)| keeper.view().number)
     }
 
     /// The process ends, with ops under way. Nothing is pending afterwards; faults are over.
@@ -95,6 +123,8 @@ impl SimDisk {
         self.steps_left = None;
         self.full = false;
         self.flush_fails = false;
+        self.keeper = None;
+        self.unnamed.clear();
         if kill == Kill::PowerCut {
             self.cut_power(chance);
         }
@@ -177,38 +207,77 @@ impl SimDisk {
                 for part in &parts {
                     let write = |disk: &mut Self| {
                         let file = disk.segment(part.segment)?;
-                        disk.write(file, part.offset, &part.bytes)
+                        disk.write_at(file, part.offset, &part.bytes)
                     };
                     outcome = outcome.and_then(|()| write(self));
                 }
                 for part in parts.iter().filter(|_| sync) {
                     let flush = |disk: &mut Self, chance: Chance<'_>| {
                         let file = disk.segment(part.segment)?;
-                        disk.flush(file, chance)
+                        disk.flush_file(file, chance)
                     };
                     outcome = outcome.and_then(|()| flush(self, &mut *chance));
                 }
                 let buffers = parts.into_iter().map(|part| part.bytes).collect();
                 StoreDone::Committed { id, outcome, buffers }
             }
-            StoreOp::Fetch { id, segment, ranges } => {
-                StoreDone::Fetched { id, outcome: self.fetch(segment, &ranges) }
+            StoreOp::Fetch { id, file, ranges } => {
+                StoreDone::Fetched { id, outcome: self.fetch(file, &ranges) }
             }
             StoreOp::Create { segment, header, bytes } => {
                 let outcome = self.create(segment, &header, bytes, chance);
                 StoreDone::Created { segment, outcome }
             }
             StoreOp::Seal { segment, length } => {
-                StoreDone::Sealed { segment, outcome: self.seal(segment, length, chance) }
+                let outcome = self.keep(|keeper, disk| {
+                    keeper.seal(disk, segment, length)?;
+                    Ok(keeper.view())
+                });
+                StoreDone::Sealed { segment, outcome }
             }
-            StoreOp::OpenSealed { segment } => {
-                StoreDone::SealedOpened { segment, outcome: self.open_sealed(segment) }
+            StoreOp::Retire { segment } => {
+                // What fails here is done again at the next start.
+                let _unimportant = self.keep(|keeper, disk| keeper.retire(disk, segment));
+                StoreDone::Retired { segment }
             }
+            StoreOp::Tend { now_ms } => {
+                let outcome = self.keep(|keeper, disk| {
+                    let tended = keeper.tend(disk, now_ms)?;
+                    Ok((tended, keeper.view()))
+                });
+                StoreDone::Tended { outcome }
+            }
+            StoreOp::Retain { stamp } => {
+                let _unimportant = self.keep(|keeper, disk| keeper.retain_from(disk, stamp));
+                StoreDone::Viewed { view: self.view() }
+            }
+            StoreOp::Look => StoreDone::Viewed { view: self.view() },
         }
     }
 
-    fn fetch(&self, segment: SegmentId, ranges: &[(u64, u32)]) -> Result<Vec<Bytes>, DiskError> {
-        let file = self.segment(segment)?;
+    fn view(&self) -> View {
+        self.keeper.as_ref().map_or_else(View::default, |(keeper, _)| keeper.view())
+    }
+
+    fn keep<T>(
+        &mut self,
+        act: impl FnOnce(&mut Keeper, &mut Self) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        let (mut keeper, shards) = self.keeper.take().ok_or(DiskError::Stopped)?;
+        let outcome = act(&mut keeper, self);
+        self.keeper = Some((keeper, shards));
+        outcome
+    }
+
+    fn fetch(&self, file: FileId, ranges: &[(u64, u32)]) -> Result<Vec<Bytes>, DiskError> {
+        let file = match file {
+            FileId::Segment(segment) => self.segment(segment)?,
+            FileId::Table(table) => {
+                let name = table.table_name();
+                let named = self.names.get(&name).or_else(|| self.unnamed.get(&name));
+                *named.ok_or(DiskError::Missing)?
+            }
+        };
         let one = |&(offset, bytes): &(u64, u32)| {
             read(&self.files[file].cache, offset, bytes).map(Bytes::from)
         };
@@ -223,37 +292,28 @@ impl SimDisk {
         chance: Chance<'_>,
     ) -> Result<(), DiskError> {
         let name = segment.new_name();
-        let file = self.make(&name)?;
-        self.set_length(file, bytes)?;
-        self.write(file, 0, header)?;
-        self.flush(file, chance)?;
-        self.rename(&name, &segment.active_name())?;
+        let length = index_of(bytes);
+        let fits = |file: usize| self.files[file].cache.len() == length;
+        let spare = self.names.iter().find(|(name, file)| name.ends_with(".spare") && fits(**file));
+        let spare = spare.map(|(name, &file)| (name.clone(), file));
+        let mut header = header.to_vec();
+        let file = match spare {
+            Some((spare, file)) => {
+                mark_recycled(&mut header);
+                self.rename_file(&spare, &name)?;
+                self.flush_names()?;
+                file
+            }
+            None => {
+                let file = self.make_file(&name)?;
+                self.set_length(file, bytes)?;
+                file
+            }
+        };
+        self.write_at(file, 0, &header)?;
+        self.flush_file(file, chance)?;
+        self.rename_file(&name, &segment.active_name())?;
         self.flush_names()
-    }
-
-    fn seal(
-        &mut self,
-        segment: SegmentId,
-        length: u64,
-        chance: Chance<'_>,
-    ) -> Result<SealedRoot, DiskError> {
-        let file = self.segment(segment)?;
-        let tail = SealedRoot::seal(segment, &self.files[file].cache, length)?;
-        if tail.root.file_bytes() > u64_of(self.files[file].cache.len()) {
-            self.set_length(file, tail.root.file_bytes())?;
-        }
-        self.write(file, tail.offset, &tail.bytes)?;
-        self.set_length(file, tail.root.file_bytes())?;
-        self.flush(file, chance)?;
-        self.rename(&segment.active_name(), &segment.sealed_name())?;
-        self.flush_names()?;
-        Ok(tail.root)
-    }
-
-    fn open_sealed(&mut self, segment: SegmentId) -> Result<SealedRoot, DiskError> {
-        let name = segment.sealed_name();
-        let bytes = self.length(&name)?;
-        SealedRoot::load(segment, bytes, &mut |offset, bytes| self.read_range(&name, offset, bytes))
     }
 
     /// One step: everything that may be the last thing to happen begins with it.
@@ -264,7 +324,7 @@ impl SimDisk {
         Ok(())
     }
 
-    fn make(&mut self, name: &str) -> Result<usize, DiskError> {
+    fn make_file(&mut self, name: &str) -> Result<usize, DiskError> {
         self.step()?;
         if self.full {
             return Err(DiskError::Full);
@@ -285,7 +345,7 @@ impl SimDisk {
         Ok(())
     }
 
-    fn write(&mut self, file: usize, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+    fn write_at(&mut self, file: usize, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let mut at = index_of(offset);
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -304,7 +364,7 @@ impl SimDisk {
     }
 
     /// A flush that fails writes some, and forgets that the rest is not written, as systems do.
-    fn flush(&mut self, file: usize, chance: Chance<'_>) -> Result<(), DiskError> {
+    fn flush_file(&mut self, file: usize, chance: Chance<'_>) -> Result<(), DiskError> {
         self.step()?;
         let fails = self.flush_fails;
         let file = &mut self.files[file];
@@ -319,7 +379,7 @@ impl SimDisk {
         if fails { Err(DiskError::Io { code: 5 }) } else { Ok(()) }
     }
 
-    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+    fn rename_file(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
         self.step()?;
         let file = *self.names.get(from).ok_or(DiskError::Missing)?;
         self.change(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), file });
@@ -377,7 +437,7 @@ impl Folder for SimDisk {
 
     fn read_flushed(&mut self, name: &str) -> Result<Vec<u8>, DiskError> {
         let file = *self.names.get(name).ok_or(DiskError::Missing)?;
-        self.flush(file, &mut |_below| 0)?;
+        self.flush_file(file, &mut |_below| 0)?;
         let file = &mut self.files[file];
         file.cache.clone_from(&file.flushed);
         Ok(file.cache.clone())
@@ -395,20 +455,48 @@ impl Folder for SimDisk {
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
         let new = format!("{name}.tmp");
-        let file = self.make(&new)?;
+        let file = self.make_file(&new)?;
         self.set_length(file, u64_of(bytes.len()))?;
-        self.write(file, 0, bytes)?;
-        self.flush(file, &mut |_below| 0)?;
-        self.rename(&new, name)?;
+        self.write_at(file, 0, bytes)?;
+        self.flush_file(file, &mut |_below| 0)?;
+        self.rename_file(&new, name)?;
         self.flush_names()
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DiskError> {
         self.step()?;
-        if self.names.contains_key(name) {
+        if let Some(&file) = self.names.get(name) {
+            self.unnamed.insert(name.to_owned(), file);
             self.change(NameChange::Unlink { name: name.to_owned() });
         }
         Ok(())
+    }
+
+    fn make(&mut self, name: &str) -> Result<(), DiskError> {
+        self.make_file(name).map(drop)
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let file = *self.names.get(name).ok_or(DiskError::Missing)?;
+        let end = offset + u64_of(bytes.len());
+        if index_of(end) > self.files[file].cache.len() {
+            self.set_length(file, end)?;
+        }
+        self.write_at(file, offset, bytes)
+    }
+
+    fn flush(&mut self, name: &str) -> Result<(), DiskError> {
+        let file = *self.names.get(name).ok_or(DiskError::Missing)?;
+        self.flush_file(file, &mut |_below| 0)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.rename_file(from, to)
+    }
+
+    fn reserve(&mut self, name: &str, _bytes: u64) -> Result<(), DiskError> {
+        // The room itself is not simulated: a full disk stays full when the reserve goes.
+        self.make_file(name).map(drop)
     }
 
     fn sync(&mut self) -> Result<(), DiskError> {

@@ -1,20 +1,29 @@
-//! The segment files of a folder, open.
+//! The files of a folder, open.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::error::DiskError;
-use crate::position::SegmentId;
+use crate::position::{FileId, SegmentId};
+use crate::table::TableRoot;
+use crate::view::View;
 
-/// The descriptors of a folder's segments, shared by all that perform ops.
+/// A file, and for a table who may still read it.
+#[derive(Debug)]
+struct Held {
+    file: Arc<File>,
+    readers: Option<Weak<TableRoot>>,
+}
+
+/// The descriptors of a folder's segments and tables, shared by all that perform ops.
 #[derive(Debug)]
 pub struct Files {
     folder: PathBuf,
     directory: File,
-    open: Mutex<BTreeMap<SegmentId, Arc<File>>>,
+    open: Mutex<BTreeMap<FileId, Held>>,
 }
 
 impl Files {
@@ -33,19 +42,48 @@ impl Files {
         &self.folder
     }
 
-    /// A segment's file, for reading and writing. Opens it if nobody did, which may block; a
-    /// segment that was created or sealed through these files is open.
+    /// A file, for reading, and a segment's for writing too. Opens a segment if nobody did, which
+    /// may block; one that was created through these files, and every table of a view that was
+    /// adopted, is open.
     ///
     /// # Errors
-    /// `Missing` if there is no such segment.
-    pub fn get(&self, segment: SegmentId) -> Result<Arc<File>, DiskError> {
+    /// `Missing` if there is no such file.
+    pub fn get(&self, id: FileId) -> Result<Arc<File>, DiskError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.get(&segment) {
-            return Ok(Arc::clone(file));
+        if let Some(held) = open.get(&id) {
+            return Ok(Arc::clone(&held.file));
         }
-        let file = Arc::new(self.open_either(segment)?);
-        open.insert(segment, Arc::clone(&file));
+        let file = match id {
+            FileId::Segment(segment) => self.open_either(segment)?,
+            FileId::Table(table) => {
+                File::open(self.path(&table.table_name())).map_err(|error| disk_error(&error))?
+            }
+        };
+        let file = Arc::new(file);
+        open.insert(id, Held { file: Arc::clone(&file), readers: None });
         Ok(file)
+    }
+
+    /// Opens the tables of a view, and closes those that nobody can read any more.
+    pub(super) fn adopt(&self, view: &View) -> Result<(), DiskError> {
+        for table in view.tables() {
+            let id = FileId::Table(table.id());
+            drop(self.get(id)?);
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(held) = open.get_mut(&id) {
+                held.readers = Some(Arc::downgrade(table));
+            }
+        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread = |held: &Held| held.readers.as_ref().is_some_and(|it| it.strong_count() == 0);
+        open.retain(|_, held| !unread(held));
+        Ok(())
+    }
+
+    /// Closes a segment that nobody reads any more.
+    pub(super) fn forget(&self, segment: SegmentId) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&FileId::Segment(segment));
     }
 
     /// A segment may get its sealed name between two looks, never lose it.
@@ -63,7 +101,7 @@ impl Files {
 
     pub(super) fn insert(&self, segment: SegmentId, file: File) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(segment, Arc::new(file));
+        open.insert(FileId::Segment(segment), Held { file: Arc::new(file), readers: None });
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

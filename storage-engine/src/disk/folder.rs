@@ -3,17 +3,20 @@
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statvfs};
 
 use super::files::{Files, disk_error};
 use super::perform::read;
 use crate::error::DiskError;
 use crate::open::Folder;
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
+/// A reserve takes at most this part of the free room.
+const RESERVE_PART: u64 = 8;
 
 /// Why a folder cannot be used.
 #[derive(Debug)]
@@ -56,10 +59,16 @@ impl fmt::Display for FolderError {
 
 impl std::error::Error for FolderError {}
 
+/// What opening and the keeper ask of a folder, on a real file system.
+#[derive(Clone, Debug)]
+pub(super) struct FolderIo {
+    pub(super) files: Arc<Files>,
+}
+
 /// A folder; the lock is held until it is dropped.
 #[derive(Debug)]
 pub struct RealFolder {
-    files: Arc<Files>,
+    io: FolderIo,
     _lock: File,
 }
 
@@ -88,21 +97,28 @@ impl RealFolder {
         lock.set_len(0).map_err(unwritable)?;
         writeln!(lock, "{}", std::process::id()).map_err(unwritable)?;
         let files = Arc::new(Files::new(path).map_err(unwritable)?);
-        Ok(Self { files, _lock: lock })
+        Ok(Self { io: FolderIo { files }, _lock: lock })
     }
 
     /// The segments of this folder, for those that perform ops.
     #[must_use]
     pub fn files(&self) -> Arc<Files> {
-        Arc::clone(&self.files)
-    }
-
-    fn file(&self, name: &str) -> Result<File, DiskError> {
-        File::open(self.files.path(name)).map_err(|error| disk_error(&error))
+        Arc::clone(&self.io.files)
     }
 }
 
-impl Folder for RealFolder {
+impl FolderIo {
+    fn file(&self, name: &str) -> Result<File, DiskError> {
+        File::open(self.files.path(name)).map_err(|error| disk_error(&error))
+    }
+
+    fn writable(&self, name: &str) -> Result<File, DiskError> {
+        let opened = File::options().write(true).open(self.files.path(name));
+        opened.map_err(|error| disk_error(&error))
+    }
+}
+
+impl Folder for FolderIo {
     fn list(&mut self) -> Result<Vec<String>, DiskError> {
         let entries = fs::read_dir(self.files.folder()).map_err(|error| disk_error(&error))?;
         let mut names = Vec::new();
@@ -155,5 +171,94 @@ impl Folder for RealFolder {
 
     fn sync(&mut self) -> Result<(), DiskError> {
         self.files.sync_directory().map_err(|error| disk_error(&error))
+    }
+
+    fn make(&mut self, name: &str) -> Result<(), DiskError> {
+        File::create(self.files.path(name)).map(drop).map_err(|error| disk_error(&error))
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let written = self.writable(name)?.write_all_at(bytes, offset);
+        written.map_err(|error| disk_error(&error))
+    }
+
+    fn flush(&mut self, name: &str) -> Result<(), DiskError> {
+        self.writable(name)?.sync_data().map_err(|error| disk_error(&error))
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        let (from, to) = (self.files.path(from), self.files.path(to));
+        fs::rename(from, to).map_err(|error| disk_error(&error))
+    }
+
+    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        let path = self.files.path(name);
+        let is_there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() >= bytes);
+        let free = statvfs(self.files.folder()).map(|disk| disk.f_bavail * disk.f_frsize);
+        // On a small disk it would be the reserve that fills it.
+        if !is_there && free.is_ok_and(|free| free / RESERVE_PART < bytes) {
+            return Err(DiskError::Full);
+        }
+        let taken = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, bytes)?));
+        taken.map_err(|error| {
+            drop(fs::remove_file(&path));
+            disk_error(&error)
+        })
+    }
+}
+
+/// The folder itself is one, for opening.
+impl Folder for RealFolder {
+    fn list(&mut self) -> Result<Vec<String>, DiskError> {
+        self.io.list()
+    }
+
+    fn read_flushed(&mut self, name: &str) -> Result<Vec<u8>, DiskError> {
+        self.io.read_flushed(name)
+    }
+
+    fn length(&mut self, name: &str) -> Result<u64, DiskError> {
+        self.io.length(name)
+    }
+
+    fn read_range(&mut self, name: &str, offset: u64, bytes: u32) -> Result<Vec<u8>, DiskError> {
+        self.io.read_range(name, offset, bytes)
+    }
+
+    fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        self.io.replace(name, bytes)
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), DiskError> {
+        self.io.remove(name)
+    }
+
+    fn make(&mut self, name: &str) -> Result<(), DiskError> {
+        self.io.make(name)
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.io.write(name, offset, bytes)
+    }
+
+    fn flush(&mut self, name: &str) -> Result<(), DiskError> {
+        self.io.flush(name)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.io.rename(from, to)
+    }
+
+    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.io.reserve(name, bytes)
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        self.io.sync()
     }
 }

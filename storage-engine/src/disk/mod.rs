@@ -5,6 +5,8 @@
 
 mod files;
 mod folder;
+mod keeping;
+mod looking;
 mod perform;
 
 use std::io;
@@ -14,10 +16,13 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::error::DiskError;
 use crate::op::{StoreDone, StoreOp};
+use keeping::KeeperLine;
+use perform::perform;
 
 pub use files::Files;
 pub use folder::{FolderError, RealFolder};
-pub use perform::perform;
+pub use keeping::KeeperThread;
+pub use looking::{Holder, LookError, LookFolder};
 
 /// Fetches that may wait for the thread that reads; past it they are answered `Busy`.
 const FETCHES_MAX: usize = 1024;
@@ -25,11 +30,13 @@ const FETCHES_MAX: usize = 1024;
 /// Called from a helper thread after each answer was sent.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
 
-/// Performs the ops of one store with four threads: one commits, one reads, one makes segments
-/// ahead, one seals. Dropping it waits until what was submitted is done.
+/// Performs the ops of one store with three threads: one commits, one reads, one makes segments
+/// ahead; the keeper's thread does the rest. Dropping it waits until what was submitted to its own
+/// threads is done.
 #[derive(Debug)]
 pub struct Disk {
     queues: Option<Queues>,
+    keeper: KeeperLine,
     done: Sender<StoreDone>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -41,7 +48,6 @@ struct Queues {
     commit: Sender<StoreOp>,
     fetch: SyncSender<StoreOp>,
     create: Sender<StoreOp>,
-    seal: Sender<StoreOp>,
 }
 
 /// What each helper thread has.
@@ -60,16 +66,19 @@ impl Disk {
     /// If the system gives no thread.
     pub fn new(
         files: Arc<Files>,
+        keeper: &KeeperThread,
         name: &str,
         wake: Wake,
     ) -> Result<(Self, Receiver<StoreDone>), io::Error> {
         let (done, answers) = channel();
-        let helper = Helper { files, done: done.clone(), wake: Arc::new(wake) };
+        let wake = Arc::new(wake);
+        let keeper = keeper.join(done.clone(), Arc::clone(&wake));
+        let helper = Helper { files, done: done.clone(), wake };
         let mut threads = Vec::new();
         let mut start = |part: &str, ops: Receiver<StoreOp>| {
             let helper = helper.clone();
             let thread = Builder::new().name(format!("{name}-{part}"));
-            let in_background = matches!(part, "create" | "seal");
+            let in_background = part == "create";
             threads.push(thread.spawn(move || {
                 if in_background {
                     give_way();
@@ -81,13 +90,11 @@ impl Disk {
         let (commit, commits) = channel();
         let (fetch, fetches) = sync_channel(FETCHES_MAX);
         let (create, creates) = channel();
-        let (seal, seals) = channel();
         start("commit", commits)?;
         start("fetch", fetches)?;
         start("create", creates)?;
-        start("seal", seals)?;
-        let queues = Some(Queues { commit, fetch, create, seal });
-        Ok((Self { queues, done, threads }, answers))
+        let queues = Some(Queues { commit, fetch, create });
+        Ok((Self { queues, keeper, done, threads }, answers))
     }
 
     /// Hands an op to its thread. Never blocks.
@@ -100,9 +107,11 @@ impl Disk {
             },
             StoreOp::Commit { .. } => queues.commit.send(op).err().map(|refused| refused.0),
             StoreOp::Create { .. } => queues.create.send(op).err().map(|refused| refused.0),
-            StoreOp::Seal { .. } | StoreOp::OpenSealed { .. } => {
-                queues.seal.send(op).err().map(|refused| refused.0)
-            }
+            StoreOp::Seal { .. }
+            | StoreOp::Retire { .. }
+            | StoreOp::Tend { .. }
+            | StoreOp::Retain { .. }
+            | StoreOp::Look => self.keeper.submit(op),
         };
         if let Some(op) = refused {
             // The receiver is the caller's: if it is gone, nobody waits for the answer.

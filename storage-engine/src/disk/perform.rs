@@ -3,30 +3,30 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::files::{Files, disk_error};
 use crate::error::DiskError;
+use crate::header::mark_recycled;
 use crate::layout::{index_of, u64_of, usize_of};
 use crate::op::{CommitPart, StoreDone, StoreOp};
-use crate::position::SegmentId;
-use crate::sealed::SealedRoot;
+use crate::position::{FileId, SegmentId};
 
 const ZEROS: usize = 256 * 1024;
 
-/// Performs an op. Blocks.
-#[must_use]
-pub fn perform(files: &Files, op: StoreOp) -> StoreDone {
+/// Performs an op that is not the keeper's. Blocks.
+pub(super) fn perform(files: &Files, op: StoreOp) -> StoreDone {
     match op {
         StoreOp::Commit { id, parts, sync } => {
             let outcome = commit(files, &parts, sync);
             let buffers = parts.into_iter().map(|part| part.bytes).collect();
             StoreDone::Committed { id, outcome, buffers }
         }
-        StoreOp::Fetch { id, segment, ranges } => {
-            StoreDone::Fetched { id, outcome: fetch(files, segment, &ranges) }
+        StoreOp::Fetch { id, file, ranges } => {
+            StoreDone::Fetched { id, outcome: fetch(files, file, &ranges) }
         }
         StoreOp::Create { segment, header, bytes } => {
             let outcome = create(files, segment, &header, bytes);
@@ -36,32 +36,31 @@ pub fn perform(files: &Files, op: StoreOp) -> StoreDone {
             }
             StoreDone::Created { segment, outcome: outcome.map_err(|error| disk_error(&error)) }
         }
-        StoreOp::Seal { segment, length } => {
-            StoreDone::Sealed { segment, outcome: seal(files, segment, length) }
-        }
-        StoreOp::OpenSealed { segment } => {
-            StoreDone::SealedOpened { segment, outcome: open_sealed(files, segment) }
-        }
+        keepers @ (StoreOp::Seal { .. }
+        | StoreOp::Retire { .. }
+        | StoreOp::Tend { .. }
+        | StoreOp::Retain { .. }
+        | StoreOp::Look) => keepers.refuse(DiskError::Stopped),
     }
 }
 
 fn commit(files: &Files, parts: &[CommitPart], sync: bool) -> Result<(), DiskError> {
     for part in parts.iter().filter(|part| !part.bytes.is_empty()) {
-        let written = files.get(part.segment)?.write_all_at(&part.bytes, part.offset);
+        let written =
+            files.get(FileId::Segment(part.segment))?.write_all_at(&part.bytes, part.offset);
         written.map_err(|error| disk_error(&error))?;
     }
     for part in parts.iter().filter(|_| sync) {
-        files.get(part.segment)?.sync_data().map_err(|error| disk_error(&error))?;
+        files
+            .get(FileId::Segment(part.segment))?
+            .sync_data()
+            .map_err(|error| disk_error(&error))?;
     }
     Ok(())
 }
 
-fn fetch(
-    files: &Files,
-    segment: SegmentId,
-    ranges: &[(u64, u32)],
-) -> Result<Vec<Bytes>, DiskError> {
-    let file = files.get(segment)?;
+fn fetch(files: &Files, id: FileId, ranges: &[(u64, u32)]) -> Result<Vec<Bytes>, DiskError> {
+    let file = files.get(id)?;
     let one = |&(offset, bytes): &(u64, u32)| read(&file, offset, bytes).map(Bytes::from);
     ranges.iter().map(one).collect::<Result<_, _>>().map_err(|error| disk_error(&error))
 }
@@ -73,11 +72,46 @@ pub(super) fn read(file: &File, offset: u64, bytes: u32) -> Result<Vec<u8>, io::
     Ok(buffer)
 }
 
-/// A file of zeros written, not only allocated: overwriting written space flushes fastest.
+/// A spare file, or one of zeros that are written, not only allocated: overwriting written space
+/// flushes fastest.
 fn create(files: &Files, segment: SegmentId, header: &[u8], bytes: u64) -> Result<(), io::Error> {
     let path = files.path(&segment.new_name());
+    let mut header = header.to_vec();
+    let file = if take_spare(files, bytes, &path)? {
+        mark_recycled(&mut header);
+        files.sync_directory()?;
+        File::options().read(true).write(true).open(&path)?
+    } else {
+        zeros(&path, bytes)?
+    };
+    file.write_all_at(&header, 0)?;
+    file.sync_all()?;
+    fs::rename(&path, files.path(&segment.active_name()))?;
+    files.sync_directory()?;
+    files.insert(segment, file);
+    Ok(())
+}
+
+/// Gives a spare file of this size the name, if there is one.
+fn take_spare(files: &Files, bytes: u64, name: &Path) -> Result<bool, io::Error> {
+    for entry in fs::read_dir(files.folder())? {
+        let entry = entry?;
+        let is_spare = entry.path().extension().is_some_and(|ending| ending == "spare");
+        if is_spare && entry.metadata().is_ok_and(|metadata| metadata.len() == bytes) {
+            match fs::rename(entry.path(), name) {
+                Ok(()) => return Ok(true),
+                // Another shard was quicker.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn zeros(path: &Path, bytes: u64) -> Result<File, io::Error> {
     let mut options = File::options();
-    let file = options.read(true).write(true).create(true).truncate(true).open(&path)?;
+    let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
     match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
@@ -92,32 +126,5 @@ fn create(files: &Files, segment: SegmentId, header: &[u8], bytes: u64) -> Resul
         file.sync_data()?;
         at += u64_of(some);
     }
-    file.write_all_at(header, 0)?;
-    file.sync_all()?;
-    fs::rename(&path, files.path(&segment.active_name()))?;
-    files.sync_directory()?;
-    files.insert(segment, file);
-    Ok(())
-}
-
-fn seal(files: &Files, segment: SegmentId, length: u64) -> Result<SealedRoot, DiskError> {
-    let wrong = |error: io::Error| disk_error(&error);
-    let file = files.get(segment)?;
-    let records = u32::try_from(length).map_err(|_too_long| DiskError::Short)?;
-    let tail = SealedRoot::seal(segment, &read(&file, 0, records).map_err(wrong)?, length)?;
-    file.write_all_at(&tail.bytes, tail.offset).map_err(wrong)?;
-    file.set_len(tail.root.file_bytes()).map_err(wrong)?;
-    file.sync_all().map_err(wrong)?;
-    let (from, to) = (files.path(&segment.active_name()), files.path(&segment.sealed_name()));
-    fs::rename(from, to).map_err(wrong)?;
-    files.sync_directory().map_err(wrong)?;
-    Ok(tail.root)
-}
-
-fn open_sealed(files: &Files, segment: SegmentId) -> Result<SealedRoot, DiskError> {
-    let file = files.get(segment)?;
-    let bytes = file.metadata().map_err(|error| disk_error(&error))?.len();
-    SealedRoot::load(segment, bytes, &mut |offset, bytes| {
-        read(&file, offset, bytes).map_err(|error| disk_error(&error))
-    })
+    Ok(file)
 }

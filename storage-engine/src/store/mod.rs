@@ -1,9 +1,11 @@
 //! The store of one shard: what is appended, what is durable, what is owed. A value without IO:
 //! it asks for everything with ops. Reading is in `reading.rs`.
 
+mod tending;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::error::{DiskError, ReadError, StoreError};
+use crate::error::{Damage, DiskError, ReadError, StoreError};
 use crate::header::{Identity, Opening, write_identity, write_opening};
 use crate::index::{Entry, SegmentIndex};
 use crate::layout::{HEADER_BYTES, OPENING_AT, u32_of, u64_of, usize_of};
@@ -11,12 +13,14 @@ use crate::op::{CommitPart, StoreDone, StoreOp};
 use crate::position::{CommitId, Position, ReadId, SegmentId, StreamId};
 use crate::query::StoredRecord;
 use crate::reading::{Held, Reading};
-use crate::record::{self, CONTROL_BYTES, Durable, Mask, RECORD_HEAD};
-use crate::sealed::SealedRoot;
+use crate::record::{self, CONTROL_BYTES, Durable, Mask, RECORD_HEAD, Role};
 use crate::settings::{Durability, Settings};
+use tending::Tending;
 
 /// Buffers kept for reuse.
 const SPARE_BUFFERS: usize = 4;
+/// Indices kept for reuse: of the segment that comes next, and of one that is being sealed.
+const SPARE_INDICES: usize = 2;
 
 /// A record to append.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +35,9 @@ pub struct NewRecord<'a> {
     pub stamp: u64,
     /// What it is, for the writer to know.
     pub kind: u8,
-    /// Whether loading the stream may begin here.
+    /// Whether loading the stream may begin here. Such a record has no seq: what is voided or left
+    /// out by its seq must not be what others are loaded from. Records without a seq before it are
+    /// left out when it is sealed.
     pub snapshot_start: bool,
     /// The body, in parts that are written one behind the other.
     pub body: &'a [&'a [u8]],
@@ -65,23 +71,21 @@ pub enum StoreEvent {
     /// A write or flush failed. The process must exit.
     Fatal(StoreError),
     /// Bytes that were durable are not as they were written. Their neighbours were served.
-    Corrupt {
-        /// The damaged segment.
-        segment: SegmentId,
-        /// The place of the damaged record or block.
-        offset: u64,
-    },
+    Corrupt(Damage),
     /// A segment of this run left what recovery reads.
     Sealed(SegmentId),
-    /// Sealing failed; the segment stays as it is until the next start.
+    /// Sealing failed. It is tried again, but for damage: then the segment and all behind it stay
+    /// as they are until the next start.
     NotSealed {
         /// The segment.
         segment: SegmentId,
         /// Why.
         error: DiskError,
     },
-    /// All segments that `seal_old` or `adopt_old_sealed` named are sealed for this store.
+    /// All segments of earlier runs are sealed for this store: see `seal_old`.
     OldSealed,
+    /// Merging tables failed; it is tried again after the next sealing.
+    NotMerged(DiskError),
 }
 
 /// Counts since open.
@@ -107,6 +111,18 @@ pub struct StoreStats {
     pub corrupt: u64,
     /// Segments not sealed, of this run and earlier ones.
     pub unsealed_segments: u64,
+    /// Tables of the folder, of all stores.
+    pub tables: u64,
+    /// Bytes of them.
+    pub table_bytes: u64,
+    /// Bytes of memory for knowing of them, shared by all stores.
+    pub table_memory_bytes: u64,
+    /// Bytes that merging wrote for this store.
+    pub merged_bytes: u64,
+    /// Reads answered from what was read before, without a fetch.
+    pub cache_hits: u64,
+    /// Bytes of tables kept in memory.
+    pub cache_bytes: u64,
 }
 
 /// How far the making of a segment is.
@@ -167,18 +183,13 @@ pub struct Store {
     full: bool,
     /// When making a segment that failed for want of room is tried again.
     retry_at: u64,
-    /// When sealing may go on that failed for want of room.
-    seal_at: u64,
     now_ms: u64,
 
     active: LiveSegment,
     next: Option<LiveSegment>,
     rolled: BTreeMap<SegmentId, LiveSegment>,
     pub(crate) held: Held,
-    /// Old segments whose sealing or adoption is awaited.
-    old_awaited: BTreeSet<SegmentId>,
-    /// Old segments that are to be sealed when there is room.
-    old_refused: BTreeSet<SegmentId>,
+    tending: Tending,
 
     gathered: Vec<Gathered>,
     /// Bytes of all of it.
@@ -186,8 +197,8 @@ pub struct Store {
     /// Whether the last of it may grow.
     open: bool,
     spare: Vec<Vec<u8>>,
-    /// The index of the last segment sealed, for the next one to come.
-    spare_index: Option<SegmentIndex>,
+    /// Of segments that were sealed, for those to come.
+    spare_indices: Vec<SegmentIndex>,
     in_flight: Option<InFlight>,
     commits: u64,
     appended: Position,
@@ -228,19 +239,17 @@ impl Store {
             failed: None,
             full: false,
             retry_at: 0,
-            seal_at: 0,
             now_ms: 0,
             active: LiveSegment::new(id, salt, &settings, opening),
             next: None,
             rolled: BTreeMap::new(),
             held,
-            old_awaited: BTreeSet::new(),
-            old_refused: BTreeSet::new(),
+            tending: Tending::new(),
             gathered: Vec::new(),
             gathered_bytes: 0,
             open: false,
             spare: Vec::new(),
-            spare_index: None,
+            spare_indices: Vec::new(),
             in_flight: None,
             commits: 0,
             appended: Position(0),
@@ -252,7 +261,7 @@ impl Store {
             synced_ms: 0,
             flush_asked: false,
             stats: StoreStats::default(),
-            reading: Reading::default(),
+            reading: Reading::new(settings.cache_bytes),
         }
     }
 
@@ -261,6 +270,30 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; nothing was taken then.
     pub fn append(&mut self, record: &NewRecord<'_>) -> Result<Appended, StoreError> {
+        let role = if record.snapshot_start { Role::Snapshot } else { Role::Plain };
+        self.append_as(record, role)
+    }
+
+    /// Voids the earlier records of a stream with a seq below this one; records without a seq
+    /// stay. It is a record of its own: durable when `Durable` reaches it. The space comes back as
+    /// tables are merged.
+    ///
+    /// # Errors
+    /// As `append`.
+    pub fn trim(&mut self, stream: StreamId, seq: u64) -> Result<Appended, StoreError> {
+        self.append_as(&NewRecord { seq, ..mark(stream) }, Role::Trim)
+    }
+
+    /// Voids all earlier records of a stream. What is appended later begins it anew. The space
+    /// comes back [`Settings::erase_after_ms`] after the mark was sealed, at the latest.
+    ///
+    /// # Errors
+    /// As `append`.
+    pub fn delete(&mut self, stream: StreamId) -> Result<Appended, StoreError> {
+        self.append_as(&mark(stream), Role::Delete)
+    }
+
+    fn append_as(&mut self, record: &NewRecord<'_>, role: Role) -> Result<Appended, StoreError> {
         let body: usize = record.body.iter().map(|part| part.len()).sum();
         let bytes = RECORD_HEAD + body;
         self.check_room(bytes)?;
@@ -275,9 +308,8 @@ impl Store {
         let offset = self.active.end;
         let mask = self.active.mask.at(offset);
         let part = self.gathered.last_mut().expect("a part was begun");
-        let length = record::write(&mut part.bytes, record, body, mask);
-        let entry = Entry::alone(record.seq, offset, length);
-        self.active.index.add(record.stream, entry, record.snapshot_start);
+        let length = record::write(&mut part.bytes, record, role, body, mask);
+        self.active.index.add(record.stream, Entry::alone(record.seq, offset, length, role));
         self.active.end += length;
         self.gathered_bytes += bytes;
         self.appended = Position(self.active.start + u64::from(self.active.end));
@@ -326,7 +358,7 @@ impl Store {
 
     fn following(&mut self) -> LiveSegment {
         let id = SegmentId::new(self.run, self.shard, self.active.id.ordinal() + 1);
-        let index = self.spare_index.take().unwrap_or_else(SegmentIndex::new);
+        let index = self.spare_indices.pop().unwrap_or_else(SegmentIndex::new);
         LiveSegment {
             index,
             ..LiveSegment::new(id, self.salt, &self.settings, self.active.opening)
@@ -336,7 +368,10 @@ impl Store {
     /// Begins the part of a commit, with room for its control record.
     fn begin_part(&mut self) {
         let active = &mut self.active;
-        let mut bytes = self.spare.pop().unwrap_or_default();
+        // The largest, so that the next batch, too, fits without growing.
+        let largest = self.spare.iter().enumerate().max_by_key(|(_, buffer)| buffer.capacity());
+        let largest = largest.map(|(place, _)| place);
+        let mut bytes = largest.map(|place| self.spare.swap_remove(place)).unwrap_or_default();
         assert!(bytes.is_empty(), "spare buffers are empty");
         let mut offset = active.end;
         if active.end == HEADER_BYTES {
@@ -360,7 +395,8 @@ impl Store {
         }
         self.ask_segments(ops);
         self.start_commit(ops);
-        self.start_seals(ops);
+        self.start_seal(ops);
+        self.ask_keeper(ops);
     }
 
     fn ask_segments(&mut self, ops: &mut Vec<StoreOp>) {
@@ -374,7 +410,7 @@ impl Store {
         let all = self.rolled.values_mut().chain([&mut self.active]).chain(self.next.as_mut());
         for segment in all.filter(|segment| segment.making == Making::Wanted) {
             segment.making = Making::Asked;
-            let identity = Identity { segment: segment.id, salt };
+            let identity = Identity { segment: segment.id, salt, recycled: false };
             let header = write_identity(&identity);
             let bytes = u64::from(segment.capacity);
             ops.push(StoreOp::Create { segment: segment.id, header, bytes });
@@ -428,25 +464,6 @@ impl Store {
         found.is_some_and(|segment| segment.making == Making::Ready)
     }
 
-    /// Seals what is rolled over, flushed, and owes nothing.
-    fn start_seals(&mut self, ops: &mut Vec<StoreOp>) {
-        let synced = self.synced.0;
-        if self.now_ms < self.seal_at {
-            return;
-        }
-        for segment in self.rolled.values_mut() {
-            let length = u64::from(segment.end);
-            if segment.owed == 0 && !segment.sealing && segment.start + length <= synced {
-                segment.sealing = true;
-                ops.push(StoreOp::Seal { segment: segment.id, length });
-            }
-        }
-        for segment in core::mem::take(&mut self.old_refused) {
-            let old = self.held.old.get(&segment).expect("kept until it is sealed");
-            ops.push(StoreOp::Seal { segment, length: old.length });
-        }
-    }
-
     /// Takes an answer. Events are in order; the ops are more fetches of reads.
     pub fn handle(
         &mut self,
@@ -461,8 +478,11 @@ impl Store {
             StoreDone::Fetched { id, outcome } => self.fetched(id, outcome, ops),
             StoreDone::Created { segment, outcome } => self.created(segment, outcome),
             StoreDone::Sealed { segment, outcome } => self.sealed(segment, outcome),
-            StoreDone::SealedOpened { segment, outcome } => self.sealed_old(segment, outcome),
+            StoreDone::Retired { segment: _ } => {}
+            StoreDone::Tended { outcome } => self.tended(outcome),
+            StoreDone::Viewed { view } => self.adopt(view),
         }
+        self.leave(ops);
         self.take_ready(events);
     }
 
@@ -537,83 +557,6 @@ impl Store {
         }
         let next = self.next.as_mut().filter(|next| next.id == segment);
         next.or_else(|| self.rolled.get_mut(&segment))
-    }
-
-    fn sealed(&mut self, segment: SegmentId, outcome: Result<SealedRoot, DiskError>) {
-        if self.held.old.contains_key(&segment) {
-            return self.sealed_old(segment, outcome);
-        }
-        let root = match outcome {
-            Ok(root) => root,
-            Err(error) => {
-                let again = error == DiskError::Full;
-                if again {
-                    self.seal_at = self.now_ms.saturating_add(self.settings.retry_ms);
-                } else {
-                    self.not_sealed(segment, error);
-                }
-                let found = self.rolled.get_mut(&segment).expect("kept until it is sealed");
-                found.sealing = !again;
-                return;
-            }
-        };
-        let mut sealed = self.rolled.remove(&segment).expect("kept until it is sealed");
-        sealed.index.clear();
-        self.spare_index = Some(sealed.index);
-        self.held.sealed.insert(segment, root);
-        self.stats.sealed += 1;
-        self.ready(StoreEvent::Sealed(segment));
-    }
-
-    fn not_sealed(&mut self, segment: SegmentId, error: DiskError) {
-        if let DiskError::Corrupt { offset } = error {
-            self.stats.corrupt += 1;
-            self.ready(StoreEvent::Corrupt { segment, offset });
-        }
-        self.ready(StoreEvent::NotSealed { segment, error });
-    }
-
-    fn sealed_old(&mut self, segment: SegmentId, outcome: Result<SealedRoot, DiskError>) {
-        match outcome {
-            Ok(root) => {
-                self.held.old.remove(&segment);
-                self.held.sealed.insert(segment, root);
-                self.stats.sealed += 1;
-            }
-            Err(DiskError::Full) => {
-                self.seal_at = self.now_ms.saturating_add(self.settings.retry_ms);
-                self.old_refused.insert(segment);
-                return;
-            }
-            Err(error) => self.not_sealed(segment, error),
-        }
-        if self.old_awaited.remove(&segment) && self.old_awaited.is_empty() {
-            self.ready(StoreEvent::OldSealed);
-        }
-    }
-
-    /// Seals all segments of earlier runs. For one shard to call, once every shard has told all
-    /// that is its part of them. `OldSealed` follows.
-    pub fn seal_old(&mut self, ops: &mut Vec<StoreOp>) {
-        for (&segment, old) in &self.held.old {
-            self.old_awaited.insert(segment);
-            ops.push(StoreOp::Seal { segment, length: old.length });
-        }
-        if self.old_awaited.is_empty() {
-            self.ready(StoreEvent::OldSealed);
-        }
-    }
-
-    /// Reads the roots of what another shard's `seal_old` sealed, and forgets the index in memory.
-    /// `OldSealed` follows.
-    pub fn adopt_old_sealed(&mut self, ops: &mut Vec<StoreOp>) {
-        for &segment in self.held.old.keys() {
-            self.old_awaited.insert(segment);
-            ops.push(StoreOp::OpenSealed { segment });
-        }
-        if self.old_awaited.is_empty() {
-            self.ready(StoreEvent::OldSealed);
-        }
     }
 
     /// The streams of this store with records in segments of earlier runs that are not sealed, in
@@ -693,7 +636,15 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         let unsealed = self.rolled.len() + self.held.old.len() + 1;
-        StoreStats { unsealed_segments: u64_of(unsealed), ..self.stats }
+        let tables = self.held.view.tables();
+        StoreStats {
+            unsealed_segments: u64_of(unsealed),
+            tables: u64_of(tables.len()),
+            table_bytes: tables.iter().map(|table| table.file_bytes()).sum(),
+            table_memory_bytes: tables.iter().map(|table| table.memory_bytes()).sum(),
+            cache_bytes: u64_of(self.reading.cache.bytes()),
+            ..self.stats
+        }
     }
 
     fn ready(&mut self, event: StoreEvent) {
@@ -734,6 +685,11 @@ impl LiveSegment {
     pub(crate) fn position(&self, entry: &Entry) -> Position {
         Position(self.start + entry.end())
     }
+}
+
+/// A record that only voids others.
+fn mark(stream: StreamId) -> NewRecord<'static> {
+    NewRecord { stream, number: 0, seq: 0, stamp: 0, kind: 0, snapshot_start: false, body: &[] }
 }
 
 /// A part as it is written, with its control record filled; moves `end` to its end.

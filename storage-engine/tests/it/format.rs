@@ -1,16 +1,29 @@
-//! The format is frozen: `fixtures/v1` opens for ever, and today's store writes the same bytes.
+//! The format is frozen: every `fixtures/v*` opens for ever, and today's store writes the bytes of
+//! the newest.
 //!
 //! To write the fixture of a new version: `ROOST_WRITE_FIXTURES=1 cargo test format`.
 
 use std::fs;
 use std::path::PathBuf;
 
-use roost_storage_engine::{Kill, Query, SimDisk};
+use roost_storage_engine::{Kill, Query, SimDisk, StreamId};
 
 use crate::world::{World, small, stream};
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+const NEWEST: &str = "v2";
+
+fn folder(version: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version)
+}
+
+fn fixture(version: &str) -> SimDisk {
+    let mut disk = SimDisk::new();
+    for entry in fs::read_dir(folder(version)).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        disk.put_file(&name, &fs::read(path).unwrap());
+    }
+    disk
 }
 
 /// Two runs: sealed segments, one cut by a crash, one being written.
@@ -20,6 +33,8 @@ fn build() -> World {
         world.append(stream(turn % 3), 300).unwrap();
         world.settle();
     }
+    world.trim(stream(0), 4).unwrap();
+    world.settle();
     world.append(stream(1), 700).unwrap();
     world.end_batch(1);
     world.crash(Kill::Process);
@@ -32,31 +47,44 @@ fn build() -> World {
 }
 
 #[test]
-fn the_fixture_opens_and_reads() {
+fn version_1_opens_and_reads() {
+    let mut world = World::new(small(), 11);
+    world.disk = fixture("v1");
+    world.reopen().unwrap();
+    let streams: Vec<StreamId> = (0..3).map(stream).collect();
+    let mut numbers = Vec::new();
+    for &stream in &streams {
+        let all = Query::After { stream, seq: 0, limit: 1000, max_bytes: usize::MAX };
+        let records = world.read(all).unwrap();
+        assert!(records.iter().all(|record| record.body.len() <= 700));
+        let sum: u64 = records.iter().map(|record| record.seq).sum();
+        numbers.push((records.len(), sum));
+    }
+    // What version 1 answered.
+    assert_eq!(numbers, [(10, 55), (9, 45), (9, 45)]);
+    let told: Vec<_> = world.stores.iter().flat_map(|store| store.replay_streams()).collect();
+    assert!(told.contains(&stream(1)));
+    world.seal_old();
+    assert!(!world.disk.names().iter().any(|name| name.ends_with(".sealed")));
+    let all = Query::After { stream: stream(1), seq: 0, limit: 1000, max_bytes: usize::MAX };
+    assert_eq!(world.read(all).unwrap().len(), 9);
+}
+
+#[test]
+fn the_newest_fixture_opens_and_reads() {
     let built = build();
     if std::env::var_os("ROOST_WRITE_FIXTURES").is_some() {
-        fs::create_dir_all(folder()).unwrap();
+        fs::create_dir_all(folder(NEWEST)).unwrap();
         for name in built.disk.names() {
-            fs::write(folder().join(&name), built.disk.content(&name).unwrap()).unwrap();
+            fs::write(folder(NEWEST).join(&name), built.disk.content(&name).unwrap()).unwrap();
         }
     }
-    let mut disk = SimDisk::new();
-    let mut names: Vec<_> = fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    for name in &names {
-        disk.put_file(name, &fs::read(folder().join(name)).unwrap());
-    }
-    assert_eq!(names, built.disk.names());
     let mut world = World::new(small(), 11);
-    world.disk = disk;
+    world.disk = fixture(NEWEST);
+    assert_eq!(world.disk.names(), built.disk.names());
     world.model = built.model;
     world.reopen().unwrap();
     world.adopt_survivors(true);
-    let told: Vec<_> = world.stores.iter().flat_map(|store| store.replay_streams()).collect();
-    assert!(told.contains(&stream(1)));
     assert_eq!(world.read(Query::Load { stream: stream(9) }).unwrap(), []);
 }
 
@@ -64,7 +92,7 @@ fn the_fixture_opens_and_reads() {
 fn a_new_store_writes_the_same_bytes() {
     let built = build();
     for name in built.disk.names() {
-        let frozen = fs::read(folder().join(&name)).unwrap();
+        let frozen = fs::read(folder(NEWEST).join(&name)).unwrap();
         assert!(frozen == built.disk.content(&name).unwrap(), "{name} differs");
     }
 }

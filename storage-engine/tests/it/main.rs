@@ -9,7 +9,12 @@
 
 mod faults;
 mod format;
+mod full_disk;
+mod hostile;
+mod inspect;
 mod order;
 mod real_disk;
 mod recovery;
+mod repair;
+mod tables;
 mod world;

@@ -10,7 +10,7 @@ proptest! {
 
     #[test]
     fn holds_what_was_appended(
-        steps in proptest::collection::vec((0_u8..6, 0_usize..900, 0_u8..8), 1..250),
+        steps in proptest::collection::vec((0_u8..6, 0_usize..900, 0_u8..14), 1..250),
         seed in any::<u64>(),
     ) {
         let mut world = World::new(small(), seed);
@@ -23,6 +23,9 @@ proptest! {
                     let index = world.dice.below(bound);
                     world.complete(usize::try_from(index).unwrap());
                 }
+                3 if bytes < 200 => drop(world.delete(stream(number))),
+                4 if bytes < 300 => drop(world.trim(stream(number), u64::from(number) + 5)),
+                5 => world.now += 3,
                 _ => {
                     if world.append(stream(number), bytes).is_err() {
                         world.settle();
@@ -32,7 +35,7 @@ proptest! {
         }
         world.settle();
         world.check();
-        prop_assert!(world.model.values().all(|one| one.durable == one.records.len()));
+        prop_assert!(world.model.values().all(|one| one.durable == one.log.len()));
     }
 }
 
@@ -83,7 +86,7 @@ fn a_read_waits_for_the_commit_of_what_it_touches() {
 #[test]
 fn answers_have_a_limit_in_bytes_and_at_least_one_record() {
     let mut world = World::new(small(), 1);
-    let one = stream(3);
+    let one = stream(6);
     for _ in 0..10 {
         world.append(one, 100).unwrap();
     }

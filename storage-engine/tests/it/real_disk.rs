@@ -4,10 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use roost_storage_engine::disk::{Disk, FolderError, RealFolder};
-use roost_storage_engine::{
-    NewRecord, Query, Store, StoreDone, StoreEvent, StoreOp, close_cleanly, open,
-};
+use roost_storage_engine::disk::{Disk, FolderError, KeeperThread, RealFolder};
+use roost_storage_engine::{FileId, NewRecord, Query, Store, StoreDone, StoreEvent, StoreOp, open};
 
 use crate::world::{small, stream};
 
@@ -15,6 +13,7 @@ struct Running {
     store: Store,
     disk: Disk,
     answers: Receiver<StoreDone>,
+    keeper: KeeperThread,
     folder: RealFolder,
 }
 
@@ -22,9 +21,11 @@ fn start(path: &Path) -> Running {
     let mut folder = RealFolder::open(path).unwrap();
     let mut settings = small();
     settings.shards = 1;
-    let store = open(&mut folder, &settings).unwrap().stores.remove(0);
-    let (disk, answers) = Disk::new(folder.files(), "shard-0", Box::new(|| ())).unwrap();
-    Running { store, disk, answers, folder }
+    let mut opened = open(&mut folder, &settings).unwrap();
+    let store = opened.stores.remove(0);
+    let keeper = KeeperThread::start(folder.files(), opened.keeper).unwrap();
+    let (disk, answers) = Disk::new(folder.files(), &keeper, "shard-0", Box::new(|| ())).unwrap();
+    Running { store, disk, answers, keeper, folder }
 }
 
 impl Running {
@@ -49,6 +50,22 @@ impl Running {
             if let Some(place) = events.iter().position(&wanted) {
                 return events.remove(place);
             }
+        }
+    }
+
+    /// Until the keeper has nothing to do.
+    fn tidy(&mut self) {
+        loop {
+            let (mut events, mut ops) = (Vec::new(), Vec::new());
+            self.store.end_batch(1, &mut ops);
+            self.store.take_ready(&mut events);
+            self.submit(ops);
+            if self.store.is_tidy() {
+                return;
+            }
+            let (done, mut ops) = (self.answers.recv().unwrap(), Vec::new());
+            self.store.handle(done, &mut events, &mut ops);
+            self.submit(ops);
         }
     }
 
@@ -87,10 +104,11 @@ fn what_is_written_is_there_after_a_restart() {
         running.append(number);
     }
     assert_eq!(running.count(), 300);
+    running.tidy();
     assert!(running.store.stats().sealed > 0);
-    let Running { store, disk, mut folder, .. } = running;
+    let Running { store, disk, keeper, mut folder, .. } = running;
     drop(disk);
-    close_cleanly(&mut folder, store.max_stamp()).unwrap();
+    keeper.stop().unwrap().close_cleanly(&mut folder, store.max_stamp()).unwrap();
     drop(folder);
 
     let mut running = start(place.path());
@@ -98,9 +116,7 @@ fn what_is_written_is_there_after_a_restart() {
     assert_eq!(running.store.max_stamp(), 300);
     assert_eq!(running.count(), 300);
     running.append(301);
-    let mut ops = Vec::new();
-    running.store.seal_old(&mut ops);
-    running.submit(ops);
+    running.store.seal_old();
     running.wait(|event| *event == StoreEvent::OldSealed);
     assert_eq!(running.count(), 301);
     drop(running);
@@ -130,17 +146,19 @@ fn a_folder_that_cannot_be_made_is_named() {
 fn more_fetches_than_may_wait_are_answered_all_the_same() {
     let place = tempfile::tempdir().unwrap();
     let mut folder = RealFolder::open(place.path()).unwrap();
-    let run = open(&mut folder, &small()).unwrap().run;
+    let opened = open(&mut folder, &small()).unwrap();
+    let run = opened.run;
+    let keeper = KeeperThread::start(folder.files(), opened.keeper).unwrap();
     let wake = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let count = Arc::clone(&wake);
     let woken = Box::new(move || {
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     });
-    let (mut disk, answers) = Disk::new(folder.files(), "shard-0", woken).unwrap();
-    let segment = roost_storage_engine::SegmentId::new(run, 0, 9);
+    let (mut disk, answers) = Disk::new(folder.files(), &keeper, "shard-0", woken).unwrap();
+    let file = FileId::Segment(roost_storage_engine::SegmentId::new(run, 0, 9));
     for number in 0..5000 {
         let id = roost_storage_engine::FetchId(number);
-        disk.submit(StoreOp::Fetch { id, segment, ranges: vec![(0, 1)] });
+        disk.submit(StoreOp::Fetch { id, file, ranges: vec![(0, 1)] });
     }
     drop(disk);
     assert_eq!(answers.try_iter().count(), 5000);

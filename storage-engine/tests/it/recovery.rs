@@ -14,6 +14,8 @@ enum Step {
     Crash { kill: Kill, shards: u8, again: Option<(u32, Kill)> },
     SealOld,
     Full(bool),
+    Trim { number: u8, seq: u64 },
+    Delete(u8),
 }
 
 fn kill() -> impl Strategy<Value = Kill> {
@@ -31,6 +33,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => crash,
         1 => Just(Step::SealOld),
         1 => any::<bool>().prop_map(Step::Full),
+        1 => (0_u8..7, 0_u64..20).prop_map(|(number, seq)| Step::Trim { number, seq }),
+        1 => (0_u8..7).prop_map(Step::Delete),
     ]
 }
 
@@ -81,6 +85,8 @@ fn run(world: &mut World, step: Step, keeps: bool) {
             world.adopt_survivors(keeps);
         }
         Step::Full(full) => world.disk.set_full(full),
+        Step::Trim { number, seq } => drop(world.trim(stream(number), seq)),
+        Step::Delete(number) => drop(world.delete(stream(number))),
         Step::SealOld => {
             make_room(world);
             world.seal_old();
@@ -155,7 +161,7 @@ fn replay_gives_what_was_not_sealed_to_its_new_home() {
     assert_eq!(told.len(), 6);
     for stream in told {
         let records = world.read(Query::Replay { stream }).unwrap();
-        assert_eq!(records, world.model[&stream].records);
+        assert_eq!(records, world.model[&stream].records());
     }
     world.seal_old();
     assert!(world.stores.iter().all(|store| store.replay_streams().is_empty()));
@@ -182,7 +188,8 @@ fn a_clean_stop_keeps_the_incarnation_in_interval_mode() {
     world.settle();
     assert_eq!(world.stores[1].synced(), world.stores[1].appended());
     let before = world.incarnation;
-    roost_storage_engine::close_cleanly(&mut world.disk, 777).unwrap();
+    let mut keeper = world.disk.detach().unwrap();
+    keeper.close_cleanly(&mut world.disk, 777).unwrap();
     world.reopen().unwrap();
     assert_eq!(world.incarnation, before);
     assert_eq!(world.stores[0].max_stamp(), 777);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use roost_storage_engine::{
-    Durability, Kill, NewRecord, OpenError, OpenSettings, Opened, Position, Query, ReadError,
-    ReadId, Settings, SimDisk, Store, StoreError, StoreEvent, StoreOp, StoredRecord, StreamId,
-    open,
+    DiskError, Durability, Kill, NewRecord, OpenError, OpenSettings, Opened, Position, Query,
+    ReadError, ReadId, Settings, SimDisk, Store, StoreError, StoreEvent, StoreOp, StoredRecord,
+    StreamId, open,
 };
 
 /// Numbers from a seed.
@@ -20,11 +20,48 @@ impl Dice {
     }
 }
 
+/// Something that was appended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Logged {
+    Record(StoredRecord),
+    Trim(u64),
+    Delete,
+}
+
 /// A stream as it should be.
 #[derive(Clone, Default)]
 pub(crate) struct Expected {
-    pub(crate) records: Vec<StoredRecord>,
+    pub(crate) log: Vec<Logged>,
     pub(crate) durable: usize,
+}
+
+impl Expected {
+    /// What can be read when the log ends after so many.
+    pub(crate) fn shown(&self, count: usize) -> Vec<StoredRecord> {
+        let mut records: Vec<StoredRecord> = Vec::new();
+        for logged in &self.log[..count] {
+            match logged {
+                Logged::Record(record) => records.push(record.clone()),
+                Logged::Trim(seq) => records.retain(|one| one.seq == 0 || one.seq >= *seq),
+                Logged::Delete => records.clear(),
+            }
+        }
+        records
+    }
+
+    pub(crate) fn records(&self) -> Vec<StoredRecord> {
+        self.shown(self.log.len())
+    }
+
+    /// The number and the seq that come next: both begin anew after a deletion.
+    fn next(&self) -> (u64, u64) {
+        let from = self.log.iter().rposition(|logged| *logged == Logged::Delete).unwrap_or(0);
+        let records = self.log[from..].iter().filter_map(|logged| match logged {
+            Logged::Record(record) => Some(record),
+            Logged::Trim(_) | Logged::Delete => None,
+        });
+        records.fold((1, 1), |(number, seq), record| (number + 1, seq.max(record.seq + 1)))
+    }
 }
 
 pub(crate) struct World {
@@ -48,6 +85,11 @@ pub(crate) fn small() -> OpenSettings {
         batch_max_bytes: 32 << 10,
         durability: Durability::Fsync,
         retry_ms: 1000,
+        tables_a_stream_max: 2,
+        reserve_bytes: 1,
+        erase_after_ms: 5,
+        cache_bytes: 4 << 10,
+        ..Settings::DEFAULT
     };
     OpenSettings { shards: 2, settings, fresh_incarnation: 1 }
 }
@@ -76,8 +118,9 @@ impl World {
 
     pub(crate) fn reopen(&mut self) -> Result<(), OpenError> {
         self.settings.fresh_incarnation += 1;
-        let Opened { stores, incarnation, .. } = open(&mut self.disk, &self.settings)?;
+        let Opened { stores, incarnation, keeper, .. } = open(&mut self.disk, &self.settings)?;
         self.stores = stores;
+        self.disk.attach(keeper, self.settings.shards);
         self.incarnation = incarnation;
         self.waiting.clear();
         Ok(())
@@ -94,19 +137,19 @@ impl World {
 
     /// Appends the next record of a stream: three of four have a seq, some begin a snapshot.
     pub(crate) fn append(&mut self, stream: StreamId, bytes: usize) -> Result<(), StoreError> {
-        let expected = self.model.entry(stream).or_default();
-        let number = u64::try_from(expected.records.len()).unwrap() + 1;
-        let seqs = expected.records.iter().map(|record| record.seq).max().unwrap_or(0);
+        let (number, next_seq) = self.model.entry(stream).or_default().next();
+        let snapshot_start = stream.0 % 2 == 1 && number % 11 == 5;
         let sequenced = stream.0.is_multiple_of(3) || !number.is_multiple_of(4);
+        let sequenced = sequenced && !snapshot_start;
         let body: Vec<u8> = (0..bytes)
             .map(|at| u8::try_from((at + bytes + usize::try_from(number).unwrap()) % 251).unwrap())
             .collect();
         let record = StoredRecord {
             number,
-            seq: if sequenced { seqs + 1 } else { 0 },
+            seq: if sequenced { next_seq } else { 0 },
             stamp: self.now,
             kind: u8::try_from(number % 7).unwrap(),
-            snapshot_start: stream.0 % 2 == 1 && number % 11 == 5,
+            snapshot_start,
             body: Bytes::from(body),
         };
         let (front, back) = record.body.split_at(bytes / 3);
@@ -120,12 +163,28 @@ impl World {
             body: &[front, back],
         };
         let appended = self.store(stream).append(&new)?;
-        let expected = self.model.get_mut(&stream).unwrap();
-        expected.records.push(record);
-        let count = expected.records.len();
-        let home = self.home(stream);
-        self.waiting.push((home, appended.position, stream, count));
+        self.logged(stream, Logged::Record(record), appended.position);
         Ok(())
+    }
+
+    pub(crate) fn trim(&mut self, stream: StreamId, seq: u64) -> Result<(), StoreError> {
+        let appended = self.store(stream).trim(stream, seq)?;
+        self.logged(stream, Logged::Trim(seq), appended.position);
+        Ok(())
+    }
+
+    pub(crate) fn delete(&mut self, stream: StreamId) -> Result<(), StoreError> {
+        let appended = self.store(stream).delete(stream)?;
+        self.logged(stream, Logged::Delete, appended.position);
+        Ok(())
+    }
+
+    fn logged(&mut self, stream: StreamId, logged: Logged, position: Position) {
+        let expected = self.model.entry(stream).or_default();
+        expected.log.push(logged);
+        let count = expected.log.len();
+        let home = self.home(stream);
+        self.waiting.push((home, position, stream, count));
     }
 
     pub(crate) fn submit(&mut self, shard: u8, ops: Vec<StoreOp>) {
@@ -171,6 +230,9 @@ impl World {
         loop {
             for shard in 0..self.settings.shards {
                 self.end_batch(shard);
+                let mut events = Vec::new();
+                self.stores[usize::from(shard)].take_ready(&mut events);
+                self.note(shard, events);
             }
             if self.disk.pending().is_empty() {
                 return;
@@ -224,15 +286,21 @@ impl World {
     pub(crate) fn adopt_survivors(&mut self, keeps: bool) {
         for stream in self.model.keys().copied().collect::<Vec<_>>() {
             let loaded = self.read(Query::Load { stream }).unwrap();
+            let all = Query::After { stream, seq: 0, limit: usize::MAX, max_bytes: usize::MAX };
+            let sequenced = self.read(all).unwrap();
             let expected = self.model.get_mut(&stream).unwrap();
-            let last = loaded.last().map_or(0, |record| record.number);
-            let last = usize::try_from(last).unwrap();
-            assert!(last <= expected.records.len(), "nothing comes from nowhere");
-            if keeps {
-                assert!(last >= expected.durable, "{last} of {} durable", expected.durable);
-            }
-            expected.records.truncate(last);
-            expected.durable = last;
+            let least = if keeps { expected.durable } else { 0 };
+            let count = (least..=expected.log.len()).rev().find(|&count| {
+                let shown = expected.shown(count);
+                let begin = shown.iter().rposition(|record| record.snapshot_start).unwrap_or(0);
+                let with_seq = shown.iter().filter(|record| record.seq > 0);
+                loaded == shown[begin..] && sequenced.iter().eq(with_seq)
+            });
+            let Some(count) = count else {
+                panic!("{stream:?} is no beginning of what was appended: {loaded:?}");
+            };
+            expected.log.truncate(count);
+            expected.durable = count;
         }
         self.check();
     }
@@ -240,15 +308,16 @@ impl World {
     /// Everything stored, asked in every way, is what the model says. Call it when all is durable.
     pub(crate) fn check(&mut self) {
         let damage = |event: &StoreEvent| {
-            matches!(event, StoreEvent::Corrupt { .. } | StoreEvent::NotSealed { .. })
+            matches!(event, StoreEvent::Corrupt(_) | StoreEvent::NotSealed { .. })
+                || matches!(event, StoreEvent::NotMerged(error) if *error != DiskError::Full)
         };
         assert!(!self.saw(damage), "nothing was damaged");
         for (stream, expected) in self.model.clone() {
-            let all = &expected.records[..expected.durable];
+            let all = expected.shown(expected.durable);
             let begin = all.iter().rposition(|record| record.snapshot_start).unwrap_or(0);
             assert_eq!(self.read(Query::Load { stream }).unwrap(), all[begin..]);
             let sequenced: Vec<_> = all.iter().filter(|record| record.seq > 0).cloned().collect();
-            let most = u64::try_from(sequenced.len()).unwrap() + 2;
+            let most = sequenced.last().map_or(0, |record| record.seq) + 2;
             let mut bounds = vec![0, 1, most / 2, most, u64::MAX];
             let chosen = self.dice.below(u32::try_from(most).unwrap());
             bounds.push(u64::from(chosen));
@@ -273,20 +342,25 @@ impl World {
     /// What starts do once everything is told: one seals the old segments, the others follow.
     pub(crate) fn seal_old(&mut self) {
         for shard in 0..self.settings.shards {
-            let mut ops = Vec::new();
             let store = &mut self.stores[usize::from(shard)];
-            if shard == 0 {
-                store.seal_old(&mut ops)
-            } else {
-                store.adopt_old_sealed(&mut ops)
-            }
-            self.submit(shard, ops);
-            while !self.disk.pending().is_empty() {
+            if shard == 0 { store.seal_old() } else { store.await_old_sealed() }
+        }
+        self.settle();
+        let done = self.events.iter().filter(|(_, event)| *event == StoreEvent::OldSealed).count();
+        assert_eq!(done, usize::from(self.settings.shards), "every store hears that it is over");
+        self.events.retain(|(_, event)| *event != StoreEvent::OldSealed);
+    }
+
+    /// The same, on a disk that may stop any time.
+    pub(crate) fn seal_old_as_far_as_it_goes(&mut self) {
+        self.stores[0].seal_old();
+        for _ in 0..4 {
+            self.end_batch(0);
+            let pending = self.disk.pending().len();
+            for _ in 0..pending {
                 self.complete(0);
             }
-            let mut events = Vec::new();
-            self.stores[usize::from(shard)].take_ready(&mut events);
-            self.note(shard, events);
         }
+        self.events.clear();
     }
 }

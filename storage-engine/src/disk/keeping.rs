@@ -1,0 +1,199 @@
+//! The thread that has the keeper: one for a folder, for all its stores.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::Wake;
+use super::files::Files;
+use super::folder::FolderIo;
+use super::give_way;
+use crate::keeper::Keeper;
+use crate::op::{StoreDone, StoreOp};
+
+/// Bytes a second that merging writes at most, so that it leaves the disk to others.
+const MERGE_BYTES_A_SECOND: u64 = 64 << 20;
+
+/// Who asks the keeper, and how answers get there.
+#[derive(Clone)]
+struct Asker {
+    done: Sender<StoreDone>,
+    wake: Arc<Wake>,
+}
+
+enum Job {
+    Join(Asker),
+    Perform { asker: usize, op: StoreOp },
+    Stop,
+}
+
+/// The running thread. Dropping it stops the keeper between two slices.
+pub struct KeeperThread {
+    jobs: Sender<Job>,
+    thread: Option<JoinHandle<Keeper>>,
+    askers: std::sync::atomic::AtomicUsize,
+}
+
+impl fmt::Debug for KeeperThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeeperThread").finish_non_exhaustive()
+    }
+}
+
+/// A store's way to the keeper.
+pub(super) struct KeeperLine {
+    jobs: Sender<Job>,
+    asker: usize,
+}
+
+impl KeeperLine {
+    /// Hands an op over; gives it back if the keeper has stopped.
+    pub(super) fn submit(&self, op: StoreOp) -> Option<StoreOp> {
+        let sent = self.jobs.send(Job::Perform { asker: self.asker, op });
+        match sent.err()?.0 {
+            Job::Perform { op, .. } => Some(op),
+            Job::Join(_) | Job::Stop => None,
+        }
+    }
+}
+
+impl fmt::Debug for KeeperLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeeperLine").field("asker", &self.asker).finish_non_exhaustive()
+    }
+}
+
+impl KeeperThread {
+    /// Starts it with the keeper that opening made.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(files: Arc<Files>, keeper: Keeper) -> Result<Self, io::Error> {
+        let (jobs, queue) = channel();
+        let thread = Builder::new().name("keeper".to_owned()).spawn(move || {
+            give_way();
+            // A table that cannot be opened is said by the reads that need it.
+            let _unimportant = files.adopt(&keeper.view());
+            let folder = FolderIo { files: Arc::clone(&files) };
+            let askers = Vec::new();
+            Keeping { keeper, files, folder, askers, held_back: None }.run(&queue)
+        })?;
+        Ok(Self { jobs, thread: Some(thread), askers: std::sync::atomic::AtomicUsize::new(0) })
+    }
+
+    pub(super) fn join(&self, done: Sender<StoreDone>, wake: Arc<Wake>) -> KeeperLine {
+        let asker = self.askers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // If the thread is gone every op is refused.
+        drop(self.jobs.send(Job::Join(Asker { done, wake })));
+        KeeperLine { jobs: self.jobs.clone(), asker }
+    }
+
+    /// Stops it after what it was asked; gives the keeper back, for a clean stop.
+    #[must_use]
+    pub fn stop(mut self) -> Option<Keeper> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<Keeper> {
+        drop(self.jobs.send(Job::Stop));
+        self.thread.take()?.join().ok()
+    }
+}
+
+impl Drop for KeeperThread {
+    fn drop(&mut self) {
+        drop(self.end());
+    }
+}
+
+/// What the thread has.
+struct Keeping {
+    keeper: Keeper,
+    files: Arc<Files>,
+    folder: FolderIo,
+    askers: Vec<Asker>,
+    /// An answer that waits, so that merging does not take the whole disk.
+    held_back: Option<(Duration, usize, StoreDone)>,
+}
+
+impl Keeping {
+    fn run(mut self, queue: &Receiver<Job>) -> Keeper {
+        loop {
+            let job = match &self.held_back {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some((pause, ..)) => queue.recv_timeout(*pause),
+            };
+            match job {
+                Ok(Job::Join(asker)) => self.askers.push(asker),
+                Ok(Job::Perform { asker, op }) => self.perform(asker, op),
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.release();
+                    return self.keeper;
+                }
+                Err(RecvTimeoutError::Timeout) => self.release(),
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some((_, asker, done)) = self.held_back.take() {
+            self.answer(asker, done);
+        }
+    }
+
+    fn answer(&self, asker: usize, done: StoreDone) {
+        if let Some(asker) = self.askers.get(asker)
+            && asker.done.send(done).is_ok()
+        {
+            (asker.wake)();
+        }
+    }
+
+    fn perform(&mut self, asker: usize, op: StoreOp) {
+        let (keeper, folder) = (&mut self.keeper, &mut self.folder);
+        let before = keeper.view();
+        let mut written = 0;
+        let done = match op {
+            StoreOp::Seal { segment, length } => {
+                let outcome = keeper.seal(folder, segment, length);
+                StoreDone::Sealed { segment, outcome: outcome.map(|()| keeper.view()) }
+            }
+            StoreOp::Retire { segment } => {
+                // What fails here is done again at the next start.
+                let _unimportant = keeper.retire(folder, segment);
+                self.files.forget(segment);
+                StoreDone::Retired { segment }
+            }
+            StoreOp::Tend { now_ms } => {
+                let outcome = keeper.tend(folder, now_ms);
+                written = outcome.as_ref().map_or(0, |tended| tended.bytes);
+                StoreDone::Tended { outcome: outcome.map(|tended| (tended, keeper.view())) }
+            }
+            StoreOp::Retain { stamp } => {
+                let _unimportant = keeper.retain_from(folder, stamp);
+                StoreDone::Viewed { view: keeper.view() }
+            }
+            StoreOp::Look => StoreDone::Viewed { view: keeper.view() },
+            other @ (StoreOp::Commit { .. } | StoreOp::Fetch { .. } | StoreOp::Create { .. }) => {
+                super::perform::perform(&self.files, other)
+            }
+        };
+        let view = keeper.view();
+        if view != before {
+            // Whoever hears of the view must find its tables open.
+            let _unimportant = self.files.adopt(&view);
+            for other in (0..self.askers.len()).filter(|&other| other != asker) {
+                self.answer(other, StoreDone::Viewed { view: view.clone() });
+            }
+        }
+        let pause = Duration::from_micros(written * 1_000_000 / MERGE_BYTES_A_SECOND);
+        if pause.is_zero() {
+            return self.answer(asker, done);
+        }
+        self.release();
+        self.held_back = Some((pause, asker, done));
+    }
+}

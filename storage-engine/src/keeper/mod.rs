@@ -1,0 +1,527 @@
+//! The keeper of a folder's tables: turns segments into tables, merges tables, and alone writes the
+//! catalogue while stores are open. There is one for all shards. It blocks, so it lives on a
+//! helper thread; it does what it is asked a slice at a time, so that nobody waits long.
+
+mod building;
+mod merge;
+mod plan;
+mod sealing;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use building::Building;
+use merge::Merge;
+pub(crate) use merge::piece_of;
+use sealing::Sorted;
+
+use crate::catalogue::{self, Catalogue};
+use crate::error::{Damage, DiskError};
+use crate::open::Folder;
+use crate::position::{SegmentId, TableId};
+use crate::settings::Settings;
+use crate::table::{Facts, TableRoot, TableWriter};
+use crate::view::View;
+
+/// Bytes written at once; each slice is flushed by itself, so that a commit that comes meanwhile
+/// waits for this much.
+const SLICE_BYTES: usize = 512 << 10;
+/// The room that is given up when there is no other.
+pub(crate) const RESERVE: &str = "reserve";
+/// Spare files go when nothing was sealed for so long.
+const SPARES_LEAVE_AFTER_MS: u64 = 300_000;
+/// Segments whose files wait to be used again, for each shard.
+const SPARES_EACH: usize = 2;
+
+/// What a keeper did in one turn.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tended {
+    /// Whether there is more to do now.
+    pub more: bool,
+    /// Bytes that it wrote.
+    pub bytes: u64,
+    /// Damage it met.
+    pub damage: Vec<Damage>,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Keeper {
+    catalogue: Catalogue,
+    settings: Settings,
+    shards: u8,
+    view: View,
+    merge: Option<(TableId, Merge)>,
+    /// How many shards may still read an absorbed segment.
+    retiring: BTreeMap<SegmentId, u8>,
+    /// Why merging stopped for good: damage that a merge must not hide.
+    stopped: bool,
+    /// When a table with marks was first seen.
+    marks_since_ms: Option<u64>,
+    /// When the last sealing was first seen, and its number.
+    changed: (u64, u64),
+    /// Up to which stamp all was left out that can be.
+    retained: u64,
+    /// Bytes of tables that are looked at for retention next: where little could go, they grow
+    /// before it is tried again.
+    retain_above_bytes: u64,
+    reserved: bool,
+}
+
+/// What a keeper begins with.
+pub(crate) struct Holdings {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) settings: Settings,
+    pub(crate) shards: u8,
+    pub(crate) tables: Vec<Arc<TableRoot>>,
+    pub(crate) reserved: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(holdings: Holdings) -> Self {
+        let Holdings { catalogue, settings, shards, mut tables, reserved } = holdings;
+        tables.sort_by_key(|table| table.high);
+        let view = View { number: 1, tables: tables.into(), absorbed: Arc::default() };
+        let retained = catalogue.retained_from;
+        Self {
+            catalogue,
+            settings,
+            shards,
+            view,
+            merge: None,
+            retiring: BTreeMap::new(),
+            stopped: false,
+            marks_since_ms: None,
+            changed: (0, 0),
+            retained,
+            retain_above_bytes: 0,
+            reserved,
+        }
+    }
+
+    /// The tables as they are now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view.clone()
+    }
+
+    /// Writes a segment's records into a table, and its end into the catalogue. Afterwards the view
+    /// has the table and the segment is absorbed. If it fails nothing has changed.
+    ///
+    /// # Errors
+    /// `Corrupt` if a record is damaged; `Full`: try again later; else what the folder answered.
+    pub fn seal(
+        &mut self,
+        folder: &mut dyn Folder,
+        segment: SegmentId,
+        length: u64,
+    ) -> Result<(), DiskError> {
+        if self.view.absorbed.contains(&segment) {
+            return Ok(());
+        }
+        let first = self.try_seal(folder, segment, length);
+        let outcome = match first {
+            Err(DiskError::Full) if self.reserved => {
+                folder.remove(RESERVE)?;
+                folder.sync()?;
+                self.reserved = false;
+                self.try_seal(folder, segment, length)
+            }
+            other => other,
+        };
+        self.keep_reserve(folder);
+        outcome
+    }
+
+    /// Takes room while there is some. Without it sealing on a full disk waits until there is room.
+    fn keep_reserve(&mut self, folder: &mut dyn Folder) {
+        if !self.reserved && self.settings.reserve_bytes > 0 {
+            self.reserved = folder.reserve(RESERVE, self.settings.reserve_bytes).is_ok();
+        }
+    }
+
+    fn try_seal(
+        &mut self,
+        folder: &mut dyn Folder,
+        segment: SegmentId,
+        length: u64,
+    ) -> Result<(), DiskError> {
+        let bytes = read_segment(folder, segment, length)?;
+        let mut sorted = Sorted::new(segment, &bytes)?;
+        let id = self.next_table();
+        let sealing = self.catalogue.last_sealing + 1;
+        let mut writer = TableWriter::new(Facts {
+            id,
+            low: sealing,
+            high: sealing,
+            streams_max: sorted.streams,
+            compress: self.settings.compress,
+        });
+        let bottom = self.view.tables.is_empty();
+        let file = Building::begin(folder, id)?;
+        let written = (|| {
+            while !sorted.step(&bytes, &mut writer, SLICE_BYTES, bottom) {
+                file.write(folder, &mut writer)?;
+            }
+            let root = writer.finish();
+            file.write(folder, &mut writer)?;
+            file.end(folder)?;
+            Ok(root)
+        })();
+        let root = match written {
+            Ok(root) => root,
+            Err(error) => {
+                let _unimportant = folder.remove(&id.building_name());
+                return Err(error);
+            }
+        };
+        let mut after = self.catalogue.clone();
+        after.last_table = id.0;
+        after.last_sealing = sealing;
+        after.absorbed.insert(segment);
+        after.cuts.remove(&segment);
+        if segment.run() == after.run {
+            after.tails.retain(|tail, _| tail.shard() != segment.shard());
+            after.tails.insert(segment, length);
+        }
+        let mut tables = self.view.tables.to_vec();
+        if root.streams > 0 {
+            after.tables.insert(id);
+            tables.push(Arc::new(root));
+        } else {
+            folder.remove(&id.table_name())?;
+        }
+        self.commit(folder, after)?;
+        let readers = if segment.run() == self.catalogue.run { 1 } else { self.shards };
+        self.retiring.insert(segment, readers);
+        let mut absorbed = BTreeSet::clone(&self.view.absorbed);
+        absorbed.insert(segment);
+        self.view = View {
+            number: self.view.number + 1,
+            tables: tables.into(),
+            absorbed: Arc::new(absorbed),
+        };
+        Ok(())
+    }
+
+    fn next_table(&self) -> TableId {
+        let building = self.merge.as_ref().map_or(0, |(id, _)| id.0);
+        TableId(self.catalogue.last_table.max(building) + 1)
+    }
+
+    /// Makes a catalogue the one that counts. If it fails, which one does is not known: nothing
+    /// is done on the word of either until the next start.
+    fn commit(&mut self, folder: &mut dyn Folder, after: Catalogue) -> Result<(), DiskError> {
+        folder.replace(catalogue::NAME, &after.encode())?;
+        self.catalogue = after;
+        Ok(())
+    }
+
+    /// A shard does not read a segment any more that is absorbed. When none does, its file becomes
+    /// a spare or goes.
+    ///
+    /// # Errors
+    /// What the folder answered; the file goes at the next start then.
+    pub fn retire(&mut self, folder: &mut dyn Folder, segment: SegmentId) -> Result<(), DiskError> {
+        let Some(readers) = self.retiring.get_mut(&segment) else { return Ok(()) };
+        *readers = readers.saturating_sub(1);
+        if *readers > 0 {
+            return Ok(());
+        }
+        self.retiring.remove(&segment);
+        let active = segment.active_name();
+        let bytes = folder.length(&active).unwrap_or(0);
+        let fits = bytes == u64::from(self.settings.bytes_of(2));
+        if fits && spares(folder)? < SPARES_EACH * usize::from(self.shards) {
+            folder.rename(&active, &segment.spare_name())?;
+        } else {
+            folder.remove(&active)?;
+            folder.remove(&segment.sealed_name())?;
+        }
+        folder.sync()?;
+        // The next catalogue need not name it; that this one still does is harmless.
+        self.catalogue.absorbed.remove(&segment);
+        let mut absorbed = BTreeSet::clone(&self.view.absorbed);
+        absorbed.remove(&segment);
+        self.view.absorbed = Arc::new(absorbed);
+        Ok(())
+    }
+
+    /// Lets records with a seq go whose stamp is smaller, once a later snapshot of their stream
+    /// stands for them. Space comes back as tables are merged.
+    ///
+    /// # Errors
+    /// If the catalogue cannot be replaced.
+    pub fn retain_from(&mut self, folder: &mut dyn Folder, stamp: u64) -> Result<(), DiskError> {
+        if stamp <= self.catalogue.retained_from {
+            return Ok(());
+        }
+        let after = Catalogue { retained_from: stamp, ..self.catalogue.clone() };
+        self.commit(folder, after)
+    }
+
+    /// Chooses a stamp below which records may go when tables take more than they may.
+    fn bound_bytes(&mut self, folder: &mut dyn Folder) -> Result<(), DiskError> {
+        let most = self.settings.retain_bytes;
+        let bytes: u64 = self.view.tables.iter().map(|table| table.file_bytes()).sum();
+        if most == 0 || bytes <= most.max(self.retain_above_bytes) {
+            return Ok(());
+        }
+        self.retain_above_bytes = bytes + bytes / 8;
+        // A little more than needed, so that it is not due again at once.
+        self.retain_from(folder, self.stamp_for_bytes(most - most / 8))
+    }
+
+    /// The stamp below which records must go so that tables take at most so many bytes; 0 if they
+    /// do not take more. Stamps are taken as spread evenly within a table.
+    #[must_use]
+    pub fn stamp_for_bytes(&self, bytes: u64) -> u64 {
+        let tables = &self.view.tables;
+        let total: u64 = tables.iter().map(|table| table.file_bytes()).sum();
+        let Some(over) = total.checked_sub(bytes).filter(|&over| over > 0) else { return 0 };
+        let stamped = || tables.iter().filter(|table| table.max_stamp > 0);
+        let mut low = stamped().map(|table| table.min_stamp).min().unwrap_or(0);
+        let mut high = stamped().map(|table| table.max_stamp).max().unwrap_or(0);
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            let gone: u64 = stamped().map(|table| share_below(table, middle)).sum();
+            if gone < over {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        high
+    }
+
+    /// Does one slice of what is to do: merging, above all. `now_ms` is monotonic.
+    ///
+    /// # Errors
+    /// `Full`: there is no room to merge; else what the folder answered. What was begun is given
+    /// up then.
+    pub fn tend(&mut self, folder: &mut dyn Folder, now_ms: u64) -> Result<Tended, DiskError> {
+        if self.stopped {
+            return Ok(Tended::default());
+        }
+        if self.merge.is_none() {
+            self.bound_bytes(folder)?;
+            let Some(inputs) = self.next_merge(now_ms) else {
+                if now_ms.saturating_sub(self.changed.0) >= SPARES_LEAVE_AFTER_MS {
+                    remove_spares(folder)?;
+                }
+                return Ok(Tended::default());
+            };
+            self.begin_merge(folder, inputs)?;
+        }
+        let outcome = self.merge_slice(folder);
+        if let Err(error) = outcome {
+            self.give_up(folder);
+            self.stopped |= matches!(error, DiskError::Corrupt { .. } | DiskError::Newer { .. });
+        }
+        outcome
+    }
+
+    /// Merges everything into one table, until nothing is left to do: for tools.
+    ///
+    /// # Errors
+    /// As `tend`.
+    pub fn compact(
+        &mut self,
+        folder: &mut dyn Folder,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Damage>, DiskError> {
+        let mut damage = Vec::new();
+        self.give_up(folder);
+        let mut inputs = self.view.tables.to_vec();
+        let worth_it = |inputs: &[Arc<TableRoot>]| {
+            inputs.len() > 1 || inputs.iter().any(|table| table.marks > 0)
+        };
+        if worth_it(&inputs) {
+            inputs.sort_by_key(|table| table.high);
+            self.begin_merge(folder, inputs)?;
+            while self.merge.is_some() {
+                let tended = self.merge_slice(folder)?;
+                progress(tended.bytes);
+                damage.extend(tended.damage);
+            }
+        }
+        Ok(damage)
+    }
+
+    fn give_up(&mut self, folder: &mut dyn Folder) {
+        if let Some((id, _)) = self.merge.take() {
+            // What is left of it only takes room; the next start removes it anyway.
+            let _unimportant = folder.remove(&id.building_name());
+        }
+    }
+
+    fn next_merge(&mut self, now_ms: u64) -> Option<Vec<Arc<TableRoot>>> {
+        let tables = &self.view.tables;
+        if let Some(chosen) = plan::choose(tables, self.settings.tables_a_stream_max) {
+            return Some(chosen);
+        }
+        let marked = tables.iter().rfind(|table| table.marks > 0);
+        match marked {
+            None => self.marks_since_ms = None,
+            Some(table) => {
+                let since = *self.marks_since_ms.get_or_insert(now_ms);
+                if now_ms.saturating_sub(since) >= self.settings.erase_after_ms {
+                    self.marks_since_ms = None;
+                    return Some(plan::down_to_the_oldest(tables, table));
+                }
+            }
+        }
+        if self.changed.1 != self.catalogue.last_sealing {
+            self.changed = (now_ms, self.catalogue.last_sealing);
+        }
+        if now_ms.saturating_sub(self.changed.0) >= self.settings.idle_merge_ms
+            && let Some(chosen) = plan::when_idle(tables)
+        {
+            return Some(chosen);
+        }
+        let from = self.catalogue.retained_from;
+        let (gone, all) = tables.iter().fold((0, 0), |(gone, all), table| {
+            (gone + share_below(table, from), all + table.file_bytes())
+        });
+        // Below a quarter the next merges are waited for.
+        if from > self.retained && gone > all / 4 {
+            self.retained = from;
+            return Some(tables.to_vec());
+        }
+        None
+    }
+
+    fn begin_merge(
+        &mut self,
+        folder: &mut dyn Folder,
+        inputs: Vec<Arc<TableRoot>>,
+    ) -> Result<(), DiskError> {
+        let id = self.next_table();
+        let writer = TableWriter::new(Facts {
+            id,
+            low: inputs.iter().map(|table| table.low).min().unwrap_or(0),
+            high: inputs.iter().map(|table| table.high).max().unwrap_or(0),
+            streams_max: inputs.iter().map(|table| table.streams).sum(),
+            compress: self.settings.compress,
+        });
+        let bottom = plan::is_bottom(&self.view.tables, &inputs);
+        Building::begin(folder, id)?;
+        let merge = Merge::new(inputs, writer, bottom, self.catalogue.retained_from);
+        self.merge = Some((id, merge));
+        Ok(())
+    }
+
+    fn merge_slice(&mut self, folder: &mut dyn Folder) -> Result<Tended, DiskError> {
+        let Some((id, merge)) = &mut self.merge else { return Ok(Tended::default()) };
+        let file = Building { id: *id };
+        let mut read =
+            |table: TableId, at: u64, bytes: u32| folder.read_range(&table.table_name(), at, bytes);
+        let done = merge.step(SLICE_BYTES, &mut read)?;
+        let mut tended =
+            Tended { more: true, bytes: 0, damage: core::mem::take(&mut merge.damage) };
+        if !done {
+            tended.bytes = file.write(folder, &mut merge.writer)?;
+            return Ok(tended);
+        }
+        let root = merge.writer.finish();
+        tended.bytes = file.write(folder, &mut merge.writer)?;
+        file.end(folder)?;
+        let Some((id, merge)) = self.merge.take() else { return Ok(tended) };
+        self.end_merge(folder, id, &merge.inputs, root)?;
+        Ok(tended)
+    }
+
+    fn end_merge(
+        &mut self,
+        folder: &mut dyn Folder,
+        id: TableId,
+        inputs: &[Arc<TableRoot>],
+        root: TableRoot,
+    ) -> Result<(), DiskError> {
+        let mut after = self.catalogue.clone();
+        after.last_table = after.last_table.max(id.0);
+        let is_input = |table: &Arc<TableRoot>| inputs.iter().any(|one| one.id == table.id);
+        let mut tables: Vec<_> =
+            self.view.tables.iter().filter(|table| !is_input(table)).cloned().collect();
+        for input in inputs {
+            after.tables.remove(&input.id);
+        }
+        let empty = root.streams == 0;
+        if !empty {
+            after.tables.insert(id);
+            tables.push(Arc::new(root));
+        }
+        tables.sort_by_key(|table| table.high);
+        self.commit(folder, after)?;
+        self.view = View {
+            number: self.view.number + 1,
+            tables: tables.into(),
+            absorbed: Arc::clone(&self.view.absorbed),
+        };
+        if empty {
+            folder.remove(&id.table_name())?;
+        }
+        for input in inputs {
+            folder.remove(&input.id.table_name())?;
+        }
+        Ok(())
+    }
+
+    /// Notes that everything is flushed and no store will write again. `max_stamp` is the largest
+    /// of all stores.
+    ///
+    /// # Errors
+    /// If the catalogue cannot be replaced; the next start takes it for a crash then.
+    pub fn close_cleanly(
+        &mut self,
+        folder: &mut dyn Folder,
+        max_stamp: u64,
+    ) -> Result<(), DiskError> {
+        self.give_up(folder);
+        remove_spares(folder)?;
+        let after = Catalogue {
+            clean: true,
+            max_stamp: self.catalogue.max_stamp.max(max_stamp),
+            ..self.catalogue.clone()
+        };
+        self.commit(folder, after)
+    }
+}
+
+/// Bytes of a table's records that are older than a stamp, if they are spread evenly.
+fn share_below(table: &TableRoot, stamp: u64) -> u64 {
+    if table.max_stamp == 0 || stamp <= table.min_stamp {
+        return 0;
+    }
+    let bytes = table.file_bytes();
+    if stamp > table.max_stamp {
+        return bytes;
+    }
+    let (part, whole) = (stamp - table.min_stamp, table.max_stamp - table.min_stamp);
+    let share = u128::from(bytes) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(share).unwrap_or(bytes)
+}
+
+fn read_segment(
+    folder: &mut dyn Folder,
+    segment: SegmentId,
+    length: u64,
+) -> Result<Vec<u8>, DiskError> {
+    let bytes = u32::try_from(length).map_err(|_too_long| DiskError::Short)?;
+    match folder.read_range(&segment.active_name(), 0, bytes) {
+        Err(DiskError::Missing) => folder.read_range(&segment.sealed_name(), 0, bytes),
+        other => other,
+    }
+}
+
+/// A log that grows no more needs no spare files.
+fn remove_spares(folder: &mut dyn Folder) -> Result<(), DiskError> {
+    for name in folder.list()?.iter().filter(|name| name.ends_with(".spare")) {
+        folder.remove(name)?;
+    }
+    Ok(())
+}
+
+fn spares(folder: &mut dyn Folder) -> Result<usize, DiskError> {
+    Ok(folder.list()?.iter().filter(|name| name.ends_with(".spare")).count())
+}

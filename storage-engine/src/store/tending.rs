@@ -1,0 +1,216 @@
+//! What a store has to do with the keeper: it asks for its segments to be sealed, the oldest first,
+//! and takes up the tables that come of it.
+
+use super::{SPARE_INDICES, Store, StoreEvent};
+use crate::error::{Damage, DiskError};
+use crate::keeper::Tended;
+use crate::op::StoreOp;
+use crate::position::{FileId, ReadId, SegmentId};
+use crate::view::View;
+
+/// The keeper is asked this often though nothing was sealed: some of what it does waits for time to
+/// pass.
+const TEND_EVERY_MS: u64 = 60_000;
+
+/// What is under way with the keeper.
+#[derive(Debug, Default)]
+pub(super) struct Tending {
+    /// When sealing is tried again that failed.
+    seal_at: u64,
+    old: OldSegments,
+    /// The old segment whose sealing is under way.
+    sealing_old: Option<SegmentId>,
+    /// Absorbed segments that reads under way may still look into, each with the last read that
+    /// may.
+    leaving: Vec<(SegmentId, ReadId)>,
+    /// The keeper was asked to tend, and when it was the last time.
+    asked: bool,
+    asked_ms: u64,
+    /// The keeper may have something to do.
+    wanted: bool,
+    retain: Option<u64>,
+}
+
+/// Who seals the segments of earlier runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct OldSegments {
+    /// This store does.
+    here: bool,
+    /// `OldSealed` is awaited.
+    awaited: bool,
+}
+
+impl Tending {
+    pub(super) fn new() -> Self {
+        Self { wanted: true, ..Self::default() }
+    }
+}
+
+impl Store {
+    /// Seals what is rolled over, flushed, and owes nothing: one segment at a time, the oldest
+    /// first, so that what is in a table is older than what is not.
+    pub(super) fn start_seal(&mut self, ops: &mut Vec<StoreOp>) {
+        if self.now_ms < self.tending.seal_at {
+            return;
+        }
+        if let Some((&segment, old)) = self.held.old.first_key_value() {
+            if self.tending.old.here && self.tending.sealing_old.is_none() {
+                self.tending.sealing_old = Some(segment);
+                ops.push(StoreOp::Seal { segment, length: old.length });
+            }
+            return;
+        }
+        let synced = self.synced.0;
+        let Some(mut first) = self.rolled.first_entry() else { return };
+        let segment = first.get_mut();
+        let length = u64::from(segment.end);
+        if segment.owed == 0 && !segment.sealing && segment.start + length <= synced {
+            segment.sealing = true;
+            ops.push(StoreOp::Seal { segment: segment.id, length });
+        }
+    }
+
+    pub(super) fn ask_keeper(&mut self, ops: &mut Vec<StoreOp>) {
+        self.leave(ops);
+        if let Some(stamp) = self.tending.retain.take() {
+            ops.push(StoreOp::Retain { stamp });
+            self.tending.wanted = true;
+        }
+        let due = self.now_ms.saturating_sub(self.tending.asked_ms) >= TEND_EVERY_MS;
+        if (self.tending.wanted || due) && !self.tending.asked {
+            self.tending.asked_ms = self.now_ms;
+            self.tending.wanted = false;
+            self.tending.asked = true;
+            ops.push(StoreOp::Tend { now_ms: self.now_ms });
+        }
+    }
+
+    /// Whether everything before the segment being written is sealed, and the keeper, when it was
+    /// last asked, had nothing to merge.
+    #[must_use]
+    pub fn is_tidy(&self) -> bool {
+        let idle = !self.tending.asked && !self.tending.wanted;
+        idle && self.rolled.is_empty() && self.held.old.is_empty()
+    }
+
+    /// Tells the keeper of absorbed segments that no read looks into any more.
+    pub(super) fn leave(&mut self, ops: &mut Vec<StoreOp>) {
+        if self.tending.leaving.is_empty() {
+            return;
+        }
+        let oldest = self.reading.oldest_under_way();
+        self.tending.leaving.retain(|&(segment, last)| {
+            let stays = oldest.is_some_and(|oldest| oldest <= last);
+            if !stays {
+                ops.push(StoreOp::Retire { segment });
+            }
+            stays
+        });
+    }
+
+    /// Lets records with a seq and a smaller stamp go, in all streams of the folder, where a later
+    /// snapshot stands for them.
+    pub fn retain_from(&mut self, stamp: u64) {
+        self.tending.retain = Some(stamp);
+    }
+
+    pub(super) fn sealed(&mut self, segment: SegmentId, outcome: Result<View, DiskError>) {
+        if self.tending.sealing_old == Some(segment) {
+            self.tending.sealing_old = None;
+        }
+        let error = match outcome {
+            Ok(view) => {
+                self.tending.wanted = true;
+                return self.adopt(view);
+            }
+            Err(error) => error,
+        };
+        let damaged = matches!(error, DiskError::Corrupt { .. } | DiskError::Newer { .. });
+        if error != DiskError::Full {
+            self.not_sealed(segment, error);
+        }
+        if damaged {
+            self.tending.old.here = false;
+        } else {
+            self.tending.seal_at = self.now_ms.saturating_add(self.settings.retry_ms);
+            if let Some(found) = self.rolled.get_mut(&segment) {
+                found.sealing = false;
+            }
+        }
+    }
+
+    fn not_sealed(&mut self, segment: SegmentId, error: DiskError) {
+        if let DiskError::Corrupt { offset } = error {
+            self.damaged(Damage { file: FileId::Segment(segment), offset, stream: None });
+        }
+        self.ready(StoreEvent::NotSealed { segment, error });
+    }
+
+    pub(super) fn tended(&mut self, outcome: Result<(Tended, View), DiskError>) {
+        self.tending.asked = false;
+        match outcome {
+            Ok((tended, view)) => {
+                self.tending.wanted |= tended.more;
+                self.stats.merged_bytes += tended.bytes;
+                for damage in tended.damage {
+                    self.damaged(damage);
+                }
+                self.adopt(view);
+            }
+            Err(error) => self.ready(StoreEvent::NotMerged(error)),
+        }
+    }
+
+    pub(crate) fn damaged(&mut self, damage: Damage) {
+        self.stats.corrupt += 1;
+        self.ready(StoreEvent::Corrupt(damage));
+    }
+
+    /// Takes a newer list of tables, and forgets what it knew of the segments that are in them.
+    pub(super) fn adopt(&mut self, view: View) {
+        if view.number <= self.held.view.number {
+            return;
+        }
+        let last = self.reading.last_read();
+        for &segment in view.absorbed.iter() {
+            let mine = if self.held.old.remove(&segment).is_some() {
+                true
+            } else if let Some(mut rolled) = self.rolled.remove(&segment) {
+                rolled.index.clear();
+                if self.spare_indices.len() < SPARE_INDICES {
+                    self.spare_indices.push(rolled.index);
+                }
+                self.ready(StoreEvent::Sealed(segment));
+                true
+            } else {
+                false
+            };
+            if mine {
+                self.stats.sealed += 1;
+                self.tending.leaving.push((segment, last));
+            }
+        }
+        self.reading.cache.keep_tables(&view);
+        self.held.view = view;
+        if self.tending.old.awaited && self.held.old.is_empty() {
+            self.tending.old.awaited = false;
+            self.ready(StoreEvent::OldSealed);
+        }
+    }
+
+    /// Seals all segments of earlier runs. For one shard to call, once every shard has told all
+    /// that is its part of them. `OldSealed` follows.
+    pub fn seal_old(&mut self) {
+        self.tending.old.here = true;
+        self.await_old_sealed();
+    }
+
+    /// `OldSealed` follows when another shard's `seal_old` has come to its end.
+    pub fn await_old_sealed(&mut self) {
+        self.tending.old.awaited = true;
+        if self.held.old.is_empty() {
+            self.tending.old.awaited = false;
+            self.ready(StoreEvent::OldSealed);
+        }
+    }
+}
