@@ -26,6 +26,8 @@ pub(crate) struct Device {
     pub(crate) session: Option<Session>,
     /// Which life of the app it is.
     pub(crate) life: u32,
+    /// Which shard takes its connections, where a story says so.
+    pub(crate) shard: Option<u8>,
     /// The person wants to be online.
     pub(crate) online: bool,
     /// What is durable on the device.
@@ -53,6 +55,7 @@ impl Device {
             id: DeviceId(id),
             session: None,
             life: 0,
+            shard: None,
             online: false,
             records: Vec::new(),
             unconfirmed: VecDeque::new(),

@@ -16,8 +16,11 @@ use roost_gateway::shard::{
 use roost_storage_engine::{
     DiskError, Kill, OpenError, OpenSettings, SimDisk, StoreDone, StoreOp, open,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+
+/// Where a crash tears, what is being written gets so many sectors far, at most.
+const TORN_STEPS: u32 = 12;
 
 /// A planted bug, outside the product: the simulator must find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +72,10 @@ pub(crate) struct Host {
     pub(crate) commits_wait: bool,
     /// But for so many.
     pub(crate) commits_left: u32,
+    /// The next crash comes early in what is being written.
+    pub(crate) torn: bool,
+    /// Nothing that these shards hand on is popped meanwhile.
+    pub(crate) queues_wait: BTreeSet<u8>,
     /// By (from, to).
     queues: Vec<VecDeque<Parcel>>,
     keys: Arc<TokenKeys>,
@@ -86,6 +93,8 @@ impl Host {
             sabotage: Sabotage::Nothing,
             commits_wait: false,
             commits_left: 0,
+            torn: false,
+            queues_wait: BTreeSet::new(),
             queues: Vec::new(),
             keys: Arc::new(token::keys()),
             prng: Prng::new(plan.seed, 3),
@@ -95,6 +104,11 @@ impl Host {
 
     pub(crate) const fn is_up(&self) -> bool {
         !self.seats.is_empty()
+    }
+
+    /// Whether there is such a shard.
+    pub(crate) fn has(&self, shard: u8) -> bool {
+        usize::from(shard) < self.seats.len()
     }
 
     fn seat(&mut self, shard: u8) -> &mut Seat {
@@ -157,10 +171,15 @@ impl Simulation {
             Err(error) => return Err(Broken::new(format!("the store does not open: {error}"))),
         };
         self.host.disk.stop_after(None);
+        self.host.disk.attach(opened.keeper, shards);
         self.host.commits_wait = false;
+        self.host.queues_wait.clear();
         self.host.process += 1;
         let (process, run) = (self.host.process, opened.run);
         self.tell(|| format!("the server starts with {shards} shards, run {run}"));
+        for (segment, length) in &opened.report.cuts {
+            self.tell(|| format!("the log was cut at {length} in {segment}"));
+        }
         let (incarnation, count) = (opened.incarnation, usize::from(shards));
         self.host.queues = (0..count * count).map(|_| VecDeque::new()).collect();
         for (id, store) in (0..shards).zip(opened.stores) {
@@ -218,8 +237,14 @@ impl Simulation {
 
     pub(crate) fn crash_disk(&mut self, power: bool) {
         let kill = if power { Kill::PowerCut } else { Kill::Process };
+        let torn = std::mem::take(&mut self.host.torn) || self.plan.torn;
         let prng = &mut self.host.prng;
-        self.host.disk.crash(kill, &mut |below| prng.below_u32(below));
+        // Of two outcomes each is as likely; more are the steps that still happen.
+        let mut chance = |below: u32| {
+            let below = if torn && below > 2 { below.min(TORN_STEPS) } else { below };
+            prng.below_u32(below)
+        };
+        self.host.disk.crash(kill, &mut chance);
         let most = u64::from(self.plan.shards_max);
         if self.host.prng.percent(40) {
             self.host.shards_next = u8::try_from(self.host.prng.range(1, most)).unwrap_or(1);
@@ -319,11 +344,12 @@ impl Simulation {
                 let delay = self.schedule.range(1, 500) * MS;
                 self.after(delay, Event::Restart);
             }
-            Report::Corrupt { .. } | Report::Unreadable { .. } | Report::UserIdCollision => {
+            Report::Corrupt(_) | Report::Unreadable { .. } | Report::UserIdCollision => {
                 return Err(Broken::new(format!("shard {shard} reports {report:?}")));
             }
             Report::StorageFull
             | Report::StorageRoom
+            | Report::NotTidied { .. }
             | Report::Retold { .. }
             | Report::HalfFramePoolFull { .. }
             | Report::SendQueuesFull { .. }
@@ -335,6 +361,12 @@ impl Simulation {
     }
 
     // ---- queues between shards ----
+
+    fn queue_delay(&mut self, from: u8, to: u8) -> u64 {
+        let slow = self.plan.slow_queue == Some(from) && from != to;
+        let delay = if slow { self.plan.slow } else { self.plan.queue };
+        delay.draw(&mut self.schedule)
+    }
 
     fn forward(&mut self, from: u8, to: u8, parcel: Parcel) -> Result<(), Broken> {
         let most = usize::try_from(self.plan.limits.queue_slots).unwrap_or(usize::MAX);
@@ -352,7 +384,7 @@ impl Simulation {
         }
         if length == 1 {
             let process = self.host.process;
-            let delay = self.plan.queue.draw(&mut self.schedule);
+            let delay = self.queue_delay(from, to);
             self.after(delay, Event::Pop { process, from, to });
         }
         Ok(())
@@ -360,6 +392,10 @@ impl Simulation {
 
     pub(crate) fn pop(&mut self, process: u32, from: u8, to: u8) -> Result<(), Broken> {
         if process != self.host.process || !self.host.is_up() {
+            return Ok(());
+        }
+        if self.host.queues_wait.contains(&from) {
+            self.after(MS, Event::Pop { process, from, to });
             return Ok(());
         }
         let waiting = self.host.queue(from, to).len();
@@ -371,7 +407,7 @@ impl Simulation {
         let slots = u32::try_from(taken.min(waiting)).unwrap_or(0);
         self.give(from, Waiting::Slots(ShardId(to), slots));
         if !self.host.queue(from, to).is_empty() {
-            let delay = self.plan.queue.draw(&mut self.schedule);
+            let delay = self.queue_delay(from, to);
             self.after(delay, Event::Pop { process, from, to });
         }
         Ok(())
@@ -416,6 +452,11 @@ impl Simulation {
         }
         let prng = &mut self.host.prng;
         let (shard, done) = self.host.disk.complete(index, &mut |below| prng.below_u32(below));
+        // Other shards hear of new tables.
+        for _new in pending..=self.host.disk.pending().len() {
+            let delay = self.plan.disk.draw(&mut self.schedule);
+            self.after(delay, Event::Disk { process });
+        }
         self.give(shard, Waiting::Stored(done));
         Ok(())
     }

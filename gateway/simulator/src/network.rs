@@ -104,7 +104,12 @@ impl Simulation {
             self.network.connections.remove(&id);
             return self.connect_failed(party, id);
         }
-        let shard = u8::try_from(self.network.prng.place(self.host.seats.len())).unwrap_or(0);
+        let drawn = u8::try_from(self.network.prng.place(self.host.seats.len())).unwrap_or(0);
+        let chosen = match party {
+            Party::Device { device, .. } => self.devices[device].shard,
+            Party::Probe { .. } => None,
+        };
+        let shard = chosen.filter(|shard| self.host.has(*shard)).unwrap_or(drawn);
         let edge = self.host.take_slot(shard);
         if let Some(connection) = self.network.connections.get_mut(&id) {
             let (paused, sending, closing) = (false, None, false);

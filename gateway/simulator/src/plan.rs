@@ -102,6 +102,8 @@ pub struct Plan {
     pub fault_every_ms: u64,
     /// What breaks.
     pub faults: FaultWeights,
+    /// Crashes come early in what is being written.
+    pub torn: bool,
     /// Two crashes right before the end.
     pub last_crashes: bool,
     /// Bytes on the way.
@@ -114,6 +116,10 @@ pub struct Plan {
     pub disk: Delay,
     /// A parcel between two shards.
     pub queue: Delay,
+    /// The same of what the slow shard hands on, if there is one.
+    pub slow: Delay,
+    /// The shard whose parcels take that long.
+    pub slow_queue: Option<u8>,
     /// From an input to the turn that takes it.
     pub turn: Delay,
     /// A device's own storage.
@@ -137,7 +143,7 @@ impl Plan {
         };
         let (network, commit, disk) = (delay(20_000), delay(30_000), delay(10_000));
         let (queue, turn, persist) = (delay(3_000), delay(1_000), delay(10_000));
-        Self {
+        let mut plan = Self {
             seed,
             shards: u8::try_from(prng.range(1, u64::from(shards_max))).unwrap_or(1),
             shards_max,
@@ -151,15 +157,81 @@ impl Plan {
             chaos_ms,
             fault_every_ms: prng.range(50, chaos_ms.max(51)),
             faults: FaultWeights::draw(&mut prng),
+            torn: false,
             last_crashes: prng.percent(50),
             network,
             chunk_bytes: prng.pick(&[3, 50, 1_000, 100_000]),
             commit,
             disk,
             queue,
+            slow: queue,
+            slow_queue: None,
             turn,
             persist,
+        };
+        plan.hunt(&mut Prng::new(seed, 7));
+        plan
+    }
+
+    /// Some worlds are made for what hardly ever happens by chance.
+    fn hunt(&mut self, prng: &mut Prng) {
+        match prng.below(8) {
+            0 => self.hunt_stale_copies(prng),
+            1 => self.hunt_change_numbers(prng),
+            2 => self.hunt_cuts(prng),
+            _ => {}
         }
+    }
+
+    /// What a connection said waits in the queue of a slow shard while the device, restored from a
+    /// backup that knows nothing of it, says something else by the next connection.
+    fn hunt_stale_copies(&mut self, prng: &mut Prng) {
+        self.shards_max = self.shards_max.max(2);
+        self.shards = self.shards_max;
+        let slow = prng.below(u64::from(self.shards_max));
+        self.slow_queue = u8::try_from(slow).ok();
+        let high_us = prng.range(20_000, 3_000_000);
+        self.slow = Delay { low_us: 1, high_us, long_percent: 0 };
+        self.limits.credit_per_rank = prng.pick(&[5, 1_024]);
+        self.faults =
+            FaultWeights { backup: 4, app_kill: 1, disconnect: 2, ..FaultWeights::default() };
+        self.messages = prng.range(3, 30);
+        self.fault_every_ms = prng.range(50, 1_000);
+    }
+
+    /// A mailbox changes between its snapshot and the flush of it, a device syncs, the server dies
+    /// before the next snapshot, and the device stays away until the numbers have caught up.
+    fn hunt_change_numbers(&mut self, prng: &mut Prng) {
+        self.limits.actor_memory_bytes = 0;
+        self.limits.checkpoint_interval_ms = 3_000;
+        self.devices = vec![2; self.devices.len().max(3)];
+        self.late_user = false;
+        self.commit = Delay { low_us: 1, high_us: prng.range(10_000, 100_000), long_percent: 0 };
+        let (kill, power) = (prng.range(1, 3), prng.range(1, 3));
+        self.faults = FaultWeights { kill, power, offline: 8, ..FaultWeights::default() };
+        self.messages = prng.range(10, 60);
+        self.read_percent = 40;
+        self.fault_every_ms = prng.range(50, 500);
+    }
+
+    /// Large commits are torn, and torn again right after the recovery, when others have written.
+    fn hunt_cuts(&mut self, prng: &mut Prng) {
+        self.torn = true;
+        if prng.percent(70) {
+            (self.shards, self.shards_max) = (1, 1);
+        }
+        self.limits.actor_memory_bytes = Limits::default().actor_memory_bytes;
+        self.limits.checkpoint_interval_ms = 3_000;
+        self.commit = Delay { low_us: 1, high_us: prng.range(20_000, 200_000), long_percent: 0 };
+        self.devices = vec![2; self.devices.len().max(3)];
+        self.late_user = false;
+        self.chaos_ms = self.chaos_ms.max(4_000);
+        let power = prng.range(2, 6);
+        self.faults = FaultWeights { power, app_kill: 1, offline: 2, ..FaultWeights::default() };
+        self.messages = prng.range(80, 200);
+        self.body_max_bytes = 20;
+        self.fault_every_ms = prng.range(50, 300);
+        self.last_crashes = true;
     }
 
     /// A world where nothing breaks by itself, for stories.
@@ -180,12 +252,15 @@ impl Plan {
             chaos_ms: 0,
             fault_every_ms: 1,
             faults: FaultWeights::default(),
+            torn: false,
             last_crashes: false,
             network: calm,
             chunk_bytes: 100_000,
             commit: calm,
             disk: calm,
             queue: calm,
+            slow: calm,
+            slow_queue: None,
             turn: calm,
             persist: calm,
         }
@@ -207,6 +282,8 @@ fn draw_limits(prng: &mut Prng) -> Limits {
         untold_bytes_max: prng.pick(&[1, 4_096, 65_536, default.untold_bytes_max]),
         send_queue_bytes: prng.pick(&[200, 2_000, default.send_queue_bytes]),
         verifications_per_turn_max: prng.pick(&[1, 64]),
+        // Not drawn by itself, so that older seeds tell the stories they told.
+        snapshot_every_records: if slots == 3 { 2 } else { 1_000 },
         ..default
     }
 }
@@ -222,5 +299,10 @@ const fn small_store(segment_bytes: u32) -> Settings {
         batch_max_bytes: 64 << 10,
         durability: Durability::Fsync,
         retry_ms: 300,
+        tables_a_stream_max: 2,
+        reserve_bytes: 1,
+        erase_after_ms: 500,
+        cache_bytes: 4 << 10,
+        ..Settings::DEFAULT
     }
 }

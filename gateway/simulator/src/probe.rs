@@ -43,6 +43,8 @@ pub(crate) struct Probe {
     number: u64,
     reader: FrameReader,
     asked: u32,
+    /// What was asked last.
+    last: Option<client_frame::Body>,
     /// The conversation whose history is being read.
     reading: usize,
 }
@@ -59,6 +61,7 @@ impl Probe {
             number,
             reader: FrameReader::new(),
             asked: 1,
+            last: None,
             reading: 0,
         }
     }
@@ -115,6 +118,12 @@ impl Probe {
         } else if let Some(server_frame::Body::History(reply)) = frame.body {
             self.take_page(reply, out);
         } else if let Some(server_frame::Body::Error(error)) = frame.body {
+            // Two who ask for the same at the same time would do so for ever.
+            if error.code() == wire::ErrorCode::ErrorBusy
+                && let Some(last) = self.last.take()
+            {
+                return self.ask(last, out);
+            }
             self.fail(&format!("{:?}: {}", error.code(), error.text));
         }
     }
@@ -160,6 +169,7 @@ impl Probe {
 
     fn ask(&mut self, body: client_frame::Body, out: &mut Vec<u8>) {
         self.asked += 1;
+        self.last = Some(body.clone());
         encode::client(self.asked, body, out);
     }
 }

@@ -104,6 +104,7 @@ impl Simulation {
         self.faults.over = true;
         // A line of some bytes a second would need hours to agree.
         self.plan.chunk_bytes = self.plan.chunk_bytes.max(4_096);
+        self.plan.slow_queue = None;
         self.mend();
         self.host.disk.stop_after(None);
         if self.host.is_up() && self.faults.flush_failed_in == self.host.process {

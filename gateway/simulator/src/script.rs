@@ -14,7 +14,10 @@
 //! ann sends 30 messages to bob      ann loses the connection, ann kills the app
 //! commits wait, commits go on       the disk completes no commit meanwhile
 //! one commit goes on                but for one
+//! ann connects to shard 1           from now on
+//! queues of shard 1 wait            nothing it hands on arrives; queues of shard 1 go on
 //! crash power, crash kill, restart, restart with 3 shards
+//! crash torn                        the power goes early in what is being written
 //! wait 500 ms
 //! everybody agrees
 //! ```
@@ -74,6 +77,11 @@ impl Simulation {
                 self.crash(*kind == "power");
                 Ok(())
             }
+            ["crash", "torn"] => {
+                self.host.torn = true;
+                self.crash(true);
+                Ok(())
+            }
             ["wait", ms, "ms"] => self.run_for_ms(number(ms)?),
             ["commits", "wait"] => {
                 self.host.commits_wait = true;
@@ -82,6 +90,14 @@ impl Simulation {
             ["one", "commit", "goes", "on"] => {
                 self.host.commits_left = 1;
                 self.until("no commit waits", |s| s.host.commits_left == 0)
+            }
+            ["queues", "of", "shard", shard, "wait"] => {
+                self.host.queues_wait.insert(number(shard)?);
+                Ok(())
+            }
+            ["queues", "of", "shard", shard, "go", "on"] => {
+                self.host.queues_wait.remove(&number(shard)?);
+                Ok(())
             }
             ["commits", "go", "on"] => {
                 self.host.commits_wait = false;
@@ -109,6 +125,10 @@ impl Simulation {
             ["goes", "offline"] => self.set_online(index, false),
             ["loses", "the", "connection"] => {
                 self.lose_connection(index);
+                Ok(())
+            }
+            ["connects", "to", "shard", shard] => {
+                self.devices[index].shard = Some(number(shard)?);
                 Ok(())
             }
             ["reinstalls"] => {
