@@ -1,6 +1,7 @@
 //! What people type: the command line of `roost`, as it stands. What it means is decided in
 //! `config`.
 
+use crate::commands::store::args::StoreArgs;
 use crate::config::{Driver, Durability, Listen};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use roost_protocol::ids::UserId;
@@ -34,6 +35,8 @@ pub enum Command {
     Token(TokenArgs),
     /// Chat in the terminal
     Chat(Box<ChatArgs>),
+    /// Look at what is stored, check it, export it, repair it
+    Store(Box<StoreArgs>),
 }
 
 /// `roost serve`. What is given here goes before what the file says.

@@ -3,6 +3,7 @@
 use clap::Parser;
 use roost_gateway::args::{Args, Command};
 use roost_gateway::commands;
+use roost_gateway::commands::store::args::StoreArgs;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -20,12 +21,25 @@ fn main() -> ExitCode {
                 .map_err(|error| error.to_string())
         }
         Command::Chat(args) => commands::chat::run(&args).map_err(|error| error.to_string()),
+        Command::Store(args) => return look_at_store(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// 0: whole. 1: damaged. 2: it could not be looked at.
+fn look_at_store(args: &StoreArgs) -> ExitCode {
+    match commands::store::run(args, &mut std::io::stdout().lock()) {
+        Ok(commands::store::Finding::Whole) => ExitCode::SUCCESS,
+        Ok(commands::store::Finding::Damaged) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(2)
         }
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod chat;
 pub mod serve;
+pub mod store;
 pub mod token;
