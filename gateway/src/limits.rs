@@ -83,6 +83,15 @@ limits! {
     token_grace_ms: u32 = 60_000, 0 => 3_600_000;
     /// Between two checkpoints of a shard. Default 5 s, 0.1 s to 10 min.
     checkpoint_interval_ms: u32 = 5_000, 100 => 600_000;
+    /// Days for which messages are kept; 0 is for ever, the default. At most 36,500. Older ones go
+    /// as tables are merged, once a snapshot of their conversation stands for them.
+    retention_days: u32 = 0, 0 => 36_500;
+    /// MiB that tables may take on the disk before the oldest messages go; 0 is no bound, the
+    /// default.
+    retention_mib: u32 = 0, 0 => u32::MAX;
+    /// Records of a conversation after which a snapshot is written beside them: what loading it
+    /// reads at most. Default 1,000; 1 to 1,000,000.
+    snapshot_every_records: u32 = 1_000, 1 => 1_000_000;
 
     /// Connections of the whole server. Default 1,000,000; 1 to 10,000,000.
     connections_max: u32 = 1_000_000, 1 => 10_000_000;
@@ -94,7 +103,8 @@ limits! {
     body_max_bytes: u32 = 64 * KIB, KIB => 64 * KIB;
     /// Bytes of unfinished frames, per shard. Default 64 MiB; 1 MiB to 64 GiB.
     half_frame_pool_bytes: u64 = 64 * MIB, MIB => 64 * GIB;
-    /// Bytes waiting for one socket. Default 256 KiB; 160 KiB (the longest reply) to 64 MiB.
+    /// Bytes waiting for one socket; a page that is being prepared counts as 128 KiB. From there
+    /// on nothing more is read from it. Default 256 KiB; 160 KiB to 64 MiB.
     send_queue_bytes: u32 = 256 * KIB, 160 * KIB => 64 * 1024 * KIB;
     /// Bytes waiting for all sockets, per shard. Default 256 MiB; 1 MiB to 256 GiB.
     send_queues_bytes: u64 = 256 * MIB, MIB => 256 * GIB;

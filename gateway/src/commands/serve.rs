@@ -16,10 +16,9 @@ use crate::shard::{EdgeConfig, Input, Outbox, Secrets, Shard, ShardConfig};
 use roost_event_loop::{
     Choice, EventLoop, Kind, ListenerId, Probed, Settings as LoopSettings, Waker,
 };
-use roost_storage_engine::disk::{Disk, Files, FolderError, RealFolder};
+use roost_storage_engine::disk::{Disk, Files, FolderError, KeeperThread, RealFolder};
 use roost_storage_engine::{
-    Durability as StoreDurability, OpenError, OpenSettings, Opened, Settings as StoreSettings,
-    Store,
+    Durability as StoreDurability, OpenError, OpenSettings, Settings as StoreSettings, Store,
 };
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
@@ -66,7 +65,8 @@ struct Server {
     kind: Kind,
     shards: u8,
     folder: RealFolder,
-    opened: Opened,
+    stores: Vec<Store>,
+    keeper: Arc<KeeperThread>,
     edges: EdgeConfig,
     ticket_keys: TicketKeys,
     listeners: Listeners,
@@ -115,7 +115,10 @@ impl Server {
         tracing::info!(report = ?opened.report, run = opened.run, "the store is open");
         let edges = EdgeConfig { incarnation: opened.incarnation, server_run: random()?, ..edges };
         let kind = probed.kind;
-        Ok(Self { config, kind, shards, folder, opened, edges, ticket_keys, listeners })
+        let keeper = KeeperThread::start(folder.files(), opened.keeper);
+        let keeper = Arc::new(keeper.map_err(ServeError::Thread)?);
+        let stores = opened.stores;
+        Ok(Self { config, kind, shards, folder, stores, keeper, edges, ticket_keys, listeners })
     }
 
     fn serve(mut self) -> Result<(), ServeError> {
@@ -151,7 +154,12 @@ impl Server {
         if matches!(self.config.durability, Durability::Interval { .. }) {
             rustix::fs::sync();
         }
-        roost_storage_engine::close_cleanly(&mut self.folder, max_stamp)?;
+        let keeper = Arc::into_inner(self.keeper).and_then(KeeperThread::stop);
+        let mut keeper =
+            keeper.ok_or_else(|| ServeError::Worker("the keeper is gone".to_owned()))?;
+        keeper
+            .close_cleanly(&mut self.folder, max_stamp)
+            .map_err(|error| OpenError::Folder { segment: None, error })?;
         tracing::info!("stopped cleanly");
         Ok(())
     }
@@ -162,7 +170,7 @@ impl Server {
         shared: &Arc<Shared>,
     ) -> Result<Vec<Running>, ServeError> {
         let meshes = weave(self.shards, self.config.limits.queue_slots);
-        let stores = std::mem::take(&mut self.opened.stores);
+        let stores = std::mem::take(&mut self.stores);
         let tcp = std::mem::take(&mut self.listeners.tcp).into_iter().map(Some);
         let tcp = tcp.chain(std::iter::repeat_with(|| None));
         let tls = std::mem::take(&mut self.listeners.tls).into_iter().map(Some);
@@ -185,6 +193,7 @@ impl Server {
                 tcp,
                 tls,
                 files: self.folder.files(),
+                keeper: Arc::clone(&self.keeper),
                 metrics: Arc::clone(metrics),
                 shared: Arc::clone(shared),
                 cpu: cpus.get(index).copied(),
@@ -301,6 +310,7 @@ struct Start {
     tcp: Option<TcpListener>,
     tls: Option<TcpListener>,
     files: Arc<Files>,
+    keeper: Arc<KeeperThread>,
     metrics: Arc<ShardMetrics>,
     shared: Arc<Shared>,
     cpu: Option<usize>,
@@ -368,7 +378,8 @@ impl Start {
         let name = format!("disk-{}", self.id.0);
         let wake = waker.clone();
         let wake = Box::new(move || wake.wake());
-        let (disk, answers) = Disk::new(Arc::clone(&self.files), &name, wake).map_err(text)?;
+        let (disk, answers) =
+            Disk::new(Arc::clone(&self.files), &self.keeper, &name, wake).map_err(text)?;
         let mut shard = Shard::open(
             ShardConfig {
                 id: self.id,
@@ -514,6 +525,9 @@ fn tls_config(config: &Config) -> Result<Arc<ServerConfig>, ServeError> {
 fn store_settings(config: &Config) -> StoreSettings {
     StoreSettings {
         segment_bytes: config.segment_bytes,
+        retain_bytes: u64::from(config.limits.retention_mib) << 20,
+        // What sealing a segment may need.
+        reserve_bytes: u64::from(config.segment_bytes) * 9 / 8,
         durability: match config.durability {
             Durability::Fsync => StoreDurability::Fsync,
             Durability::Interval { ms } => StoreDurability::Interval { ms: ms.into() },

@@ -4,9 +4,7 @@
 use bytes::Bytes;
 use roost_event_loop::Actions;
 use roost_storage_engine::disk::{Disk, Files};
-use roost_storage_engine::{
-    CommitId, CommitPart, DiskError, FetchId, SegmentId, StoreDone, StoreOp,
-};
+use roost_storage_engine::{CommitId, CommitPart, DiskError, FetchId, FileId, StoreDone, StoreOp};
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -43,10 +41,13 @@ impl StoreDisk {
     pub(crate) fn submit(&mut self, op: StoreOp, actions: &mut Actions) {
         match op {
             StoreOp::Commit { id, parts, sync } => self.commit(id, parts, sync, actions),
-            StoreOp::Fetch { id, segment, ranges } => self.fetch(id, segment, &ranges, actions),
-            op @ (StoreOp::Create { .. } | StoreOp::Seal { .. } | StoreOp::OpenSealed { .. }) => {
-                self.disk.submit(op);
-            }
+            StoreOp::Fetch { id, file, ranges } => self.fetch(id, file, &ranges, actions),
+            op @ (StoreOp::Create { .. }
+            | StoreOp::Seal { .. }
+            | StoreOp::Retire { .. }
+            | StoreOp::Tend { .. }
+            | StoreOp::Retain { .. }
+            | StoreOp::Look) => self.disk.submit(op),
         }
     }
 
@@ -61,7 +62,7 @@ impl StoreDisk {
         let token = self.new_job(job);
         let mut refused = Vec::new();
         for (part, CommitPart { segment, offset, bytes }) in (token..).zip(parts) {
-            match self.files.get(segment) {
+            match self.files.get(FileId::Segment(segment)) {
                 Ok(file) if bytes.is_empty() && sync => actions.sync_file(part, file.as_raw_fd()),
                 Ok(file) => actions.write_file(part, file.as_raw_fd(), offset, bytes, sync),
                 Err(error) => refused.push((part, error, bytes)),
@@ -72,15 +73,9 @@ impl StoreDisk {
         }
     }
 
-    fn fetch(
-        &mut self,
-        id: FetchId,
-        segment: SegmentId,
-        ranges: &[(u64, u32)],
-        actions: &mut Actions,
-    ) {
+    fn fetch(&mut self, id: FetchId, file: FileId, ranges: &[(u64, u32)], actions: &mut Actions) {
         assert!(ranges.len() < 1 << PART_BITS, "a fetch has a page's worth of ranges");
-        let file = match self.files.get(segment) {
+        let file = match self.files.get(file) {
             Ok(file) => file,
             Err(error) => {
                 self.ready.push(StoreDone::Fetched { id, outcome: Err(error) });

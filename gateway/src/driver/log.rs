@@ -52,12 +52,18 @@ impl Logger {
                  sends resume by themselves"
             ),
             Report::StorageRoom => tracing::info!(shard, "the disk has room again"),
-            Report::Corrupt { segment, offset } => tracing::error!(
+            Report::Corrupt(damage) => tracing::error!(
                 shard,
-                ?segment,
-                offset,
-                "damaged bytes in the store; their neighbours are served. Restore the segment \
-                 from a backup"
+                %damage,
+                "damaged bytes in the store; their neighbours are served. Stop the server, look \
+                 with `roost store verify`, restore the file from a backup or save what is whole \
+                 with `roost store repair`"
+            ),
+            Report::NotTidied { what } => tracing::warn!(
+                shard,
+                what,
+                "the store could not be tidied up; nothing is lost. It is tried again: check for \
+                 room on the disk"
             ),
             Report::Unreadable { stream } => tracing::error!(
                 shard,
@@ -135,7 +141,8 @@ impl Logger {
             Report::StoreFailed { .. }
             | Report::StorageFull
             | Report::StorageRoom
-            | Report::Corrupt { .. }
+            | Report::Corrupt(_)
+            | Report::NotTidied { .. }
             | Report::Unreadable { .. }
             | Report::Retold { .. }
             | Report::UserIdCollision => {}

@@ -5,8 +5,8 @@ use super::log::Logger;
 use super::mesh::Mesh;
 use super::metrics::ShardMetrics;
 use crate::ids::EdgeId;
-use crate::shard::{Input, Outbox, Output, Secrets, Shard};
-use roost_event_loop::{Actions, BatchFlow, Event, Handler, ListenerId, SocketId, Waker};
+use crate::shard::{Input, Outbox, Output, Report, Secrets, Shard};
+use roost_event_loop::{Actions, BatchFlow, Event, Handler, Limit, ListenerId, SocketId, Waker};
 use roost_protocol::time::{Duration, Instant, Now};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -178,6 +178,10 @@ impl Handler for Worker {
                 self.disk.file_done(token, result, buffer);
             }
             Event::Tick => self.feed(now, Input::Tick),
+            Event::ListenerPaused { listener: _, reason: Limit::Sockets { max } } => {
+                let report = Report::ConnectionsFull { limit: max.into() };
+                self.logger.write(now.monotonic, &report);
+            }
             Event::ListenerPaused { listener: _, reason } => {
                 tracing::warn!(%reason, "accepting is paused");
             }

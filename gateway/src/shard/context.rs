@@ -4,7 +4,7 @@
 use crate::ids::{EdgeAddress, ShardId};
 use crate::limits::Limits;
 use crate::shard::links::{Arrival, Cause, Links, Owed, Taken, Token};
-use crate::shard::message::{Message, Reply, ToEdge};
+use crate::shard::message::{Message, Reply, RequestTag, ToEdge};
 use crate::shard::report::Report;
 use crate::shard::stats::Stats;
 use roost_protocol::error::Refusal;
@@ -190,14 +190,14 @@ impl Context {
     }
 
     /// Answers a request at once.
-    pub(crate) fn reply(&mut self, edge: EdgeAddress, request_id: u32, reply: Reply) {
-        self.links.tell_edge(edge, ToEdge::Reply { request_id, reply });
+    pub(crate) fn reply(&mut self, edge: EdgeAddress, request: RequestTag, reply: Reply) {
+        self.links.tell_edge(edge, ToEdge::Reply { request, reply });
     }
 
     /// Refuses a request at once.
-    pub(crate) fn refuse(&mut self, edge: EdgeAddress, request_id: u32, refusal: &Refusal) {
+    pub(crate) fn refuse(&mut self, edge: EdgeAddress, request: RequestTag, refusal: &Refusal) {
         self.stats.refusals_total += 1;
-        self.reply(edge, request_id, Reply::Error(Box::new(refusal.to_wire())));
+        self.reply(edge, request, Reply::Error(Box::new(refusal.to_wire())));
     }
 
     /// Starts a read of the store.

@@ -7,7 +7,7 @@
 //! * Rank 4 has no credit: pushes that find no room are dropped and their edge is marked behind.
 
 use crate::ids::{EdgeAddress, EdgeId, ShardId};
-use crate::shard::message::{Message, Parcel, Rank, Settle, ToEdge};
+use crate::shard::message::{Message, Parcel, Rank, Settle, ToConversation, ToEdge, ToMailbox};
 use roost_protocol::ids::{ConversationId, UserKey};
 use roost_storage_engine::SegmentId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -50,6 +50,11 @@ impl Cause {
     /// The clock, a completion, recovery.
     pub(crate) const NONE: Self = Self { token: Token::NONE, feeder: None, rank: None };
 
+    /// A message being handled.
+    pub(crate) const fn message(token: Token, rank: Rank) -> Self {
+        Self { token, feeder: None, rank: Some(rank) }
+    }
+
     /// Bytes of an edge.
     pub(crate) const fn edge(edge: EdgeId) -> Self {
         Self { token: Token::NONE, feeder: Some(edge), rank: None }
@@ -67,8 +72,8 @@ pub(crate) struct Taken {
 
 /// A message that arrived, from whichever shard.
 #[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) message: Message,
+pub(crate) struct Arrival<M = Message> {
+    pub(crate) message: M,
     pub(crate) token: Token,
     pub(crate) taken: Option<Taken>,
 }
@@ -192,7 +197,14 @@ impl Links {
     // ---- telling ----
 
     /// Tells an actor of a shard something. What it owes was counted by the caller.
-    pub(crate) fn tell(&mut self, to: ShardId, message: Message, owed: Owed, cause: Cause) {
+    pub(crate) fn tell(
+        &mut self,
+        to: ShardId,
+        message: impl Into<Message>,
+        owed: Owed,
+        cause: Cause,
+    ) {
+        let message = message.into();
         let rank = message.rank();
         assert!(cause.rank.is_none_or(|causing| causing < rank), "a message causes higher ranks");
         assert!(rank != Rank::Four, "rank 4 goes by tell_edge");
@@ -547,35 +559,53 @@ impl Links {
 
 fn merge_key(message: &Message) -> Option<MergeKey> {
     match message {
-        Message::Delivered(mark) => Some(MergeKey(0, mark.conversation, mark.user)),
-        Message::ReadTold(told) => Some(MergeKey(1, told.conversation, told.user)),
-        Message::Deliver(deliver) => deliver
+        Message::ToConversation(ToConversation::Delivered(mark)) => {
+            Some(MergeKey(0, mark.conversation, mark.user))
+        }
+        Message::ToConversation(ToConversation::ReadTold(told)) => {
+            Some(MergeKey(1, told.conversation, told.user))
+        }
+        Message::ToMailbox(ToMailbox::Deliver(deliver)) => deliver
             .recipients
             .as_slice()
             .first()
             .map(|user| MergeKey(2, deliver.conversation, *user)),
-        Message::ReceiptTold(told) => Some(MergeKey(3, told.conversation, told.to)),
-        Message::Register(_)
-        | Message::Gone(_)
-        | Message::Sync(_)
-        | Message::ReadMark(_)
-        | Message::Submit(_)
-        | Message::History(_)
+        Message::ToMailbox(ToMailbox::ReceiptTold(told)) => {
+            Some(MergeKey(3, told.conversation, told.to))
+        }
+        Message::ToConversation(ToConversation::Submit(_) | ToConversation::History(_))
+        | Message::ToOwnMailbox(_)
         | Message::ToEdge { .. } => None,
     }
 }
 
-/// Folds a message into one that waits for the same actor about the same thing. Bodies are lost,
-/// never seqs.
+/// Folds a message into one that waits for the same actor about the same thing.
 fn merge(waiting: &mut Message, newer: Message) {
     match (waiting, newer) {
-        (Message::Delivered(old), Message::Delivered(new)) => old.seq = old.seq.max(new.seq),
-        (Message::ReadTold(old), Message::ReadTold(new)) => {
+        (Message::ToConversation(old), Message::ToConversation(new)) => merge_marks(old, new),
+        (Message::ToMailbox(old), Message::ToMailbox(new)) => merge_news(old, new),
+        (_, _) => unreachable!("merge keys tell the kinds apart"),
+    }
+}
+
+fn merge_marks(waiting: &mut ToConversation, newer: ToConversation) {
+    match (waiting, newer) {
+        (ToConversation::Delivered(old), ToConversation::Delivered(new)) => {
+            old.seq = old.seq.max(new.seq);
+        }
+        (ToConversation::ReadTold(old), ToConversation::ReadTold(new)) => {
             if new.seq > old.seq {
                 *old = new;
             }
         }
-        (Message::Deliver(old), Message::Deliver(new)) => {
+        (_, _) => unreachable!("merge keys tell the kinds apart"),
+    }
+}
+
+/// Bodies are lost, never seqs.
+fn merge_news(waiting: &mut ToMailbox, newer: ToMailbox) {
+    match (waiting, newer) {
+        (ToMailbox::Deliver(old), ToMailbox::Deliver(new)) => {
             if new.head.seq > old.head.seq {
                 old.head = new.head;
                 old.message_id = new.message_id;
@@ -588,7 +618,7 @@ fn merge(waiting: &mut Message, newer: Message) {
             }
             old.fresh = None;
         }
-        (Message::ReceiptTold(old), Message::ReceiptTold(new)) => {
+        (ToMailbox::ReceiptTold(old), ToMailbox::ReceiptTold(new)) => {
             old.delivered = old.delivered.max(new.delivered);
             old.read = old.read.max(new.read);
         }

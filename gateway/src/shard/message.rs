@@ -64,33 +64,16 @@ impl Rank {
     }
 }
 
-/// A message from one actor to another.
+/// A message from one actor to another, by the kind of actor it goes to, which is its rank.
 #[derive(Debug)]
 pub enum Message {
-    /// A device authenticated: register it with its mailbox.
-    Register(Box<Register>),
-    /// A connection ended.
-    Gone(Box<Gone>),
-    /// Entries changed since a cursor.
-    Sync(SyncAsk),
-    /// The person saw everything up to here.
-    ReadMark(Box<ReadMark>),
-
-    /// A write to a conversation.
-    Submit(Box<Submit>),
-    /// A device holds everything up to here.
-    Delivered(DeliveredMark),
-    /// A page of history.
-    History(Box<HistoryAsk>),
-    /// A mailbox tells a read mark to the conversation it is about.
-    ReadTold(ReadTold),
-
-    /// There is something new for these users.
-    Deliver(Box<Deliver>),
-    /// Somebody received or read what this user sent.
-    ReceiptTold(Box<ReceiptTold>),
-
-    /// To a connection.
+    /// Rank 1.
+    ToOwnMailbox(ToOwnMailbox),
+    /// Rank 2.
+    ToConversation(ToConversation),
+    /// Rank 3.
+    ToMailbox(ToMailbox),
+    /// Rank 4: to a connection.
     ToEdge {
         /// Which.
         edge: EdgeAddress,
@@ -100,17 +83,94 @@ pub enum Message {
 }
 
 impl Message {
-    /// The rank. One exhaustive match, so that a new message must be given one.
+    /// The rank. One exhaustive match, so that a new kind must be given one.
     #[must_use]
     pub const fn rank(&self) -> Rank {
         match self {
-            Self::Register(_) | Self::Gone(_) | Self::Sync(_) | Self::ReadMark(_) => Rank::One,
-            Self::Submit(_) | Self::Delivered(_) | Self::History(_) | Self::ReadTold(_) => {
-                Rank::Two
-            }
-            Self::Deliver(_) | Self::ReceiptTold(_) => Rank::Three,
+            Self::ToOwnMailbox(_) => Rank::One,
+            Self::ToConversation(_) => Rank::Two,
+            Self::ToMailbox(_) => Rank::Three,
             Self::ToEdge { .. } => Rank::Four,
         }
+    }
+}
+
+/// What a connection tells the mailbox of its user.
+#[derive(Debug)]
+pub enum ToOwnMailbox {
+    /// A device authenticated: register it.
+    Register(Box<Register>),
+    /// A connection ended.
+    Gone(Box<Gone>),
+    /// Entries changed since a cursor.
+    Sync(SyncAsk),
+    /// The person saw everything up to here.
+    ReadMark(Box<ReadMark>),
+}
+
+impl ToOwnMailbox {
+    /// Whose mailbox.
+    #[must_use]
+    pub const fn user(&self) -> UserKey {
+        match self {
+            Self::Register(register) => register.user,
+            Self::Gone(gone) => gone.user,
+            Self::Sync(ask) => ask.user,
+            Self::ReadMark(mark) => mark.user,
+        }
+    }
+}
+
+/// What a connection or a mailbox tells a conversation.
+#[derive(Debug)]
+pub enum ToConversation {
+    /// A write.
+    Submit(Box<Submit>),
+    /// A device holds everything up to here.
+    Delivered(DeliveredMark),
+    /// A page of history.
+    History(Box<HistoryAsk>),
+    /// A mailbox tells a read mark to the conversation it is about.
+    ReadTold(ReadTold),
+}
+
+impl ToConversation {
+    /// Which conversation.
+    #[must_use]
+    pub const fn conversation(&self) -> ConversationId {
+        match self {
+            Self::Submit(submit) => submit.conversation,
+            Self::Delivered(mark) => mark.conversation,
+            Self::History(ask) => ask.conversation,
+            Self::ReadTold(told) => told.conversation,
+        }
+    }
+}
+
+/// What a conversation tells mailboxes.
+#[derive(Debug)]
+pub enum ToMailbox {
+    /// There is something new for these users.
+    Deliver(Box<Deliver>),
+    /// Somebody received or read what this user sent.
+    ReceiptTold(Box<ReceiptTold>),
+}
+
+impl From<ToOwnMailbox> for Message {
+    fn from(message: ToOwnMailbox) -> Self {
+        Self::ToOwnMailbox(message)
+    }
+}
+
+impl From<ToConversation> for Message {
+    fn from(message: ToConversation) -> Self {
+        Self::ToConversation(message)
+    }
+}
+
+impl From<ToMailbox> for Message {
+    fn from(message: ToMailbox) -> Self {
+        Self::ToMailbox(message)
     }
 }
 
@@ -147,13 +207,22 @@ pub struct Gone {
     pub device: DeviceId,
 }
 
+/// What a connection calls a request. Whoever answers gives it back as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestTag {
+    /// Chosen by the device.
+    pub id: u32,
+    /// The answer may be a page: the connection keeps room for one.
+    pub page: bool,
+}
+
 /// A request to a user's own mailbox for what changed.
 #[derive(Debug, Clone)]
 pub struct SyncAsk {
     /// Who asks.
     pub edge: EdgeAddress,
     /// The request.
-    pub request_id: u32,
+    pub request: RequestTag,
     /// Whose mailbox.
     pub user: UserKey,
     /// Since when.
@@ -183,7 +252,7 @@ pub struct Submit {
     /// Who wrote.
     pub edge: EdgeAddress,
     /// The request.
-    pub request_id: u32,
+    pub request: RequestTag,
     /// Where to.
     pub conversation: ConversationId,
     /// The writer.
@@ -229,7 +298,7 @@ pub struct HistoryAsk {
     /// Who asks.
     pub edge: EdgeAddress,
     /// The request.
-    pub request_id: u32,
+    pub request: RequestTag,
     /// Which conversation.
     pub conversation: ConversationId,
     /// The asker.
@@ -323,8 +392,9 @@ pub struct Fresh {
     pub message: PushedMessage,
     /// Who sent it.
     pub sender: UserKey,
-    /// From which device, which is not pushed to.
-    pub sender_device: DeviceId,
+    /// By which connection: it has the reply and is not pushed to. A later connection of the same
+    /// device may be of an app that forgot what it sent.
+    pub sender_edge: EdgeAddress,
     /// For the sender's own devices.
     pub client_message_id: ClientMessageId,
 }
@@ -377,7 +447,7 @@ pub enum ToEdge {
     /// The answer to a request.
     Reply {
         /// Which request.
-        request_id: u32,
+        request: RequestTag,
         /// What it says.
         reply: Reply,
     },

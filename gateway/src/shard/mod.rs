@@ -17,6 +17,7 @@ mod conversation;
 mod edge;
 pub mod input;
 mod links;
+mod loading;
 mod mailbox;
 pub mod message;
 pub mod output;
@@ -40,13 +41,16 @@ use edge::Edges;
 use edge::sweep::TICK_MS;
 use links::{Links, Owed};
 use mailbox::Mailboxes;
-use message::{Message, Rank};
+use message::Message;
 use replay::Replay;
+use roost_protocol::ids::MessageId;
 use roost_protocol::time::{Instant, Now};
 use roost_storage_engine::{ReadId, Store, StoreEvent, StoredRecord};
 
 /// Ticks after which an actor that nobody touched may be evicted, while there is room.
 const IDLE_TICKS: u64 = 600;
+/// Ticks between two looks at which messages are too old.
+const RETENTION_TICKS: u64 = 600;
 /// Actors that eviction looks at in one tick.
 const EVICTION_STEP: usize = 256;
 
@@ -248,42 +252,19 @@ impl Shard {
     }
 
     fn route(&mut self, arrival: Arrival) {
-        let tick = self.tick;
-        match arrival.message.rank() {
-            Rank::One => {
-                let user = match &arrival.message {
-                    Message::Register(register) => register.user,
-                    Message::Gone(gone) => gone.user,
-                    Message::Sync(ask) => ask.user,
-                    Message::ReadMark(mark) => mark.user,
-                    Message::Submit(_)
-                    | Message::Delivered(_)
-                    | Message::History(_)
-                    | Message::ReadTold(_)
-                    | Message::Deliver(_)
-                    | Message::ReceiptTold(_)
-                    | Message::ToEdge { .. } => unreachable!("not of rank 1"),
-                };
-                self.mailboxes.handle(&mut self.ctx, user, arrival, tick);
+        let (ctx, tick) = (&mut self.ctx, self.tick);
+        let Arrival { message, token, taken } = arrival;
+        match message {
+            Message::ToOwnMailbox(message) => {
+                self.mailboxes.handle(ctx, Arrival { message, token, taken }, tick);
             }
-            Rank::Two => {
-                let id = match &arrival.message {
-                    Message::Submit(submit) => submit.conversation,
-                    Message::Delivered(mark) => mark.conversation,
-                    Message::History(ask) => ask.conversation,
-                    Message::ReadTold(told) => told.conversation,
-                    Message::Register(_)
-                    | Message::Gone(_)
-                    | Message::Sync(_)
-                    | Message::ReadMark(_)
-                    | Message::Deliver(_)
-                    | Message::ReceiptTold(_)
-                    | Message::ToEdge { .. } => unreachable!("not of rank 2"),
-                };
-                self.conversations.handle(&mut self.ctx, id, arrival, tick);
+            Message::ToConversation(message) => {
+                self.conversations.handle(ctx, Arrival { message, token, taken }, tick);
             }
-            Rank::Three => self.mailboxes.handle_told(&mut self.ctx, arrival),
-            Rank::Four => unreachable!("rank 4 goes to connections"),
+            Message::ToMailbox(message) => {
+                self.mailboxes.handle_told(ctx, Arrival { message, token, taken });
+            }
+            Message::ToEdge { .. } => unreachable!("what is for connections does not queue here"),
         }
     }
 
@@ -308,7 +289,14 @@ impl Shard {
 
     fn take_store_event(&mut self, event: StoreEvent) {
         match event {
-            StoreEvent::Durable(_) | StoreEvent::Sealed(_) | StoreEvent::NotSealed { .. } => {}
+            StoreEvent::Durable(_) | StoreEvent::Sealed(_) => {}
+            StoreEvent::NotSealed { segment, error } => {
+                let what = format!("segment {segment}: {error}");
+                self.ctx.reports.push(Report::NotTidied { what });
+            }
+            StoreEvent::NotMerged(error) => {
+                self.ctx.reports.push(Report::NotTidied { what: format!("tables: {error}") });
+            }
             StoreEvent::Read { id, result } => {
                 let records = result.as_deref().ok();
                 self.take_read(id, records);
@@ -319,9 +307,7 @@ impl Shard {
             StoreEvent::Room => {
                 self.ctx.reports.push(Report::StorageRoom);
             }
-            StoreEvent::Corrupt { segment, offset } => {
-                self.ctx.reports.push(Report::Corrupt { segment, offset });
-            }
+            StoreEvent::Corrupt(damage) => self.ctx.reports.push(Report::Corrupt(damage)),
             StoreEvent::Fatal(error) => {
                 self.failed = true;
                 self.ctx.reports.push(Report::StoreFailed { what: error.to_string() });
@@ -396,11 +382,23 @@ impl Shard {
         {
             self.checkpoint_wanted = true;
         }
+        if self.tick.is_multiple_of(RETENTION_TICKS) {
+            self.retain();
+        }
         self.mailboxes.unstall_checkpoint();
         for arrival in std::mem::take(&mut self.ctx.retry) {
             self.route(arrival);
         }
         self.evict_some();
+    }
+
+    /// Lets messages go that are older than they may become.
+    fn retain(&mut self) {
+        let days = u64::from(self.ctx.limits.retention_days);
+        if days > 0 {
+            let oldest_ms = self.ctx.now.wall.ms.saturating_sub(days * 24 * 3_600_000);
+            self.ctx.store.retain_from(MessageId::from_parts(oldest_ms, 0, 0).0);
+        }
     }
 
     fn evict_some(&mut self) {

@@ -92,11 +92,11 @@ impl Replay {
         match self.state {
             OldSegments::Telling if all && custodian => {
                 self.state = OldSegments::Sealing;
-                ctx.store.seal_old(&mut ctx.ops);
+                ctx.store.seal_old();
             }
             OldSegments::Told => {
                 self.state = OldSegments::Sealing;
-                ctx.store.adopt_old_sealed(&mut ctx.ops);
+                ctx.store.await_old_sealed();
             }
             OldSegments::Telling | OldSegments::Sealing | OldSegments::Sealed => {}
         }

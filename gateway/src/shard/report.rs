@@ -3,7 +3,7 @@
 
 use crate::ids::ShardId;
 use roost_protocol::wire::ErrorCode;
-use roost_storage_engine::{SegmentId, StreamId};
+use roost_storage_engine::{Damage, StreamId};
 
 /// One thing worth a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +18,12 @@ pub enum Report {
     /// There is room again.
     StorageRoom,
     /// A record or block on disk is damaged; its neighbours are served.
-    Corrupt {
-        /// In which file.
-        segment: SegmentId,
-        /// Where in it.
-        offset: u64,
+    Corrupt(Damage),
+    /// A segment could not be sealed, or tables not merged. Nothing is lost; space and the next
+    /// start's time grow.
+    NotTidied {
+        /// What, and why.
+        what: String,
     },
     /// The records of a conversation or mailbox do not fit together; requests for it are refused.
     Unreadable {
@@ -48,9 +49,10 @@ pub enum Report {
         /// Its limit.
         limit_bytes: u64,
     },
-    /// No further connection is taken. Raise `limits.connections_max`.
+    /// The driver takes no further connection on this shard until one ends; meanwhile they wait in
+    /// the kernel. Raise `limits.connections_max`.
     ConnectionsFull {
-        /// Its limit.
+        /// This shard's part of it.
         limit: u64,
     },
     /// Two user ids have the same key: refused.

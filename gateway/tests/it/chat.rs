@@ -2,8 +2,8 @@
 //! wrong on the way. Bob ends with every line exactly once and in order, Alice with a tick for
 //! every line.
 
-use crate::roost::on_both_drivers;
-use crate::support::{ChatSetup, House, events_in, of};
+use crate::roost::{Setup, on_both_drivers};
+use crate::support::{ChatSetup, events_in, of};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -71,7 +71,7 @@ fn count(lines: &[String]) -> u64 {
 
 on_both_drivers! {
     fn a_book_goes_to_somebody_who_is_there(driver) {
-        let house = House::new(driver);
+        let house = Setup::new(driver).with_tls().start();
         let lines = book("online");
         let mut bob = house.chat("bob", "alice").args(&["--receive-only"]).start();
         bob.until_event("connected");
@@ -91,7 +91,7 @@ on_both_drivers! {
     }
 
     fn a_book_waits_for_somebody_who_is_away(driver) {
-        let house = House::new(driver);
+        let house = Setup::new(driver).with_tls().start();
         let idle = ["--exit-when-idle", "1"];
         let (first, second) = (book("first"), book("second"));
         let alice = house.chat("alice", "bob").args(&idle).input(&text(&first)).start().finish();
@@ -111,7 +111,7 @@ on_both_drivers! {
     }
 
     fn the_server_is_killed_in_the_middle(driver) {
-        let mut house = House::new(driver);
+        let mut house = Setup::new(driver).with_tls().start();
         let lines = book("kill -9");
         let mut bob = house.chat("bob", "alice").args(&["--receive-only"]).start();
         bob.until_event("connected");
@@ -124,7 +124,7 @@ on_both_drivers! {
             });
             house.kill();
             bob.until_event("disconnected");
-            house.start();
+            house.restart();
         }
         has_ticks(&alice.finish(), &lines, 1);
         bob.until("last line", |event| {
@@ -134,7 +134,7 @@ on_both_drivers! {
     }
 
     fn the_reader_is_killed_in_the_middle(driver) {
-        let house = House::new(driver);
+        let house = Setup::new(driver).with_tls().start();
         let lines = book("bob, killed");
         let alice = house.chat("alice", "bob").args(&["--exit-when-idle", "1"]);
         let alice = alice.input(&text(&lines)).start();
@@ -154,7 +154,7 @@ on_both_drivers! {
     }
 
     fn lines_wait_for_a_server_and_survive_their_writer(driver) {
-        let mut house = House::new(driver);
+        let mut house = Setup::new(driver).with_tls().start();
         let lines = book("no server").split_off(2_000);
         house.kill();
         // Alice takes lines while there is no server, and is killed.
@@ -163,7 +163,7 @@ on_both_drivers! {
         let state = house.data().join("chat");
         wait_until(|| holds(&state, b"four"));
         assert_eq!(of("sent", &alice.kill()).count(), 0);
-        house.start();
+        house.restart();
         let alice = house.chat("alice", "bob").args(&["--exit-when-idle", "1"]);
         let alice = alice.input(&text(&lines)).start().finish();
         let mut all = ["one", "two", "", "four"].map(str::to_owned).to_vec();
@@ -174,27 +174,27 @@ on_both_drivers! {
     }
 
     fn the_same_over_tls(driver) {
-        let house = House::new(driver);
+        let house = Setup::new(driver).with_tls().start();
         let lines = book("secret");
-        let server = format!("localhost:{}", house.tls.port());
+        let server = format!("localhost:{}", house.tls().port());
         let certificate = house.data().join("keys/tls-cert.pem");
         let tls = |user: &str, to: &str| {
             ChatSetup::new(&["--server", &server, "--tls", "--user", user, "--to", to, "--json"])
                 .args(&["--exit-when-idle", "2"])
         };
-        let mut bob = tls("bob", "alice").path("--data", &house.data()).start();
+        let mut bob = tls("bob", "alice").path("--data", house.data()).start();
         bob.until_event("connected");
         let alice = tls("alice", "bob")
-            .args(&["--token", &house.token("alice")])
+            .args(&["--token", &house.printed_token("alice")])
             .path("--ca", &certificate)
             .env("XDG_STATE_HOME", &house.path("state"))
             .input(&text(&lines));
         has_ticks(&alice.start().finish(), &lines, 1);
         has_read(&bob.finish(), &lines, 1);
         // Somebody else's certificate.
-        let other = House::new(driver);
+        let other = Setup::new(driver).with_tls().start();
         let said = tls("alice", "bob")
-            .args(&["--token", &house.token("alice")])
+            .args(&["--token", &house.printed_token("alice")])
             .path("--ca", &other.data().join("keys/tls-cert.pem"))
             .path("--state", &house.path("other.state"))
             .refused();
@@ -202,20 +202,20 @@ on_both_drivers! {
     }
 
     fn a_chat_that_cannot_be_says_why(driver) {
-        let house = House::new(driver);
+        let house = Setup::new(driver).with_tls().start();
         let server = house.tcp.to_string();
         let line = ["--server", &server, "--user", "alice", "--to", "bob", "--json"];
         let chat = || ChatSetup::new(&line).path("--state", &house.path("a.state"));
         let said = chat().path("--data", &house.path("nowhere")).refused();
         assert!(said.contains("nowhere"), "{said}");
-        let said = chat().args(&["--token", &house.token("carol")]).refused();
+        let said = chat().args(&["--token", &house.printed_token("carol")]).refused();
         assert!(said.contains("\"carol\"") && said.contains("--user"), "{said}");
-        let forged = format!("{}x", house.token("alice"));
+        let forged = format!("{}x", house.printed_token("alice"));
         let said = chat().args(&["--token", &forged]).refused();
         assert!(said.contains("token") && said.contains("--data"), "{said}");
         let other = house.chat("carol", "bob").path("--state", &house.path("a.state")).refused();
         assert!(other.contains("\"alice\"") && other.contains("--state"), "{other}");
-        let said = chat().args(&["--tls", "--token", &house.token("alice")]).refused();
+        let said = chat().args(&["--tls", "--token", &house.printed_token("alice")]).refused();
         assert!(said.contains("--ca"), "{said}");
         let said = chat().args(&["--tls"]).path("--data", &house.path("nowhere")).refused();
         assert!(said.contains("tls-cert.pem") && said.contains("--ca"), "{said}");

@@ -11,6 +11,7 @@ use roost_protocol::wire::client_frame::Body as Ask;
 use roost_protocol::wire::send::Content;
 use roost_protocol::wire::server_frame::Body as Told;
 use roost_protocol::wire::{self, ErrorCode, ServerFrame};
+use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -30,9 +31,12 @@ impl Wire {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
-    /// Sends the preface over a socket that is made already.
-    pub(crate) fn on(stream: TcpStream) -> Self {
-        let mut wire = Self::over(stream);
+    /// Connects with a kernel that holds little for it, and sends the preface.
+    pub(crate) fn narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut wire = Self::over(socket.into());
         wire.write(&PREFACE);
         wire
     }

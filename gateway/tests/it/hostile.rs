@@ -108,6 +108,28 @@ on_both_drivers! {
         bystanders.are_unharmed();
     }
 
+    fn last_words_reach_who_is_still_talking(driver) {
+        let server = Setup::new(driver).start();
+        let mut bystanders = Bystanders::new(&server);
+        let mut wire = Wire::narrow(server.tcp);
+        wire.ask(1, Ask::Hello(hello(&server.token("eve"), 1, 1)));
+        let mut eve = Device::welcomed(wire);
+        for number in 1..=3 {
+            eve.send(message("bob", number, &[b'x'; 40_000]));
+        }
+        // A page that its kernel cannot hold: what is said behind it waits at the server's.
+        let page = wire::History { user: "bob".to_owned(), ..Default::default() };
+        eve.wire.ask(100, Ask::History(page));
+        eve.wire.stream().peek(&mut [0]).unwrap();
+        let before = server.metric(FRAMES_REFUSED);
+        eve.wire.write(&[&[0x80; 5], &[0; 200_000][..]].concat());
+        server.metric_rises(FRAMES_REFUSED, before);
+        let page = eve.answer(100);
+        assert!(matches!(page, Told::History(page) if page.messages.len() == 3));
+        eve.wire.ends_with(ErrorCode::ErrorMalformedFrame);
+        bystanders.are_unharmed();
+    }
+
     fn a_first_frame_that_is_not_hello(driver) {
         let server = Setup::new(driver).start();
         let mut bystanders = Bystanders::new(&server);
@@ -190,7 +212,7 @@ on_both_drivers! {
     }
 
     fn an_older_connection_number(driver) {
-        let server = Setup::new(driver).start();
+        let server = Setup::new(driver).shards(1).log("debug").start();
         let mut bystanders = Bystanders::new(&server);
         let mut device = Device::sign_in_as(&server, "eve", 1, 5);
         for number in [1, 4, 5] {
@@ -202,6 +224,8 @@ on_both_drivers! {
             assert_eq!(error.expected_connection_number, 6);
             server.metric_rises("roost_superseded_total", before);
         }
+        let line = server.logs("refused at hello");
+        assert!(line.contains("code=ErrorConnectionSuperseded"), "{line}");
         device.wire.is_alive();
         let newer = Device::sign_in_as(&server, "eve", 1, 6);
         device.wire.ends_with(ErrorCode::ErrorReplaced);
@@ -251,6 +275,17 @@ on_both_drivers! {
         assert_eq!(wire.ends(), Some(ErrorCode::ErrorTooSlow));
         server.metric_rises(TOO_SLOW, before);
         bystanders.are_unharmed();
+    }
+
+    fn the_last_words_of_a_long_silence_are_not_cut_short(driver) {
+        // It was silent for longer than a device may take nothing; that counts from now on.
+        let config = "limits.heartbeat_foreground_ms = 1000\nlimits.send_stall_timeout_ms = 2400\n";
+        let server = Setup::new(driver).config(config).start();
+        let mut quiet = Device::sign_in(&server, "quiet");
+        quiet.wire.ends_with(ErrorCode::ErrorIdleTimeout);
+        // It does not close either, and is let go of in the end.
+        server.metric_becomes("roost_connections_open", |open| open == 0);
+        assert_eq!(server.metric(TOO_SLOW), 0);
     }
 
     fn bytes_after_go_away(driver) {

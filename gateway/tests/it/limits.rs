@@ -12,9 +12,7 @@ use roost_protocol::wire::client_frame::Body as Ask;
 use roost_protocol::wire::send::Content;
 use roost_protocol::wire::server_frame::Body as Told;
 use roost_protocol::wire::{self, ErrorCode};
-use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,14 +45,6 @@ fn peak_bytes(server: &Server) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// A connection whose kernel holds little for it.
-fn narrow(address: SocketAddr) -> Wire {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&address.into()).unwrap();
-    Wire::on(socket.into())
-}
-
 on_both_drivers! {
     fn pages_of_history_have_1_to_100_messages(driver) {
         let server = Setup::new(driver).start();
@@ -75,6 +65,40 @@ on_both_drivers! {
         let sync = Ask::Sync(wire::Sync { cursor: 0, limit: 501 });
         refused(&server, &mut device, sync, ErrorCode::ErrorInvalidRequest);
         bystanders.are_unharmed();
+    }
+
+    fn one_device_too_many_signs_out_the_one_unused_for_longest(driver) {
+        let server = Setup::new(driver).shards(1).config("limits.devices_max = 3\n").start();
+        let mut tickets = BTreeMap::new();
+        let sign_in = |device, connection| Device::sign_in_as(&server, "eve", device, connection);
+        let mut leave = |device: Device, id: u128, left: u64| {
+            tickets.insert(id, device.welcome.ticket.clone());
+            server.metric_becomes("roost_connections_open", |open| open == left + 1);
+            device.leave();
+            server.metric_becomes("roost_connections_open", |open| open == left);
+        };
+        // The third stays; of the others the first was here after the second.
+        let first = sign_in(1, 1);
+        let mut third = sign_in(3, 1);
+        leave(sign_in(2, 1), 2, 2);
+        leave(first, 1, 1);
+        let mut fourth = sign_in(4, 1);
+        let by_ticket = |id: u128| {
+            let mut wire = Wire::open(server.tcp);
+            let ticket = tickets[&id].clone();
+            wire.ask(1, Ask::Hello(wire::Hello { ticket, ..hello("", id, 2) }));
+            wire
+        };
+        let (_, error) = by_ticket(2).refused_hello();
+        assert_eq!(error.code(), ErrorCode::ErrorSignedOut);
+        let mut first = Device::welcomed(by_ticket(1));
+        for device in [&mut first, &mut third, &mut fourth] {
+            device.wire.is_alive();
+        }
+        // All are here: the one that came first goes.
+        sign_in(5, 1).wire.is_alive();
+        third.wire.ends_with(ErrorCode::ErrorSignedOut);
+        first.wire.is_alive();
     }
 
     fn a_body_over_the_limit(driver) {
@@ -176,7 +200,7 @@ on_both_drivers! {
     }
 
     fn more_requests_than_may_be_in_flight(driver) {
-        let server = Setup::new(driver).config("limits.requests_in_flight_max = 4\n").start();
+        let server = Setup::new(driver).config("limits.requests_in_flight_max = 1\n").start();
         let mut bystanders = Bystanders::new(&server);
         let mut device = Device::sign_in(&server, "eve");
         let before = server.metric(REFUSALS);
@@ -216,7 +240,7 @@ on_both_drivers! {
                       limits.send_stall_timeout_ms = 1000\n";
         let server = Setup::new(driver).config(config).start();
         let mut bystanders = Bystanders::new(&server);
-        let mut deaf = narrow(server.tcp);
+        let mut deaf = Wire::narrow(server.tcp);
         deaf.ask(1, Ask::Hello(hello(&server.token("deaf"), 1, 1)));
         let mut deaf = Device::welcomed(deaf);
         let mut loud = Device::sign_in(&server, "loud");
@@ -245,7 +269,7 @@ on_both_drivers! {
         let config = "limits.send_queue_bytes = 163840\nlimits.send_queues_bytes = 1048576\n\
                       limits.send_stall_timeout_ms = 60000\n";
         let server = Setup::new(driver).config(config).start();
-        let mut slow = narrow(server.tcp);
+        let mut slow = Wire::narrow(server.tcp);
         slow.ask(1, Ask::Hello(hello(&server.token("slow"), 1, 1)));
         let mut slow = Device::welcomed(slow);
         let mut loud = Device::sign_in(&server, "loud");
@@ -275,7 +299,7 @@ on_both_drivers! {
                       limits.send_stall_timeout_ms = 1000\n";
         let server = Setup::new(driver).config(config).start();
         let mut bystanders = Bystanders::new(&server);
-        let mut deaf = narrow(server.tcp);
+        let mut deaf = Wire::narrow(server.tcp);
         deaf.ask(1, Ask::Hello(hello(&server.token("deaf"), 1, 1)));
         let mut deaf = Device::welcomed(deaf);
         for number in 1..=4 {
@@ -320,7 +344,7 @@ on_both_drivers! {
         let mut crowd = Vec::new();
         for round in 0..8 {
             for device in 2..=9 {
-                let mut deaf = narrow(server.tcp);
+                let mut deaf = Wire::narrow(server.tcp);
                 let token = server.token("deaf");
                 deaf.ask(1, Ask::Hello(hello(&token, device, round + 1)));
                 let mut deaf = Device::welcomed(deaf).wire;
@@ -331,6 +355,88 @@ on_both_drivers! {
         }
         // Those in the way are cut off, if anybody is.
         assert!(peak_bytes(&server) - before < 48 * MIB, "{before} {}", peak_bytes(&server));
+        bystanders.are_unharmed();
+    }
+
+    fn pages_asked_for_all_at_once_are_prepared_a_few_at_a_time(driver) {
+        let server = Setup::new(driver).start();
+        let mut bystanders = Bystanders::new(&server);
+        let mut writer = Device::sign_in(&server, "eager");
+        for number in 1..=2 {
+            writer.send(message("bob", number, &[b'x'; 60_000]));
+        }
+        let page = wire::History { user: "bob".to_owned(), ..Default::default() };
+        let mut asks = Vec::new();
+        for request_id in 100..150 {
+            encode::client(request_id, Ask::History(page.clone()), &mut asks);
+        }
+        let before = peak_bytes(&server);
+        let mut crowd = Vec::new();
+        for device in 2..=10 {
+            let mut wire = Wire::narrow(server.tcp);
+            wire.ask(1, Ask::Hello(hello(&server.token("eager"), device, 1)));
+            let mut eager = Device::welcomed(wire);
+            eager.wire.write(&asks);
+            crowd.push(eager.wire);
+        }
+        // All have as many pages as the server prepares for them, and read none.
+        bystanders.are_unharmed();
+        server.metric_becomes("roost_history_pages_total", |pages| pages > 18);
+        bystanders.are_unharmed();
+        let (after, asked) = (peak_bytes(&server), 9 * 50 * 120_000);
+        assert!(after - before < asked / 4, "{before} became {after}");
+        // They read after all: nothing was dropped.
+        for mut wire in crowd {
+            let mut answered = Vec::new();
+            while answered.len() < 50 {
+                let frame = wire.next().expect("a page");
+                let Some(Told::History(page)) = frame.body else { panic!("no page: {frame:?}") };
+                assert_eq!(page.messages.len(), 2);
+                answered.push(frame.request_id);
+            }
+            answered.sort_unstable();
+            assert_eq!(answered, (100..150).collect::<Vec<_>>());
+            wire.is_alive();
+        }
+    }
+
+    fn when_all_send_queues_together_are_full_the_log_says_so(driver) {
+        let config = "limits.send_queue_bytes = 1048576\nlimits.send_queues_bytes = 1048576\n";
+        let server = Setup::new(driver).shards(1).config(config).start();
+        let mut bystanders = Bystanders::new(&server);
+        let mut writer = Device::sign_in(&server, "deaf");
+        for number in 1..=2 {
+            writer.send(message("bob", number, &[b'x'; 60_000]));
+        }
+        let page = wire::History { user: "bob".to_owned(), ..Default::default() };
+        let mut asks = Vec::new();
+        for request_id in 100..160 {
+            encode::client(request_id, Ask::History(page.clone()), &mut asks);
+        }
+        let mut crowd = Vec::new();
+        for device in 2..=4 {
+            let mut deaf = Wire::narrow(server.tcp);
+            deaf.ask(1, Ask::Hello(hello(&server.token("deaf"), device, 1)));
+            let mut deaf = Device::welcomed(deaf).wire;
+            deaf.write(&asks);
+            crowd.push(deaf);
+        }
+        let line = server.logs("limits.send_queues_bytes");
+        assert!(line.contains("WARN") && line.contains("limit_bytes=1048576"), "{line}");
+        bystanders.are_unharmed();
+    }
+
+    fn one_connection_more_than_there_may_be_waits_until_one_ends(driver) {
+        let server = Setup::new(driver).shards(1).config("limits.connections_max = 3\n").start();
+        let mut first = Device::sign_in(&server, "first");
+        let mut bystanders = Bystanders::new(&server);
+        let mut fourth = Wire::open(server.tcp);
+        fourth.ask(1, Ask::Hello(hello(&server.token("fourth"), 1, 1)));
+        let line = server.logs("limits.connections_max");
+        assert!(line.contains("WARN") && line.contains("limit=3"), "{line}");
+        first.wire.is_alive();
+        first.leave();
+        Device::welcomed(fourth).wire.is_alive();
         bystanders.are_unharmed();
     }
 

@@ -50,8 +50,13 @@ impl Writer {
         wire.ask(1, Ask::Hello(hello(token, 1, self.connection)));
         match wire.next().map(|frame| frame.body) {
             Some(Some(Told::Welcome(_))) => {}
-            // It was gone sooner.
+            // It was gone sooner, or is about to be.
             None => return,
+            Some(Some(Told::Error(error)))
+                if error.code == i32::from(ErrorCode::ErrorGoingAway) =>
+            {
+                return;
+            }
             other => panic!("{other:?}"),
         }
         let mut next = self.first_unanswered();

@@ -14,6 +14,7 @@ mod load;
 mod mesh;
 mod power_cut;
 mod roost;
+mod store_tools;
 mod support;
 mod tidy;
 mod tokens;

@@ -6,7 +6,7 @@ use roost_protocol::ids::UserId;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
@@ -82,11 +82,31 @@ pub(crate) struct Setup {
     config: String,
     durability: Option<&'static str>,
     shards: u8,
+    log: Option<&'static str>,
+    tcp: SocketAddr,
+    /// None: no TLS.
+    tls: Option<SocketAddr>,
 }
+
+/// A free port of this machine.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 impl Setup {
     pub(crate) const fn new(driver: Driver) -> Self {
-        Self { driver, config: String::new(), durability: None, shards: 2 }
+        Self {
+            driver,
+            config: String::new(),
+            durability: None,
+            shards: 2,
+            log: None,
+            tcp: ANYWHERE,
+            tls: None,
+        }
+    }
+
+    pub(crate) const fn with_tls(mut self) -> Self {
+        self.tls = Some(ANYWHERE);
+        self
     }
 
     /// The text of its configuration file.
@@ -105,6 +125,12 @@ impl Setup {
         self
     }
 
+    /// Which lines it logs, as `ROOST_LOG` says.
+    pub(crate) const fn log(mut self, lines: &'static str) -> Self {
+        self.log = Some(lines);
+        self
+    }
+
     fn command(&self, files: &Path, data: &Path) -> Command {
         let config = files.join("roost.toml");
         fs::write(&config, &self.config).unwrap();
@@ -117,13 +143,17 @@ impl Setup {
     pub(crate) fn bare_command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
         command.args(["serve", "--json", "--driver", self.driver.name()]);
-        command.env("ROOST_TCP", "127.0.0.1:0").env("ROOST_ADMIN", "127.0.0.1:0");
-        command.env("ROOST_TLS", "off");
+        let tls = self.tls.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        command.env("ROOST_TCP", self.tcp.to_string()).env("ROOST_TLS", tls);
+        command.env("ROOST_ADMIN", ANYWHERE.to_string());
         command.arg("--shards").arg(self.shards.to_string());
         if let Some(durability) = self.durability {
             command.args(["--durability", durability]);
         }
         command.env_remove("ROOST_DURABILITY").env_remove("ROOST_LOG");
+        if let Some(lines) = self.log {
+            command.env("ROOST_LOG", lines);
+        }
         command
     }
 
@@ -153,8 +183,9 @@ impl Setup {
         assert_eq!(ready["driver"], self.driver.name());
         let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
         let (tcp, admin) = (address("tcp"), address("admin"));
-        let data = data.to_owned();
-        Server { child, files, data, tcp, admin, setup: self.clone() }
+        let tls = self.tls.map(|_| address("tls"));
+        let setup = Self { tls, ..self.clone() };
+        Server { child, files, data: data.to_owned(), tcp, admin, setup }
     }
 
     /// Starts one that must not come up, perhaps with more said on the command line; gives what
@@ -239,6 +270,22 @@ impl Server {
         self.child.wait().unwrap()
     }
 
+    /// Where it listens for TLS.
+    pub(crate) fn tls(&self) -> SocketAddr {
+        self.setup.tls.unwrap()
+    }
+
+    /// A file beside its data folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    /// Starts one that was killed on its folder, at the addresses it had.
+    pub(crate) fn restart(&mut self) {
+        self.setup.tcp = self.tcp;
+        *self = self.setup.start_in(Rc::clone(&self.files), &self.data);
+    }
+
     /// Starts it again on its folder.
     pub(crate) fn start_again(mut self) -> Self {
         self.kill();
@@ -247,6 +294,17 @@ impl Server {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.files.path().join("log")).unwrap()
+    }
+
+    /// Waits until a line of its log holds this.
+    #[track_caller]
+    pub(crate) fn logs(&self, text: &str) -> String {
+        for _ in 0..LOOKS_MAX {
+            if let Some(line) = self.log().lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+        }
+        panic!("no line with {text}; log: {}", self.log());
     }
 
     fn get(&self, path: &str) -> String {

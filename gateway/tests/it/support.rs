@@ -1,15 +1,13 @@
-//! `roost chat` as a process, and a server that keeps its address over restarts.
+//! `roost chat` as a process.
 
-use crate::roost::{Driver, PATIENCE};
+use crate::roost::{PATIENCE, Server};
 use serde_json::Value;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
-use tempfile::TempDir;
 
 fn roost() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
@@ -20,66 +18,9 @@ fn roost() -> Command {
     command
 }
 
-/// A data folder and the server on it. It is killed when it goes out of scope.
-#[derive(Debug)]
-pub(crate) struct House {
-    folder: TempDir,
-    driver: Driver,
-    server: Option<Child>,
-    pub(crate) tcp: SocketAddr,
-    pub(crate) tls: SocketAddr,
-}
-
-impl House {
-    /// Starts a server on free ports.
-    pub(crate) fn new(driver: Driver) -> Self {
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let folder = TempDir::new().unwrap();
-        let mut house = Self { folder, driver, server: None, tcp: nowhere, tls: nowhere };
-        house.start();
-        house
-    }
-
-    /// Starts the server on the ports it had before.
-    pub(crate) fn start(&mut self) {
-        assert!(self.server.is_none(), "it runs");
-        let mut command = roost();
-        command.args(["serve", "--json", "--shards", "2", "--admin", "127.0.0.1:0"]);
-        command.args(["--driver", self.driver.name()]).arg("--data").arg(self.data());
-        command.arg("--tcp").arg(self.tcp.to_string()).arg("--tls").arg(self.tls.to_string());
-        let log = OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        self.server = Some(child);
-        let ready: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|_| panic!("not ready: {}", fs::read_to_string(self.log()).unwrap()));
-        let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
-        (self.tcp, self.tls) = (address("tcp"), address("tls"));
-    }
-
-    /// Ends the server as `kill -9` does.
-    pub(crate) fn kill(&mut self) {
-        let mut server = self.server.take().unwrap();
-        server.kill().unwrap();
-        server.wait().unwrap();
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    pub(crate) fn data(&self) -> PathBuf {
-        self.path("data")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.path("log")
-    }
-
+impl Server {
     /// What `roost token` prints.
-    pub(crate) fn token(&self, user: &str) -> String {
+    pub(crate) fn printed_token(&self, user: &str) -> String {
         let output = roost()
             .args(["token", "--user", user, "--data"])
             .arg(self.data())
@@ -90,24 +31,11 @@ impl House {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
-    /// `roost chat --json` over plain TCP, with the house's key.
+    /// `roost chat --json` over plain TCP, with the key of the server's data folder.
     pub(crate) fn chat(&self, user: &str, to: &str) -> ChatSetup {
         let server = self.tcp.to_string();
         ChatSetup::new(&["--server", &server, "--user", user, "--to", to, "--json"])
-            .path("--data", &self.data())
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
-            // It may have ended by itself; there is nothing to do about an error.
-            drop(server.kill());
-            drop(server.wait());
-        }
-        if thread::panicking() {
-            eprintln!("log of the server:\n{}", fs::read_to_string(self.log()).unwrap_or_default());
-        }
+            .path("--data", self.data())
     }
 }
 

@@ -209,7 +209,7 @@ on_both_drivers! {
     }
 
     fn a_token_that_is_too_long(driver) {
-        let server = Setup::new(driver).start();
+        let server = Setup::new(driver).shards(1).log("debug").start();
         let mut bystanders = Bystanders::new(&server);
         let frames = "roost_frames_refused_total";
         for bytes in [4097, 8000] {
@@ -218,6 +218,8 @@ on_both_drivers! {
         }
         let malformed = ErrorCode::ErrorTokenMalformed;
         refused(&server, "the longest", &"t".repeat(4096), frames, malformed);
+        let line = server.logs("refused at hello");
+        assert!(line.contains("code=ErrorTokenMalformed"), "{line}");
         bystanders.are_unharmed();
     }
 

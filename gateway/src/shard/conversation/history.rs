@@ -16,12 +16,17 @@ use roost_storage_engine::{Query, StoredRecord};
 /// What a page's messages cost beside their bodies, for the page's byte limit.
 const MESSAGE_OVERHEAD_BYTES: usize = 64;
 
+/// Whether messages go when they are old; else a hole is damage and not the end.
+fn expires(ctx: &Context) -> bool {
+    ctx.limits.retention_days > 0 || ctx.limits.retention_mib > 0
+}
+
 impl Conversation {
     /// Starts a page: reads what it needs, or answers at once when there is nothing.
     pub(crate) fn history(&mut self, ctx: &mut Context, ask: HistoryAsk, cause: Cause) {
         self.refresh_durable(ctx.store.durable());
         if !self.members.iter().any(|member| member.user == ask.user) {
-            return ctx.refuse(ask.edge, ask.request_id, &super::unknown_conversation());
+            return ctx.refuse(ask.edge, ask.request, &super::unknown_conversation());
         }
         ctx.stats.history_pages_total += 1;
         let stream = conversation_stream(self.id);
@@ -42,7 +47,7 @@ impl Conversation {
         };
         if nothing {
             let reply = self.page(&ask, &[]);
-            return ctx.reply(ask.edge, ask.request_id, Reply::History(Box::new(reply)));
+            return ctx.reply(ask.edge, ask.request, Reply::History(Box::new(reply)));
         }
         ctx.links.hold(cause.token);
         self.reading += 1;
@@ -60,16 +65,36 @@ impl Conversation {
         self.reading -= 1;
         self.refresh_durable(ctx.store.durable());
         match records {
+            Some(records) if records.is_empty() && expires(ctx) => {
+                // There is something on that side, or nothing would have been read: it expired.
+                let mut error = Refusal::new(
+                    ErrorCode::ErrorTrimmed,
+                    "what was asked for is no longer kept; go on from first_seq",
+                )
+                .to_wire();
+                error.first_seq = match ask.from {
+                    HistoryFrom::Before(seq) => seq.0.min(self.durable.seq.0 + 1),
+                    HistoryFrom::Newest | HistoryFrom::After(_) => self.durable.seq.0 + 1,
+                };
+                ctx.stats.refusals_total += 1;
+                ctx.reply(ask.edge, ask.request, Reply::Error(Box::new(error)));
+            }
             Some(records) => {
-                let reply = self.page(ask, records);
-                ctx.reply(ask.edge, ask.request_id, Reply::History(Box::new(reply)));
+                let mut reply = self.page(ask, records);
+                if let (HistoryFrom::After(seq), Some(first)) = (ask.from, records.first())
+                    && expires(ctx)
+                    && first.seq > seq.0 + 1
+                {
+                    reply.first_seq = first.seq;
+                }
+                ctx.reply(ask.edge, ask.request, Reply::History(Box::new(reply)));
             }
             None => {
                 let refusal = Refusal::new(
                     ErrorCode::ErrorStorageCorrupt,
                     "this part of the conversation cannot be read",
                 );
-                ctx.refuse(ask.edge, ask.request_id, &refusal);
+                ctx.refuse(ask.edge, ask.request, &refusal);
             }
         }
         ctx.links.release(token);

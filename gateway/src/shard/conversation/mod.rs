@@ -12,8 +12,8 @@ use crate::ids::ShardId;
 use crate::shard::context::{Context, Effect, conversation_stream};
 use crate::shard::links::{Arrival, Cause, Owed, Taken, Token};
 use crate::shard::message::{
-    Card, Deliver, DeliveredMark, Fresh, Message, Point, ReadTold, ReceiptTold, Recipients, Reply,
-    Submit, ToEdge,
+    Card, Deliver, DeliveredMark, Fresh, Point, ReadTold, ReceiptTold, Recipients, Reply, Submit,
+    ToConversation, ToEdge, ToMailbox,
 };
 use crate::shard::report::Report;
 use records::MessageHead;
@@ -63,6 +63,8 @@ pub(crate) struct Conversation {
     pub(crate) senders: Vec<Sender>,
     /// The number of the newest snapshot record, 0 when there were records or changes since.
     pub(crate) snapshot_number: u64,
+    /// Records written since the last snapshot, or since it came into memory.
+    since_snapshot: u32,
     pub(crate) touched_tick: u64,
     /// Which coming into memory this is, for the clock hand of eviction.
     pub(crate) stamp: u64,
@@ -86,6 +88,7 @@ impl Conversation {
             members,
             senders: Vec::new(),
             snapshot_number: 0,
+            since_snapshot: 0,
             touched_tick: 0,
             stamp: 0,
             accounted_bytes: 0,
@@ -136,7 +139,7 @@ impl Conversation {
     /// Takes a write, or says why not.
     pub(crate) fn submit(&mut self, ctx: &mut Context, submit: Submit, cause: Cause) {
         let Some(member) = self.member_index(submit.user) else {
-            return ctx.refuse(submit.edge, submit.request_id, &unknown_conversation());
+            return ctx.refuse(submit.edge, submit.request, &unknown_conversation());
         };
         let named = submit.by_user.then_some(self.id);
         let sender = self.sender(member, submit.device);
@@ -148,7 +151,13 @@ impl Conversation {
             self.snapshot_number = 0;
         }
         match verdict {
-            Verdict::Next => self.accept(ctx, submit, member, cause),
+            Verdict::Next => {
+                self.accept(ctx, submit, member, cause);
+                if self.since_snapshot >= ctx.limits.snapshot_every_records {
+                    // Without room it is tried again with the next write.
+                    drop(self.snapshot(ctx));
+                }
+            }
             Verdict::Duplicate(accepted) => {
                 ctx.stats.duplicates_total += 1;
                 let reply = Reply::Sent {
@@ -156,7 +165,7 @@ impl Conversation {
                     point: accepted.point,
                     conversation: named,
                 };
-                let what = ToEdge::Reply { request_id: submit.request_id, reply };
+                let what = ToEdge::Reply { request: submit.request, reply };
                 let effect = Effect::ToEdge { edge: submit.edge, what };
                 ctx.park(accepted.position, effect, cause);
             }
@@ -182,7 +191,7 @@ impl Conversation {
                     ErrorCode::ErrorStaleConnection,
                     "a newer connection of this device has written here",
                 );
-                ctx.refuse(submit.edge, submit.request_id, &refusal);
+                ctx.refuse(submit.edge, submit.request, &refusal);
             }
         }
     }
@@ -190,7 +199,7 @@ impl Conversation {
     fn park_error(&self, ctx: &mut Context, submit: &Submit, error: wire::Error, cause: Cause) {
         ctx.stats.refusals_total += 1;
         let reply = Reply::Error(Box::new(error));
-        let what = ToEdge::Reply { request_id: submit.request_id, reply };
+        let what = ToEdge::Reply { request: submit.request, reply };
         let end = ctx.log_end();
         ctx.park(end, Effect::ToEdge { edge: submit.edge, what }, cause);
     }
@@ -221,6 +230,7 @@ impl Conversation {
         })?;
         self.number += 1;
         self.snapshot_number = 0;
+        self.since_snapshot = self.since_snapshot.saturating_add(1);
         Ok((appended.position, appended.segment))
     }
 
@@ -251,7 +261,7 @@ impl Conversation {
         let appended = self.append(ctx, records::KIND_MESSAGE, seq, message_id, &parts);
         let (position, segment) = match appended {
             Ok(appended) => appended,
-            Err(refusal) => return ctx.refuse(submit.edge, submit.request_id, &refusal),
+            Err(refusal) => return ctx.refuse(submit.edge, submit.request, &refusal),
         };
         ctx.stats.messages_total += 1;
         self.head = point;
@@ -265,7 +275,7 @@ impl Conversation {
 
         let conversation = submit.by_user.then_some(self.id);
         let reply = Reply::Sent { message_id, point, conversation };
-        let what = ToEdge::Reply { request_id: submit.request_id, reply };
+        let what = ToEdge::Reply { request: submit.request, reply };
         ctx.park(position, Effect::ToEdge { edge: submit.edge, what }, cause);
         self.deliver(ctx, &submit, accepted, own_mark, (position, segment), cause);
     }
@@ -290,7 +300,7 @@ impl Conversation {
                 body: submit.body.clone(),
             },
             sender: submit.user,
-            sender_device: submit.device,
+            sender_edge: submit.edge,
             client_message_id: submit.client_message_id,
         };
         let deliver = Deliver {
@@ -306,12 +316,12 @@ impl Conversation {
         let ((to, recipients), other) = self.recipients(ctx);
         if let Some((to, recipients)) = other {
             ctx.store.owe(segment, 1);
-            let message = Message::Deliver(Box::new(Deliver { recipients, ..deliver.clone() }));
-            ctx.park(position, Effect::Tell { to, message, owed }, cause);
+            let message = ToMailbox::Deliver(Box::new(Deliver { recipients, ..deliver.clone() }));
+            ctx.park(position, Effect::Tell { to, message: message.into(), owed }, cause);
         }
         ctx.store.owe(segment, 1);
-        let message = Message::Deliver(Box::new(Deliver { recipients, ..deliver }));
-        ctx.park(position, Effect::Tell { to, message, owed }, cause);
+        let message = ToMailbox::Deliver(Box::new(Deliver { recipients, ..deliver }));
+        ctx.park(position, Effect::Tell { to, message: message.into(), owed }, cause);
     }
 
     /// The members by the shards of their mailboxes: one message each.
@@ -343,7 +353,7 @@ impl Conversation {
         ctx.stats.receipts_total += 1;
         let told = self.receipt(index, mark.seq, Sequence(0));
         let to = ctx.home_of_user(told.to);
-        ctx.links.tell(to, Message::ReceiptTold(Box::new(told)), Owed::Nothing, cause);
+        ctx.links.tell(to, ToMailbox::ReceiptTold(Box::new(told)), Owed::Nothing, cause);
     }
 
     /// A mailbox tells its user's read mark.
@@ -368,7 +378,7 @@ impl Conversation {
         let Ok((position, segment)) = appended else {
             // The mark is safe in the mailbox, and owed: it is tried again until it is here too.
             ctx.retry.push_back(Arrival {
-                message: Message::ReadTold(told),
+                message: ToConversation::ReadTold(told).into(),
                 token: Token::NONE,
                 taken,
             });
@@ -379,8 +389,12 @@ impl Conversation {
         let receipt = self.receipt(index, Sequence(0), told.seq);
         let to = ctx.home_of_user(receipt.to);
         ctx.store.owe(segment, 1);
-        let message = Message::ReceiptTold(Box::new(receipt));
-        ctx.park(position, Effect::Tell { to, message, owed: Owed::Segment(segment) }, cause);
+        let message = ToMailbox::ReceiptTold(Box::new(receipt));
+        ctx.park(
+            position,
+            Effect::Tell { to, message: message.into(), owed: Owed::Segment(segment) },
+            cause,
+        );
         confirm(ctx, taken, cause);
     }
 
@@ -413,7 +427,7 @@ impl Conversation {
                 own_marks: self.members.iter().map(|m| (m.user, m.own_mark)).collect(),
                 fresh: None,
             };
-            ctx.links.tell(to, Message::Deliver(Box::new(deliver)), Owed::Replay, Cause::NONE);
+            ctx.links.tell(to, ToMailbox::Deliver(Box::new(deliver)), Owed::Replay, Cause::NONE);
             told += 1;
         }
         for index in [0, 1] {
@@ -421,7 +435,7 @@ impl Conversation {
             if member.read.seq > Sequence(0) || member.delivered > Sequence(0) {
                 let receipt = self.receipt(index, member.delivered, member.read.seq);
                 let to = ctx.home_of_user(receipt.to);
-                let message = Message::ReceiptTold(Box::new(receipt));
+                let message = ToMailbox::ReceiptTold(Box::new(receipt));
                 ctx.links.tell(to, message, Owed::Replay, Cause::NONE);
                 told += 1;
             }
@@ -435,6 +449,7 @@ impl Conversation {
         let appended =
             self.append(ctx, records::KIND_SNAPSHOT, Sequence(0), MessageId(0), &[&body.bytes])?;
         self.snapshot_number = self.number;
+        self.since_snapshot = 0;
         Ok(appended.0)
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{Conversation, records, unknown_conversation};
 use crate::shard::context::{Context, Effect, Reading, conversation_stream};
-use crate::shard::links::{Arrival, Cause};
-use crate::shard::message::{Card, HistoryAsk, Message, Submit};
+use crate::shard::links::{Arrival, Cause, Taken};
+use crate::shard::loading::{self, ToActor};
+use crate::shard::message::{Card, HistoryAsk, Rank, Submit, ToConversation};
 use crate::shard::report::Report;
 use hashbrown::HashMap;
 use roost_protocol::error::Refusal;
@@ -13,10 +14,13 @@ use roost_storage_engine::{Query, StoredRecord};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+/// About how long after an eviction that met a page of history it is asked for again.
+const EVICTED_MS: u32 = 50;
+
 #[derive(Debug)]
 enum Cell {
     /// Its records are being read; what came meanwhile waits.
-    Loading(Vec<Arrival>),
+    Loading(Vec<Arrival<ToConversation>>),
     Active(Box<Conversation>),
     /// Its records cannot be read.
     Corrupt,
@@ -59,17 +63,17 @@ impl Conversations {
     pub(crate) fn handle(
         &mut self,
         ctx: &mut Context,
-        id: ConversationId,
-        arrival: Arrival,
+        arrival: Arrival<ToConversation>,
         tick: u64,
     ) {
+        let id = arrival.message.conversation();
         match self.cells.get_mut(&id) {
             Some(Cell::Active(conversation)) => {
                 conversation.touched_tick = tick;
                 dispatch(conversation, ctx, arrival);
             }
-            Some(Cell::Loading(waiting)) => wait(ctx, waiting, arrival),
-            Some(Cell::Corrupt) => refuse_corrupt(ctx, arrival),
+            Some(Cell::Loading(waiting)) => loading::wait(ctx, waiting, arrival),
+            Some(Cell::Corrupt) => loading::refuse_unreadable(ctx, arrival),
             None => {
                 self.load(ctx, id);
                 if let Some(Cell::Loading(waiting)) = self.cells.get_mut(&id) {
@@ -114,7 +118,7 @@ impl Conversations {
             ctx.reports.push(Report::Unreadable { stream: conversation_stream(id) });
             self.cells.insert(id, Cell::Corrupt);
             for arrival in waiting {
-                refuse_corrupt(ctx, arrival);
+                loading::refuse_unreadable(ctx, arrival);
             }
             return replaying.then_some(0);
         };
@@ -125,10 +129,10 @@ impl Conversations {
         }
         for arrival in waiting {
             if state.is_none() {
-                state = match self.begin(ctx, id, &arrival) {
+                state = match self.begin(ctx, id, &arrival.message) {
                     Ok(begun) => begun,
                     Err(refusal) => {
-                        refuse(ctx, arrival, &refusal);
+                        loading::refuse(ctx, arrival, &refusal);
                         continue;
                     }
                 };
@@ -155,9 +159,9 @@ impl Conversations {
         &self,
         ctx: &mut Context,
         id: ConversationId,
-        arrival: &Arrival,
+        message: &ToConversation,
     ) -> Result<Option<Box<Conversation>>, Refusal> {
-        let Message::Submit(submit) = &arrival.message else { return Ok(None) };
+        let ToConversation::Submit(submit) = message else { return Ok(None) };
         let Some(card) = card_of(id, submit) else { return Ok(None) };
         if submit.client_sequence.0 != 1 {
             return Ok(None);
@@ -181,8 +185,8 @@ impl Conversations {
             }
             Some(Cell::Loading(_) | Cell::Corrupt) | None => {
                 // Evicted meanwhile: ask again.
-                let refusal = busy(ctx.prng.jitter_ms(50));
-                ctx.refuse(ask.edge, ask.request_id, &refusal);
+                let refusal = loading::busy(ctx, EVICTED_MS);
+                ctx.refuse(ask.edge, ask.request, &refusal);
                 ctx.links.release(token);
             }
         }
@@ -251,44 +255,42 @@ fn card_of(id: ConversationId, submit: &Submit) -> Option<Card> {
     (ConversationId::direct(users[0].0, users[1].0) == id).then_some(Card { users })
 }
 
-fn dispatch(conversation: &mut Conversation, ctx: &mut Context, arrival: Arrival) {
+fn dispatch(conversation: &mut Conversation, ctx: &mut Context, arrival: Arrival<ToConversation>) {
     let Arrival { message, token, taken } = arrival;
-    let cause = Cause { token, feeder: None, rank: Some(message.rank()) };
+    let cause = Cause::message(token, Rank::Two);
     match message {
-        Message::Submit(submit) => conversation.submit(ctx, *submit, cause),
-        Message::Delivered(mark) => conversation.delivered(ctx, mark, cause),
-        Message::History(ask) => conversation.history(ctx, *ask, cause),
-        Message::ReadTold(told) => conversation.read(ctx, told, taken, cause),
-        Message::Register(_)
-        | Message::Gone(_)
-        | Message::Sync(_)
-        | Message::ReadMark(_)
-        | Message::Deliver(_)
-        | Message::ReceiptTold(_)
-        | Message::ToEdge { .. } => unreachable!("conversations take messages of rank 2"),
+        ToConversation::Submit(submit) => conversation.submit(ctx, *submit, cause),
+        ToConversation::Delivered(mark) => conversation.delivered(ctx, mark, cause),
+        ToConversation::History(ask) => conversation.history(ctx, *ask, cause),
+        ToConversation::ReadTold(told) => conversation.read(ctx, told, taken, cause),
     }
     ctx.links.release(token);
 }
 
-fn wait(ctx: &mut Context, waiting: &mut Vec<Arrival>, arrival: Arrival) {
-    // What cannot be answered cannot be refused: credit bounds it.
-    let keep = arrival.taken.is_some() || matches!(arrival.message, Message::Delivered(_));
-    if keep || waiting.len() < ctx.limits.loading_inputs_max as usize {
-        waiting.push(arrival);
-        return;
-    }
-    ctx.stats.busy_total += 1;
-    let refusal = busy(ctx.prng.jitter_ms(100));
-    refuse(ctx, arrival, &refusal);
-}
+impl ToActor for ToConversation {
+    const UNREADABLE: &'static str = "this conversation cannot be read; the operator has been told";
 
-fn busy(retry_after_ms: u32) -> Refusal {
-    Refusal { retry_after_ms, ..Refusal::new(ErrorCode::ErrorBusy, "try again shortly") }
+    fn must_wait(&self, taken: Option<Taken>) -> bool {
+        taken.is_some() || matches!(self, Self::Delivered(_))
+    }
+
+    fn refuse(self, ctx: &mut Context, taken: Option<Taken>, refusal: &Refusal) {
+        match self {
+            Self::Submit(submit) => ctx.refuse(submit.edge, submit.request, refusal),
+            Self::History(ask) => ctx.refuse(ask.edge, ask.request, refusal),
+            Self::ReadTold(_) => {
+                if let Some(taken) = taken {
+                    ctx.links.confirm_two(taken);
+                }
+            }
+            Self::Delivered(_) => {}
+        }
+    }
 }
 
 /// Nothing was ever said here. A write that could begin it, but not with this number, is told so.
-fn refuse_unknown(ctx: &mut Context, arrival: Arrival) {
-    if let Message::Submit(submit) = &arrival.message
+fn refuse_unknown(ctx: &mut Context, arrival: Arrival<ToConversation>) {
+    if let ToConversation::Submit(submit) = &arrival.message
         && submit.opening.is_some()
         && submit.client_sequence.0 > 1
     {
@@ -296,37 +298,8 @@ fn refuse_unknown(ctx: &mut Context, arrival: Arrival) {
         let error = roost_protocol::wire::Error { expected_sequence: 1, ..refusal.to_wire() };
         let reply = crate::shard::message::Reply::Error(Box::new(error));
         ctx.stats.gaps_total += 1;
-        ctx.reply(submit.edge, submit.request_id, reply);
+        ctx.reply(submit.edge, submit.request, reply);
         return ctx.links.release(arrival.token);
     }
-    refuse(ctx, arrival, &unknown_conversation());
-}
-
-fn refuse_corrupt(ctx: &mut Context, arrival: Arrival) {
-    let refusal = Refusal::new(
-        ErrorCode::ErrorStorageCorrupt,
-        "this conversation cannot be read; the operator has been told",
-    );
-    refuse(ctx, arrival, &refusal);
-}
-
-fn refuse(ctx: &mut Context, arrival: Arrival, refusal: &Refusal) {
-    match &arrival.message {
-        Message::Submit(submit) => ctx.refuse(submit.edge, submit.request_id, refusal),
-        Message::History(ask) => ctx.refuse(ask.edge, ask.request_id, refusal),
-        Message::ReadTold(_) => {
-            if let Some(taken) = arrival.taken {
-                ctx.links.confirm_two(taken);
-            }
-        }
-        Message::Delivered(_)
-        | Message::Register(_)
-        | Message::Gone(_)
-        | Message::Sync(_)
-        | Message::ReadMark(_)
-        | Message::Deliver(_)
-        | Message::ReceiptTold(_)
-        | Message::ToEdge { .. } => {}
-    }
-    ctx.links.release(arrival.token);
+    loading::refuse(ctx, arrival, &unknown_conversation());
 }

@@ -7,20 +7,14 @@ use crate::shard::auth::ticket::Ticket;
 use crate::shard::auth::token;
 use crate::shard::context::Context;
 use crate::shard::links::{Cause, Owed};
-use crate::shard::message::{Message, Register};
+use crate::shard::message::{Register, ToOwnMailbox};
 use crate::shard::output::Outbox;
-use prost::Message as _;
+use crate::shard::report::Report;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{DeviceId, UserId};
 use roost_protocol::limits;
 use roost_protocol::request::{self, Credential, Hello, Request};
-use roost_protocol::wire::{self, ErrorCode, client_frame, server_frame};
-
-/// Whether a frame's content is a Hello, good or not.
-fn is_hello(content: &[u8]) -> bool {
-    wire::ClientFrame::decode(content)
-        .is_ok_and(|frame| matches!(frame.body, Some(client_frame::Body::Hello(_))))
-}
+use roost_protocol::wire::{self, ErrorCode, server_frame};
 
 /// Who a credential proves its bearer to be.
 struct Proven {
@@ -42,7 +36,7 @@ impl Edges {
     ) -> Result<bool, Refusal> {
         let asked = request::decode(content)?;
         let expected = Refusal::new(ErrorCode::ErrorHelloExpected, "the first frame is Hello");
-        if !is_hello(content) {
+        if !asked.is_hello {
             return Err(expected);
         }
         if let Some(edge) = self.table.get(id) {
@@ -61,6 +55,7 @@ impl Edges {
             Ok(proven) => proven,
             Err(refusal) => {
                 ctx.stats.hellos_refused_total += 1;
+                ctx.reports.push(Report::HelloRefused { code: refusal.code });
                 return Err(refusal);
             }
         };
@@ -87,7 +82,7 @@ impl Edges {
             ticket_epoch: proven.ticket_epoch,
         };
         let to = ctx.home_of_user(user);
-        let message = Message::Register(Box::new(register));
+        let message = ToOwnMailbox::Register(Box::new(register));
         ctx.links.tell(to, message, Owed::Nothing, Cause::edge(id));
         Ok(true)
     }

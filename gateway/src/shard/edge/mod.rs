@@ -17,13 +17,13 @@ use crate::shard::auth::ticket::TicketSealer;
 use crate::shard::auth::token::{TokenKeys, TokenRules};
 use crate::shard::context::Context;
 use crate::shard::links::{Cause, Owed};
-use crate::shard::message::{Gone, Message};
+use crate::shard::message::{Gone, ToOwnMailbox};
 use crate::shard::output::{Outbox, Output};
-use partials::Partials;
+use partials::{Partial, Partials};
 use queue::SendQueues;
 use roost_protocol::error::Refusal;
 use roost_protocol::frame::{self, Cut, FrameError};
-use roost_protocol::limits::BEFORE_WELCOME_MAX_BYTES;
+use roost_protocol::limits::{BEFORE_WELCOME_MAX_BYTES, REPLY_MAX_BYTES};
 use roost_protocol::preface::{self, Preface};
 use roost_protocol::time::Instant;
 use roost_protocol::wire::ErrorCode;
@@ -65,6 +65,8 @@ pub(crate) struct Edges {
     swept: u32,
     /// When those who take too little were last cut off.
     shed_tick: u32,
+    /// When it was last reported that all queues together are full.
+    full_tick: u32,
     draining: bool,
     /// While draining: the tick at which those who have not left are told to.
     drain_ends_tick: u32,
@@ -84,6 +86,7 @@ impl Edges {
             tick: 0,
             swept: 0,
             shed_tick: u32::MAX,
+            full_tick: u32::MAX,
             draining: false,
             drain_ends_tick: 0,
             plain: Vec::new(),
@@ -132,21 +135,25 @@ impl Edges {
         if edge.queue != queue::NONE {
             self.queues.close(edge.queue);
         }
-        if self.partials.holds(id) {
-            self.partials.take(id);
-        }
+        drop(self.partials.take(id));
         if edge.user_id.is_some() {
             let address = EdgeAddress { shard: ctx.links.me(), edge: id };
             let gone = Gone { edge: address, user: edge.user, device: edge.device };
             let to = ctx.home_of_user(edge.user);
-            ctx.links.tell(to, Message::Gone(Box::new(gone)), Owed::Nothing, Cause::NONE);
+            ctx.links.tell(to, ToOwnMailbox::Gone(Box::new(gone)), Owed::Nothing, Cause::NONE);
         }
     }
 
     /// Asks the driver to end a connection, after what is being sent.
     pub(crate) fn end(&mut self, outbox: &mut Outbox, id: EdgeId) {
+        let tick = self.tick;
         let Some(edge) = self.table.get(id) else { return };
-        edge.state = State::Closing;
+        if edge.state != State::Closing {
+            edge.state = State::Closing;
+            // The time it has for taking the last words, also if it was silent or paused.
+            edge.heard_tick = tick;
+            edge.flags.paused = false;
+        }
         if edge.queue != queue::NONE && !self.queues.get(edge.queue).pending.is_empty() {
             // The last words wait behind a send; `sent` comes back here.
             return;
@@ -214,18 +221,28 @@ impl Edges {
     }
 
     fn take_plain(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, bytes: &[u8]) {
-        if !self.partials.holds(id) {
-            return self.take_stream(ctx, outbox, id, bytes, None);
+        let Some(mut held) = self.partials.take(id) else {
+            if let Some(left) = self.take_stream(ctx, outbox, id, bytes, None) {
+                let rest = bytes.get(left.from..).unwrap_or_default();
+                self.partials.put(id, Partial::new(rest.to_vec(), left.since));
+            }
+            return;
+        };
+        held.bytes.extend_from_slice(bytes);
+        self.take_held(ctx, outbox, id, held);
+    }
+
+    fn take_held(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, held: Partial) {
+        let left = self.take_stream(ctx, outbox, id, held.rest(), Some(held.since));
+        if let Some(left) = left {
+            self.partials.put(id, held.without(left.from, left.since));
         }
-        let Some((mut held, since)) = self.partials.take(id) else { return };
-        held.extend_from_slice(bytes);
-        self.take_stream(ctx, outbox, id, &held, Some(since));
     }
 
     /// Goes on with what a connection left, now that nothing holds it back.
     pub(crate) fn go_on(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
-        if let Some((held, since)) = self.partials.take(id) {
-            self.take_stream(ctx, outbox, id, &held, Some(since));
+        if let Some(held) = self.partials.take(id) {
+            self.take_held(ctx, outbox, id, held);
         }
         if !self.is_blocked(ctx, id)
             && let Some(edge) = self.table.get(id)
@@ -237,17 +254,21 @@ impl Edges {
     }
 
     /// Whether the next frame must wait: for Welcome, for room towards another actor, for the
-    /// device to take what it was answered, for its turn of verification.
+    /// device to take what it was answered, for its turn of verification. Pages that are being
+    /// prepared count as if they were there, so what waits for a connection has a bound: the limit
+    /// and one page.
     fn is_blocked(&mut self, ctx: &Context, id: EdgeId) -> bool {
         let limit = ctx.limits.send_queue_bytes as usize;
         let Some(edge) = self.table.get(id) else { return true };
+        let expected = usize::from(edge.pages) * REPLY_MAX_BYTES;
         let waits = matches!(edge.state, State::Registering | State::Closing | State::Free)
             || edge.flags.deferred;
         let index = edge.queue;
-        let queued = if index == queue::NONE { 0 } else { self.queues.get(index).pending.len() };
-        waits || queued > limit || ctx.links.feeds_backlog(id)
+        let queued = if index == queue::NONE { 0 } else { self.queues.get(index).bytes() };
+        waits || queued + expected >= limit || ctx.links.feeds_backlog(id)
     }
 
+    /// Takes the frames at the start of a stream; says what is left, if it is to be kept.
     fn take_stream(
         &mut self,
         ctx: &mut Context,
@@ -255,7 +276,7 @@ impl Edges {
         id: EdgeId,
         stream: &[u8],
         since: Option<Instant>,
-    ) {
+    ) -> Option<Left> {
         let mut rest = stream;
         loop {
             if self.is_blocked(ctx, id) {
@@ -273,15 +294,14 @@ impl Edges {
                     }
                     break;
                 }
-                Step::Refused => return,
+                Step::Refused => return None,
             }
         }
         let alive = self.table.get(id).is_some_and(|edge| edge.state != State::Closing);
-        if !rest.is_empty() && alive {
-            // The deadline of a half frame runs from its own first byte.
-            let since = since.filter(|_| rest.len() == stream.len()).unwrap_or(ctx.now.monotonic);
-            self.partials.put(id, rest.to_vec(), since);
-        }
+        // The deadline of a half frame runs from its own first byte.
+        let since = since.filter(|_| rest.len() == stream.len()).unwrap_or(ctx.now.monotonic);
+        let from = stream.len() - rest.len();
+        (alive && !rest.is_empty()).then_some(Left { from, since })
     }
 
     fn pause(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
@@ -415,6 +435,12 @@ impl Edges {
             }
         }
     }
+}
+
+/// What of a stream is to be kept: from where on, and since when it waits.
+struct Left {
+    from: usize,
+    since: Instant,
 }
 
 enum Step {

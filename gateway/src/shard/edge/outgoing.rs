@@ -4,8 +4,9 @@ use super::table::State;
 use super::{Edges, queue};
 use crate::ids::EdgeId;
 use crate::shard::context::Context;
-use crate::shard::message::{Reply, ToEdge};
+use crate::shard::message::{Reply, RequestTag, ToEdge};
 use crate::shard::output::{Outbox, Output};
+use crate::shard::report::Report;
 use roost_protocol::wire::{self, server_frame};
 use roost_protocol::{encode, frame};
 
@@ -25,12 +26,15 @@ impl Edges {
             ToEdge::Registered { epoch } => self.welcome(ctx, outbox, id, epoch),
             ToEdge::Refused(error) => {
                 let hello_id = match self.table.get(id) {
-                    Some(edge) if edge.state == State::Registering => edge.hello_id,
+                    Some(edge) if edge.state == State::Registering => {
+                        ctx.reports.push(Report::HelloRefused { code: error.code() });
+                        edge.hello_id
+                    }
                     Some(_) | None => 0,
                 };
                 self.refuse_with(ctx, outbox, id, hello_id, *error);
             }
-            ToEdge::Reply { request_id, reply } => self.answer(ctx, outbox, id, request_id, reply),
+            ToEdge::Reply { request, reply } => self.answer(ctx, outbox, id, request, reply),
             ToEdge::Push(bytes) => self.push(ctx, id, &bytes),
             ToEdge::Receipt { conversation, delivered, read } => {
                 let receipt = wire::Receipt {
@@ -54,11 +58,14 @@ impl Edges {
         ctx: &mut Context,
         outbox: &mut Outbox,
         id: EdgeId,
-        request_id: u32,
+        request: RequestTag,
         reply: Reply,
     ) {
         if let Some(edge) = self.table.get(id) {
             edge.in_flight = edge.in_flight.saturating_sub(1);
+            if request.page {
+                edge.pages = edge.pages.checked_sub(1).expect("counted when it was asked for");
+            }
         }
         let body = match reply {
             Reply::Sent { message_id, point, conversation } => {
@@ -75,7 +82,7 @@ impl Edges {
             Reply::History(reply) => server_frame::Body::History(*reply),
             Reply::Error(error) => server_frame::Body::Error(*error),
         };
-        self.queue_frame(ctx, id, request_id, body);
+        self.queue_frame(ctx, id, request.id, body);
         // Replies have reserved room, but not without end.
         if self.queues.bytes as u64 > ctx.limits.send_queues_bytes.saturating_mul(2) {
             self.shed(ctx, outbox);
@@ -89,6 +96,7 @@ impl Edges {
             return;
         }
         self.shed_tick = self.tick;
+        self.report_full(ctx);
         let most = ctx.limits.send_queue_bytes as usize / 2;
         for slot in 0..self.table.slots() {
             let Some(id) = self.table.at(slot) else { continue };
@@ -96,8 +104,7 @@ impl Edges {
             if index == queue::NONE {
                 continue;
             }
-            let queue = self.queues.get(index);
-            if queue.pending.len() + queue.in_flight_bytes > most {
+            if self.queues.get(index).bytes() > most {
                 self.abort(ctx, outbox, id);
             }
         }
@@ -189,13 +196,24 @@ impl Edges {
         }
         let behind = edge.flags.behind;
         let queued = self.queued_bytes(id);
-        let full = queued + bytes.len() > ctx.limits.send_queue_bytes as usize
-            || self.queues.bytes as u64 > ctx.limits.send_queues_bytes;
+        let all_full = self.queues.bytes as u64 > ctx.limits.send_queues_bytes;
+        let full = all_full || queued + bytes.len() > ctx.limits.send_queue_bytes as usize;
+        if all_full {
+            self.report_full(ctx);
+        }
         if behind || full {
             ctx.stats.pushes_dropped_total += 1;
             return self.mark_behind(ctx, id);
         }
         self.queue_with(id, |pending| pending.extend_from_slice(bytes));
+    }
+
+    /// Tells the operator that the room for all queues is used up; once a tick says enough.
+    fn report_full(&mut self, ctx: &mut Context) {
+        if std::mem::replace(&mut self.full_tick, self.tick) != self.tick {
+            let limit_bytes = ctx.limits.send_queues_bytes;
+            ctx.reports.push(Report::SendQueuesFull { limit_bytes });
+        }
     }
 
     fn mark_behind(&mut self, ctx: &mut Context, id: EdgeId) {

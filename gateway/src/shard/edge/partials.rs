@@ -13,35 +13,57 @@ pub(crate) struct Partials {
     bytes: usize,
 }
 
+/// What a connection left.
 #[derive(Debug)]
-struct Partial {
-    bytes: Vec<u8>,
-    since: Instant,
+pub(crate) struct Partial {
+    pub(crate) bytes: Vec<u8>,
+    /// What was taken of it already. Frames that wait are taken a few at a time, so the bytes
+    /// behind them are not moved each time.
+    from: usize,
+    /// When the first of it came.
+    pub(crate) since: Instant,
+}
+
+impl Partial {
+    pub(crate) const fn new(bytes: Vec<u8>, since: Instant) -> Self {
+        Self { bytes, from: 0, since }
+    }
+
+    /// What is still to be taken.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.bytes.get(self.from..).unwrap_or_default()
+    }
+
+    /// What is left when so many more bytes of the rest were taken.
+    pub(crate) fn without(mut self, taken: usize, since: Instant) -> Self {
+        self.from += taken;
+        if self.from * 2 > self.bytes.len() {
+            self.bytes.drain(..self.from);
+            self.from = 0;
+        }
+        self.since = since;
+        self
+    }
 }
 
 impl Partials {
     /// Takes out what a connection left.
-    pub(crate) fn take(&mut self, edge: EdgeId) -> Option<(Vec<u8>, Instant)> {
+    pub(crate) fn take(&mut self, edge: EdgeId) -> Option<Partial> {
         let partial = self.held.remove(&edge)?;
         self.by_age.remove(&(partial.since, edge));
         self.bytes -= partial.bytes.capacity();
-        Some((partial.bytes, partial.since))
+        Some(partial)
     }
 
-    /// Keeps what a connection left; `since` is when the first of it came.
-    pub(crate) fn put(&mut self, edge: EdgeId, mut bytes: Vec<u8>, since: Instant) {
-        if bytes.capacity() > bytes.len() * 2 {
-            bytes.shrink_to_fit();
+    /// Keeps what a connection left.
+    pub(crate) fn put(&mut self, edge: EdgeId, mut partial: Partial) {
+        if partial.bytes.capacity() > partial.bytes.len() * 2 {
+            partial.bytes.shrink_to_fit();
         }
-        self.bytes += bytes.capacity();
-        self.by_age.insert((since, edge), ());
-        let before = self.held.insert(edge, Partial { bytes, since });
+        self.bytes += partial.bytes.capacity();
+        self.by_age.insert((partial.since, edge), ());
+        let before = self.held.insert(edge, partial);
         assert!(before.is_none(), "one partial a connection");
-    }
-
-    /// Whether a connection left something.
-    pub(crate) fn holds(&self, edge: EdgeId) -> bool {
-        self.held.contains_key(&edge)
     }
 
     /// The connection that has been here longest.

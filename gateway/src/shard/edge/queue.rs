@@ -20,6 +20,13 @@ pub(crate) struct SendQueue {
     pub(crate) since_tick: u32,
 }
 
+impl SendQueue {
+    /// Bytes that wait here or with the driver.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.pending.len() + self.in_flight_bytes
+    }
+}
+
 /// All queues of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueues {
@@ -48,7 +55,7 @@ impl SendQueues {
     /// Gives back a queue and what it held.
     pub(crate) fn close(&mut self, index: u32) {
         let queue = std::mem::take(&mut self.queues[index as usize]);
-        self.bytes -= queue.pending.len() + queue.in_flight_bytes;
+        self.bytes -= queue.bytes();
         self.keep(queue.pending);
         self.free.push(index);
     }

@@ -4,7 +4,9 @@ use super::Edges;
 use crate::ids::{EdgeAddress, EdgeId};
 use crate::shard::context::Context;
 use crate::shard::links::{Cause, Owed};
-use crate::shard::message::{DeliveredMark, HistoryAsk, Message, ReadMark, Submit, SyncAsk};
+use crate::shard::message::{
+    DeliveredMark, HistoryAsk, ReadMark, RequestTag, Submit, SyncAsk, ToConversation, ToOwnMailbox,
+};
 use crate::shard::output::Outbox;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{ConversationId, UserId, UserKey};
@@ -120,13 +122,13 @@ impl Edges {
             Request::Sync { cursor, limit } => {
                 let ask = SyncAsk {
                     edge: asker.address,
-                    request_id,
+                    request: self.expect_page(asker, request_id),
                     user: asker.user,
                     cursor,
                     limit: u32::try_from(limit).unwrap_or(u32::MAX),
                 };
                 let to = ctx.home_of_user(asker.user);
-                ctx.links.tell(to, Message::Sync(ask), Owed::Nothing, asker.cause);
+                ctx.links.tell(to, ToOwnMailbox::Sync(ask), Owed::Nothing, asker.cause);
             }
             Request::History(history) => self.history(ctx, asker, request_id, &history),
             Request::Delivered(marks) => delivered(ctx, asker, &marks),
@@ -138,6 +140,14 @@ impl Edges {
             }
             Request::Hello(_) | Request::Refresh { .. } | Request::IgnoredNotice => {}
         }
+    }
+
+    /// Keeps room for a page, until the answer comes.
+    fn expect_page(&mut self, asker: Asker, request_id: u32) -> RequestTag {
+        if let Some(edge) = self.table.get(asker.address.edge) {
+            edge.pages += 1;
+        }
+        RequestTag { id: request_id, page: true }
     }
 
     /// The conversation a request means; with the peer when it names a user.
@@ -180,7 +190,7 @@ impl Edges {
         };
         let submit = Submit {
             edge: asker.address,
-            request_id,
+            request: RequestTag { id: request_id, page: false },
             conversation,
             user: asker.user,
             opening,
@@ -196,7 +206,7 @@ impl Edges {
             body: send.body,
         };
         let to = ctx.home_of_conversation(conversation);
-        ctx.links.tell(to, Message::Submit(Box::new(submit)), Owed::Nothing, asker.cause);
+        ctx.links.tell(to, ToConversation::Submit(Box::new(submit)), Owed::Nothing, asker.cause);
     }
 
     fn history(&mut self, ctx: &mut Context, asker: Asker, request_id: u32, history: &History) {
@@ -209,7 +219,7 @@ impl Edges {
         };
         let ask = HistoryAsk {
             edge: asker.address,
-            request_id,
+            request: self.expect_page(asker, request_id),
             conversation,
             user: asker.user,
             by_user: peer.is_some(),
@@ -217,13 +227,13 @@ impl Edges {
             limit: u32::try_from(history.limit).unwrap_or(u32::MAX),
         };
         let to = ctx.home_of_conversation(conversation);
-        ctx.links.tell(to, Message::History(Box::new(ask)), Owed::Nothing, asker.cause);
+        ctx.links.tell(to, ToConversation::History(Box::new(ask)), Owed::Nothing, asker.cause);
     }
 }
 
 fn delivered(ctx: &mut Context, asker: Asker, marks: &[Mark]) {
     for mark in marks {
-        let message = Message::Delivered(DeliveredMark {
+        let message = ToConversation::Delivered(DeliveredMark {
             conversation: mark.conversation,
             user: asker.user,
             seq: mark.seq,
@@ -235,7 +245,7 @@ fn delivered(ctx: &mut Context, asker: Asker, marks: &[Mark]) {
 
 fn read(ctx: &mut Context, asker: Asker, marks: &[Mark]) {
     for mark in marks {
-        let message = Message::ReadMark(Box::new(ReadMark {
+        let message = ToOwnMailbox::ReadMark(Box::new(ReadMark {
             edge: asker.address,
             user: asker.user,
             conversation: mark.conversation,

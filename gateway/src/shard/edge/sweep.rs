@@ -115,11 +115,12 @@ impl Edges {
             if !over && now.since(since) <= patience {
                 break;
             }
-            let Some((held, _)) = self.partials.take(id) else { break };
+            let Some(mut held) = self.partials.take(id) else { break };
             let paused = self.table.get(id).is_some_and(|edge| edge.flags.paused);
             if paused && !over {
                 // It waits for us, not we for it.
-                self.partials.put(id, held, now);
+                held.since = now;
+                self.partials.put(id, held);
                 break;
             }
             let refusal = Refusal::new(ErrorCode::ErrorTooSlow, "half a frame, then silence");

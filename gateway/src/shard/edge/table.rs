@@ -44,6 +44,8 @@ pub(crate) struct Edge {
     /// Of the device; goes into its tickets.
     pub(crate) epoch: u32,
     pub(crate) in_flight: u16,
+    /// How many of those in flight may be answered with a page.
+    pub(crate) pages: u16,
     pub(crate) state: State,
     pub(crate) flags: Flags,
 }
@@ -86,6 +88,7 @@ impl Edge {
             hello_id: 0,
             epoch: 0,
             in_flight: 0,
+            pages: 0,
             state: State::Free,
             flags: Flags {
                 behind: false,

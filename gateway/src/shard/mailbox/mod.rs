@@ -13,15 +13,15 @@ pub(crate) mod told;
 
 use crate::ids::EdgeAddress;
 use crate::shard::context::{Context, Effect, Reading, mailbox_stream};
-use crate::shard::links::{Arrival, Cause};
-use crate::shard::message::{Message, Reply};
+use crate::shard::links::{Arrival, Cause, Taken};
+use crate::shard::loading::{self, ToActor};
+use crate::shard::message::{Rank, ToEdge, ToMailbox, ToOwnMailbox};
 use crate::shard::report::Report;
 use checkpoint::Rows;
 use entries::{CHANGE_BLOCK, Entries};
 use hashbrown::HashMap;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{ConnectionNumber, ConversationId, DeviceId, UserId, UserKey};
-use roost_protocol::wire::ErrorCode;
 use roost_storage_engine::{Appended, NewRecord, Query, StoredRecord};
 use std::collections::VecDeque;
 
@@ -43,22 +43,41 @@ impl Device {
     pub(crate) const fn new(id: DeviceId) -> Self {
         Self { id, connection: ConnectionNumber(0), epoch: 0, main: None, extension: None }
     }
+
+    const fn is_connected(&self) -> bool {
+        self.main.is_some() || self.extension.is_some()
+    }
 }
 
 /// What stays in memory of a connected user whose list is evicted.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) user_id: Option<UserId>,
+    /// In the order of their last use: the one unused for longest comes first. Snapshots and the
+    /// records of connections keep the order.
     pub(crate) devices: Vec<Device>,
     /// The number of the last numbered record of the stream.
     pub(crate) number: u64,
-    /// Connection numbers changed since they were last written.
+    /// Connection numbers, or the order of use, changed since they were last written.
     pub(crate) connections_changed: bool,
 }
 
 impl Slot {
     fn is_connected(&self) -> bool {
-        self.devices.iter().any(|device| device.main.is_some() || device.extension.is_some())
+        self.devices.iter().any(Device::is_connected)
+    }
+
+    /// A device connected, or was connected until now.
+    fn note_use(&mut self, place: usize) {
+        let later = &mut self.devices[place..];
+        self.connections_changed |= later.len() > 1;
+        later.rotate_left(1);
+    }
+
+    /// Which device makes room for another: the one unused for longest. One that is connected is
+    /// in use, so it goes only when all are, and then the one that connected first.
+    fn longest_unused(&self) -> usize {
+        self.devices.iter().position(|device| !device.is_connected()).unwrap_or(0)
     }
 }
 
@@ -68,7 +87,7 @@ enum Body {
     Cold,
     /// Being read. What came meanwhile waits; nothing of the slot is known yet if it is new.
     Loading {
-        waiting: Vec<Arrival>,
+        waiting: Vec<Arrival<ToOwnMailbox>>,
     },
     Active(Box<Entries>),
     Corrupt,
@@ -92,7 +111,7 @@ pub(crate) struct Mailboxes {
     stamps: u32,
     rows: Rows,
     /// Messages of rank 3 that found no room among the rows.
-    stalled: VecDeque<Arrival>,
+    stalled: VecDeque<Arrival<ToMailbox>>,
     seed: u64,
     bytes: u64,
 }
@@ -119,17 +138,19 @@ impl Mailboxes {
     }
 
     /// Handles a message of rank 1.
-    pub(crate) fn handle(&mut self, ctx: &mut Context, user: UserKey, arrival: Arrival, tick: u64) {
-        let needs_list = matches!(arrival.message, Message::Sync(_) | Message::ReadMark(_));
+    pub(crate) fn handle(&mut self, ctx: &mut Context, arrival: Arrival<ToOwnMailbox>, tick: u64) {
+        let user = arrival.message.user();
+        let needs_list =
+            matches!(arrival.message, ToOwnMailbox::Sync(_) | ToOwnMailbox::ReadMark(_));
         let Some(mailbox) = self.cells.get_mut(&user) else {
-            if let Message::Gone(_) = arrival.message {
+            if let ToOwnMailbox::Gone(_) = arrival.message {
                 return ctx.links.release(arrival.token);
             }
             return self.load(ctx, user, vec![arrival]);
         };
         match &mut mailbox.body {
-            Body::Loading { waiting } => wait(ctx, waiting, arrival),
-            Body::Corrupt => refuse_corrupt(ctx, arrival),
+            Body::Loading { waiting } => loading::wait(ctx, waiting, arrival),
+            Body::Corrupt => loading::refuse_unreadable(ctx, arrival),
             Body::Cold if needs_list => self.load(ctx, user, vec![arrival]),
             Body::Cold | Body::Active(_) => {
                 mailbox.touched_tick = u32::try_from(tick).unwrap_or(u32::MAX);
@@ -138,21 +159,14 @@ impl Mailboxes {
         }
     }
 
-    fn dispatch(&mut self, ctx: &mut Context, user: UserKey, arrival: Arrival) {
+    fn dispatch(&mut self, ctx: &mut Context, user: UserKey, arrival: Arrival<ToOwnMailbox>) {
         let Arrival { message, token, .. } = arrival;
-        let cause = Cause { token, feeder: None, rank: Some(message.rank()) };
+        let cause = Cause::message(token, Rank::One);
         match message {
-            Message::Register(register) => self.register(ctx, &register, cause),
-            Message::Gone(gone) => self.gone(&gone),
-            Message::Sync(ask) => self.sync(ctx, &ask, cause),
-            Message::ReadMark(mark) => self.read_mark(ctx, &mark, cause),
-            Message::Submit(_)
-            | Message::Delivered(_)
-            | Message::History(_)
-            | Message::ReadTold(_)
-            | Message::Deliver(_)
-            | Message::ReceiptTold(_)
-            | Message::ToEdge { .. } => unreachable!("mailbox {user} takes ranks 1 and 3"),
+            ToOwnMailbox::Register(register) => self.register(ctx, &register, cause),
+            ToOwnMailbox::Gone(gone) => self.gone(&gone),
+            ToOwnMailbox::Sync(ask) => self.sync(ctx, &ask, cause),
+            ToOwnMailbox::ReadMark(mark) => self.read_mark(ctx, &mark, cause),
         }
         ctx.links.release(token);
         self.let_go_of_empty(user);
@@ -160,7 +174,7 @@ impl Mailboxes {
 
     // ---- coming and going ----
 
-    fn load(&mut self, ctx: &mut Context, user: UserKey, waiting: Vec<Arrival>) {
+    fn load(&mut self, ctx: &mut Context, user: UserKey, waiting: Vec<Arrival<ToOwnMailbox>>) {
         ctx.stats.loads_total += 1;
         let body = Body::Loading { waiting };
         if let Some(mailbox) = self.cells.get_mut(&user) {
@@ -190,7 +204,7 @@ impl Mailboxes {
         let Ok(mut replayed) = found.and_then(|records| records::replay(records, run, seed)) else {
             ctx.reports.push(Report::Unreadable { stream: mailbox_stream(user) });
             for arrival in waiting {
-                refuse_corrupt(ctx, arrival);
+                loading::refuse_unreadable(ctx, arrival);
             }
             return;
         };
@@ -211,7 +225,7 @@ impl Mailboxes {
             self.merge(ctx, user, conversation, &row);
         }
         for arrival in waiting {
-            self.handle(ctx, user, arrival, tick);
+            self.handle(ctx, arrival, tick);
         }
     }
 
@@ -379,50 +393,58 @@ fn append(
     Ok(appended)
 }
 
-fn wait(ctx: &mut Context, waiting: &mut Vec<Arrival>, arrival: Arrival) {
-    // What cannot be answered cannot be refused: credit bounds it.
-    let keep = matches!(arrival.message, Message::Gone(_) | Message::ReadMark(_));
-    if keep || waiting.len() < ctx.limits.loading_inputs_max as usize {
-        waiting.push(arrival);
-        return;
+impl ToActor for ToOwnMailbox {
+    const UNREADABLE: &'static str = "this mailbox cannot be read; the operator has been told";
+
+    fn must_wait(&self, _taken: Option<Taken>) -> bool {
+        matches!(self, Self::Gone(_) | Self::ReadMark(_))
     }
-    ctx.stats.busy_total += 1;
-    let refusal = Refusal {
-        retry_after_ms: ctx.prng.jitter_ms(100),
-        ..Refusal::new(ErrorCode::ErrorBusy, "try again shortly")
-    };
-    refuse(ctx, arrival, &refusal);
+
+    fn refuse(self, ctx: &mut Context, _taken: Option<Taken>, refusal: &Refusal) {
+        match self {
+            Self::Register(register) => {
+                let error = Box::new(refusal.to_wire());
+                ctx.links.tell_edge(register.edge, ToEdge::Refused(error));
+            }
+            Self::Sync(ask) => ctx.refuse(ask.edge, ask.request, refusal),
+            Self::ReadMark(_) | Self::Gone(_) => {}
+        }
+    }
 }
 
-fn refuse_corrupt(ctx: &mut Context, arrival: Arrival) {
-    let refusal = Refusal::new(
-        ErrorCode::ErrorStorageCorrupt,
-        "this mailbox cannot be read; the operator has been told",
-    );
-    refuse(ctx, arrival, &refusal);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{EdgeId, ShardId};
 
-fn refuse(ctx: &mut Context, arrival: Arrival, refusal: &Refusal) {
-    use crate::shard::message::ToEdge;
-    match &arrival.message {
-        Message::Register(register) => {
-            let error = Box::new(refusal.to_wire());
-            ctx.links.tell_edge(register.edge, ToEdge::Refused(error));
-        }
-        Message::Sync(ask) => {
-            ctx.stats.refusals_total += 1;
-            let reply = Reply::Error(Box::new(refusal.to_wire()));
-            ctx.reply(ask.edge, ask.request_id, reply);
-        }
-        Message::ReadMark(_)
-        | Message::Gone(_)
-        | Message::Submit(_)
-        | Message::Delivered(_)
-        | Message::History(_)
-        | Message::ReadTold(_)
-        | Message::Deliver(_)
-        | Message::ReceiptTold(_)
-        | Message::ToEdge { .. } => {}
+    fn slot(devices: u8) -> Slot {
+        let devices = (1..=devices).map(|id| Device::new(DeviceId([id; 16]))).collect();
+        Slot { devices, ..Slot::default() }
     }
-    ctx.links.release(arrival.token);
+
+    fn ids(slot: &Slot) -> Vec<u8> {
+        slot.devices.iter().map(|device| device.id.0[0]).collect()
+    }
+
+    #[test]
+    fn the_device_unused_for_longest_makes_room() {
+        let mut slot = slot(4);
+        let edge = EdgeAddress { shard: ShardId(0), edge: EdgeId { slot: 1, generation: 1 } };
+        // The last to register was used last; that changes nothing worth a record.
+        slot.note_use(3);
+        assert!(!slot.connections_changed);
+        assert_eq!(slot.longest_unused(), 0);
+        // The first comes back: the second is now the one unused for longest.
+        slot.note_use(0);
+        assert!(slot.connections_changed);
+        assert_eq!((ids(&slot), slot.longest_unused()), (vec![2, 3, 4, 1], 0));
+        // Whoever is connected is in use, however long ago that began.
+        slot.devices[0].main = Some(edge);
+        slot.devices[1].extension = Some(edge);
+        assert_eq!(slot.longest_unused(), 2);
+        for device in &mut slot.devices {
+            device.main = Some(edge);
+        }
+        assert_eq!(slot.longest_unused(), 0);
+    }
 }

@@ -7,7 +7,7 @@
 //! | 3 heads | no | rows: soft, merged, in any order |
 //! | 4 read | yes | a read mark |
 //! | 5 device gone | yes | a device that was signed out |
-//! | 6 connections | yes | the newest connection numbers, with the run they hold in |
+//! | 6 connections | yes | devices by last use, their newest connection numbers, the run of those |
 //! | 7 early read | yes | a read mark of a conversation that has no entry yet |
 //! | 9 snapshot | yes | the whole state |
 
@@ -272,11 +272,41 @@ fn decode_connections(
     let same_run = reader.number()? == u64::from(run);
     for _ in 0..reader.count()? {
         let (id, connection) = (reader.device()?, ConnectionNumber(reader.number()?));
-        if let Some(device) = state.devices.iter_mut().find(|device| device.id == id)
-            && same_run
-        {
+        let Some(place) = state.devices.iter().position(|device| device.id == id) else { continue };
+        let mut device = state.devices.remove(place);
+        if same_run {
             device.connection = connection;
         }
+        state.devices.push(device);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_bring_back_the_order_of_use() {
+        let device = |id: u8| {
+            let mut device = Device::new(DeviceId([id; 16]));
+            device.connection = ConnectionNumber(u64::from(id) * 10);
+            device
+        };
+        let written = encode_connections(&[3, 1, 9, 2].map(device), 7);
+        for (run, connections) in [(7, [0, 30, 10, 20]), (8, [0; 4])] {
+            let mut state = Replayed {
+                user_id: None,
+                devices: [1, 2, 3, 4].map(|id| Device::new(DeviceId([id; 16]))).to_vec(),
+                entries: Entries::new(1),
+                number: 0,
+                touched: Vec::new(),
+            };
+            decode_connections(&mut state, &mut Reader(&written.bytes), run).unwrap();
+            let ids: Vec<u8> = state.devices.iter().map(|device| device.id.0[0]).collect();
+            assert_eq!(ids, [4, 3, 1, 2], "who is not named was used before them");
+            let numbers: Vec<u64> = state.devices.iter().map(|d| d.connection.0).collect();
+            assert_eq!(numbers, connections);
+        }
+    }
 }

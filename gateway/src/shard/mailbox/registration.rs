@@ -38,7 +38,7 @@ impl Mailboxes {
             None => slot.user_id = Some(register.user_id.clone()),
         }
         let known = slot.devices.iter().position(|device| device.id == register.device);
-        let place = match known {
+        let known = match known {
             Some(place) => place,
             None if register.ticket_epoch.is_some() => {
                 let code = ErrorCode::ErrorSignedOut;
@@ -60,7 +60,7 @@ impl Mailboxes {
                 slot.devices.len() - 1
             }
         };
-        let device = &mut slot.devices[place];
+        let device = &mut slot.devices[known];
         if register.ticket_epoch.is_some_and(|epoch| epoch != device.epoch) {
             let code = ErrorCode::ErrorTicketInvalid;
             return Err(Refusal::new(code, "the ticket is of before a sign-out").to_wire());
@@ -83,19 +83,24 @@ impl Mailboxes {
             ctx.stats.replaced_total += 1;
             ctx.links.tell_edge(earlier, ToEdge::Refused(Box::new(replaced())));
         }
+        slot.note_use(known);
         Ok(())
     }
 
     /// A connection ended; it may have been replaced since.
     pub(super) fn gone(&mut self, gone: &Gone) {
         let Some(mailbox) = self.cells.get_mut(&gone.user) else { return };
-        for device in mailbox.slot.devices.iter_mut().filter(|device| device.id == gone.device) {
-            for place in [&mut device.main, &mut device.extension] {
-                if *place == Some(gone.edge) {
-                    *place = None;
-                }
-            }
-        }
+        let slot = &mut mailbox.slot;
+        let Some(known) = slot.devices.iter().position(|device| device.id == gone.device) else {
+            return;
+        };
+        let device = &mut slot.devices[known];
+        let places = [&mut device.main, &mut device.extension];
+        let Some(place) = places.into_iter().find(|place| **place == Some(gone.edge)) else {
+            return;
+        };
+        *place = None;
+        slot.note_use(known);
     }
 }
 
@@ -103,15 +108,13 @@ fn replaced() -> wire::Error {
     Refusal::new(ErrorCode::ErrorReplaced, "this device connected again").to_wire()
 }
 
-/// Makes room for an eleventh device: the one registered longest ago that is not connected goes,
-/// or the oldest of all.
+/// Makes room for an eleventh device.
 fn sign_out_longest_unused(
     ctx: &mut Context,
     slot: &mut super::Slot,
     register: &Register,
 ) -> Result<(), wire::Error> {
-    let idle = slot.devices.iter().position(|d| d.main.is_none() && d.extension.is_none());
-    let place = idle.unwrap_or(0);
+    let place = slot.longest_unused();
     let gone: DeviceId = slot.devices[place].id;
     append(ctx, slot, register.user, records::KIND_DEVICE_GONE, &gone.0)
         .map_err(|refusal| refusal.to_wire())?;

@@ -3,7 +3,7 @@
 use super::{Body, Mailbox, Mailboxes, append, records};
 use crate::shard::context::{Context, Effect};
 use crate::shard::links::{Cause, Owed};
-use crate::shard::message::{Message, Point, ReadMark, ReadTold, Reply, SyncAsk, ToEdge};
+use crate::shard::message::{Point, ReadMark, ReadTold, Reply, SyncAsk, ToConversation, ToEdge};
 use bytes::Bytes;
 use roost_protocol::encode;
 use roost_protocol::error::Refusal;
@@ -21,7 +21,7 @@ impl Mailboxes {
     pub(super) fn sync(&mut self, ctx: &mut Context, ask: &SyncAsk, cause: Cause) {
         ctx.stats.syncs_total += 1;
         if let Err(refusal) = self.write_unwritten(ctx, ask.user, cause) {
-            return ctx.refuse(ask.edge, ask.request_id, &refusal);
+            return ctx.refuse(ask.edge, ask.request, &refusal);
         }
         self.number_the_unnumbered(ctx, ask.user);
         let Some(Mailbox { body: Body::Active(entries), .. }) = self.cells.get(&ask.user) else {
@@ -38,8 +38,7 @@ impl Mailboxes {
         };
         let entries = changed.iter().map(|entry| entry.to_wire(ask.user)).collect();
         let reply = wire::SyncReply { entries, cursor: reached, more };
-        let what =
-            ToEdge::Reply { request_id: ask.request_id, reply: Reply::Sync(Box::new(reply)) };
+        let what = ToEdge::Reply { request: ask.request, reply: Reply::Sync(Box::new(reply)) };
         let end = ctx.log_end();
         ctx.park(end, Effect::ToEdge { edge: ask.edge, what }, cause);
     }
@@ -130,10 +129,10 @@ impl Mailboxes {
         self.bump(ctx, user, conversation);
         ctx.store.owe(appended.segment, 1);
         let (seq, uncounted) = (said.seq, said.uncounted);
-        let message = Message::ReadTold(ReadTold { conversation, user, seq, uncounted });
+        let message = ToConversation::ReadTold(ReadTold { conversation, user, seq, uncounted });
         let to = ctx.home_of_conversation(conversation);
         let owed = Owed::Segment(appended.segment);
-        ctx.park(appended.position, Effect::Tell { to, message, owed }, cause);
+        ctx.park(appended.position, Effect::Tell { to, message: message.into(), owed }, cause);
         Ok(true)
     }
 

@@ -2,9 +2,12 @@
 
 use super::entries::Row;
 use super::{Body, Mailbox, Mailboxes, records};
+use crate::ids::EdgeAddress;
 use crate::shard::context::Context;
 use crate::shard::links::{Arrival, Cause, Owed};
-use crate::shard::message::{Deliver, Fresh, Message, ReadTold, ReceiptTold, ToEdge};
+use crate::shard::message::{
+    Deliver, Fresh, ReadTold, ReceiptTold, ToConversation, ToEdge, ToMailbox,
+};
 use bytes::Bytes;
 use roost_protocol::encode::{self, PushedMessage};
 use roost_protocol::ids::{ConversationId, UserKey};
@@ -16,7 +19,7 @@ use std::sync::Arc;
 impl Mailboxes {
     /// Handles a message of rank 3. It never waits for a load: news of a mailbox that is not in
     /// memory go to the rows.
-    pub(crate) fn handle_told(&mut self, ctx: &mut Context, arrival: Arrival) {
+    pub(crate) fn handle_told(&mut self, ctx: &mut Context, arrival: Arrival<ToMailbox>) {
         let room = ctx.limits.head_table_rows_max as usize;
         if !self.stalled.is_empty() || self.rows.len() + 2 > room {
             // The checkpoint that makes room was asked for; until then the credit is held.
@@ -40,20 +43,11 @@ impl Mailboxes {
         }
     }
 
-    fn take_told(&mut self, ctx: &mut Context, arrival: Arrival) {
+    fn take_told(&mut self, ctx: &mut Context, arrival: Arrival<ToMailbox>) {
         let Arrival { message, token, .. } = arrival;
         match message {
-            Message::Deliver(deliver) => self.deliver(ctx, &deliver),
-            Message::ReceiptTold(told) => self.receipt(ctx, &told),
-            Message::Register(_)
-            | Message::Gone(_)
-            | Message::Sync(_)
-            | Message::ReadMark(_)
-            | Message::Submit(_)
-            | Message::Delivered(_)
-            | Message::History(_)
-            | Message::ReadTold(_)
-            | Message::ToEdge { .. } => unreachable!("only rank 3 is told"),
+            ToMailbox::Deliver(deliver) => self.deliver(ctx, &deliver),
+            ToMailbox::ReceiptTold(told) => self.receipt(ctx, &told),
         }
         ctx.links.release(token);
     }
@@ -75,7 +69,7 @@ impl Mailboxes {
             let Some(mailbox) = self.cells.get(user) else { continue };
             for device in &mailbox.slot.devices {
                 let Some(edge) = device.main else { continue };
-                if let Some(frame) = pushes.frame(*user, device.id) {
+                if let Some(frame) = pushes.frame(*user, edge) {
                     ctx.stats.deliveries_total += 1;
                     ctx.links.tell_edge(edge, ToEdge::Push(frame));
                 }
@@ -151,7 +145,7 @@ impl Mailboxes {
         }
         let told = marks.len() as u64;
         for (conversation, said) in marks {
-            let message = Message::ReadTold(ReadTold {
+            let message = ToConversation::ReadTold(ReadTold {
                 conversation,
                 user,
                 seq: said.seq,
@@ -172,8 +166,8 @@ struct Pushes<'a> {
 }
 
 impl Pushes<'_> {
-    /// The frame for a device; none for the one that sent it.
-    fn frame(&mut self, user: UserKey, device: roost_protocol::ids::DeviceId) -> Option<Bytes> {
+    /// The frame for a connection; none for the one that sent it.
+    fn frame(&mut self, user: UserKey, edge: EdgeAddress) -> Option<Bytes> {
         let Some(fresh) = &self.deliver.fresh else {
             return Some(self.others.get_or_insert_with(|| news(self.deliver)).clone());
         };
@@ -182,7 +176,7 @@ impl Pushes<'_> {
                 self.others.get_or_insert_with(|| fresh.message.to_frame().into()).clone(),
             );
         }
-        if device == fresh.sender_device {
+        if edge == fresh.sender_edge {
             return None;
         }
         Some(self.own.get_or_insert_with(|| own_frame(fresh)).clone())
