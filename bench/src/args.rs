@@ -1,5 +1,6 @@
 //! The command line. Names that scenarios share mean the same everywhere.
 
+use crate::store::args::StoreArgs;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,10 +11,31 @@ use std::path::PathBuf;
 pub struct Args {
     /// What to measure.
     #[command(subcommand)]
-    pub scenario: Scenario,
+    pub wanted: Wanted,
 }
 
 /// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum Wanted {
+    /// A server.
+    #[command(flatten)]
+    Server(Scenario),
+    /// Durable storage engines on one disk, ours among them; needs no server
+    Store(StoreArgs),
+}
+
+impl Wanted {
+    /// Where the result is wanted as JSON.
+    #[must_use]
+    pub fn json(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Server(scenario) => scenario.common().json.as_ref(),
+            Self::Store(args) => args.json(),
+        }
+    }
+}
+
+/// What to measure of a server.
 #[derive(Debug, Subcommand)]
 pub enum Scenario {
     /// Hold many connections that only say that they are there
@@ -126,12 +148,19 @@ pub struct PairsArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::args::Part;
+    use crate::store::contestant::Contestant;
     use clap::CommandFactory;
     use clap::error::ErrorKind;
 
     fn parse(line: &str) -> Result<Scenario, clap::Error> {
         let words = std::iter::once("roost-bench").chain(line.split_whitespace());
-        Args::try_parse_from(words).map(|args| args.scenario)
+        Args::try_parse_from(words).map(|args| server(args.wanted))
+    }
+
+    fn server(wanted: Wanted) -> Scenario {
+        let Wanted::Server(scenario) = wanted else { panic!("a server") };
+        scenario
     }
 
     fn refused(line: &str) -> ErrorKind {
@@ -154,10 +183,21 @@ mod tests {
     fn lists_and_arguments_of_the_server_are_taken() {
         let words = ["roost-bench", "idle", "--spawn", "--connections", "7", "--cpus", "1,2"];
         let words = words.into_iter().chain(["--server-args", "--shards 2 --driver epoll"]);
-        let scenario = Args::try_parse_from(words).unwrap().scenario;
+        let scenario = server(Args::try_parse_from(words).unwrap().wanted);
         assert_eq!(scenario.connections(), 7);
         assert_eq!(scenario.common().cpus, [1, 2]);
         assert_eq!(scenario.common().server_args, "--shards 2 --driver epoll");
+    }
+
+    #[test]
+    fn a_part_of_store_has_defaults() {
+        let words = ["roost-bench", "store", "append", "--batches", "1,7"];
+        let Wanted::Store(store) = Args::try_parse_from(words).unwrap().wanted else {
+            panic!("store")
+        };
+        let Part::Append(append) = store.part else { panic!("append") };
+        assert_eq!((append.batches, append.streams, append.body_bytes), (vec![1, 7], 1000, 256));
+        assert_eq!(append.common.peers(), Contestant::peers());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Percentiles of how long things take.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Longest time that is told apart: ten minutes.
 const MAX_US: u64 = 600_000_000;
@@ -13,7 +13,7 @@ pub fn histogram() -> Histogram<u64> {
 }
 
 /// Percentiles, in microseconds.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// Half are faster.
     pub p50: u64,

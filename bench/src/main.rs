@@ -2,19 +2,23 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use roost_bench::args::Args;
-use roost_bench::run;
+use roost_bench::args::{Args, Wanted};
+use roost_bench::{run, store};
 use std::fs;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let wanted = Args::parse().scenario;
-    let report = match run::run(&wanted) {
+    let wanted = Args::parse().wanted;
+    let report = match &wanted {
+        Wanted::Server(scenario) => run::run(scenario).map_err(|error| error.to_string()),
+        Wanted::Store(args) => store::run(&args.part).map_err(|error| error.to_string()),
+    };
+    let report = match report {
         Ok(report) => report,
-        Err(error) => return complain(&error.to_string()),
+        Err(error) => return complain(&error),
     };
     print(&report.lines());
-    if let Some(path) = &wanted.common().json
+    if let Some(path) = wanted.json()
         && let Err(error) = fs::write(path, report.to_json() + "\n")
     {
         return complain(&format!("cannot write {}: {error}", path.display()));

@@ -1,5 +1,6 @@
 //! What processes and threads of this machine use, as /proc tells it.
 
+use roost_protocol::time::Instant;
 use serde::Serialize;
 use std::fs;
 
@@ -34,6 +35,46 @@ impl Usage {
     }
 }
 
+/// Processor time of everybody but this process and its children that ended, at some moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside {
+    others_us: u64,
+    at: Instant,
+}
+
+impl Beside {
+    /// Until now.
+    #[must_use]
+    pub fn now() -> Self {
+        let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second().max(1);
+        let all = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let all = all.lines().next().map_or(0, busy_ticks);
+        let own = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // utime, stime and the same of children that ended and were waited for.
+        let fields = own.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let own = fields.split_ascii_whitespace().skip(11).take(4);
+        let own: u64 = own.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        let others_us = all.saturating_sub(own) * tick_us;
+        Self { others_us, at: roost_event_loop::now().monotonic }
+    }
+
+    /// How many processors others used on average.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people: 53 bits are enough")]
+    pub fn cores_since(self, before: Self) -> f64 {
+        let wall_us = self.at.since(before.at).ns / 1_000;
+        self.others_us.saturating_sub(before.others_us) as f64 / (wall_us.max(1)) as f64
+    }
+}
+
+/// Ticks that processors were not idle, of the line `cpu` of /proc/stat: user, nice, system, then
+/// idle and waiting for a disk, then interrupts and what a hypervisor took.
+fn busy_ticks(line: &str) -> u64 {
+    let fields = line.split_ascii_whitespace().skip(1).enumerate();
+    let busy = fields.filter(|(place, _)| !matches!(place, 3 | 4) && *place < 8);
+    busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum()
+}
+
 /// A line like `VmRSS:   1234 kB` of a file of /proc.
 pub fn kib_of(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -65,6 +106,11 @@ mod tests {
         assert!(usage.rss_bytes > 100_000 && usage.cpu_us >= usage.system_us);
         assert!(Usage::of(u32::MAX).is_none());
         assert!(kernel_slab_bytes() > 0);
+    }
+
+    #[test]
+    fn waiting_is_not_busy() {
+        assert_eq!(busy_ticks("cpu  1 2 4 100 200 8 16 32 64 128"), 1 + 2 + 4 + 8 + 16 + 32);
     }
 
     #[test]

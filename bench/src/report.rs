@@ -81,6 +81,14 @@ impl Report {
         self.failures.is_empty()
     }
 
+    pub(crate) const fn of_parts(
+        fields: Map<String, Value>,
+        lines: String,
+        failures: Vec<String>,
+    ) -> Self {
+        Self { fields, lines, failures }
+    }
+
     fn new(wanted: &Wanted, around: &Surroundings) -> Self {
         let common = wanted.common();
         let name = match wanted {

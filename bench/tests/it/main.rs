@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "clippy only sees the functions that are tests themselves")]
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+mod store;
+
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

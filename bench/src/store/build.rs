@@ -1,0 +1,134 @@
+//! Stores with a workload in them, and what building them cost.
+
+use super::args::BuildArgs;
+use super::child;
+use super::contestant::Contestant;
+use super::device::{Device, DeviceCounts, OwnCounts};
+use super::engine::{Batch, Failure};
+use super::place::Place;
+use super::sheet::{Sheet, mebibytes, ratio, whole};
+use super::step::{Order, Task};
+use super::workload::{Workload, stream_of};
+use crate::process::kib_of;
+use roost_event_loop::now;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::PathBuf;
+
+/// What is to be built.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Settings {
+    /// What the store is to hold.
+    pub workload: Workload,
+    /// Messages of a commit.
+    pub batch: usize,
+}
+
+/// What was written until some moment.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Written {
+    /// By the process.
+    pub own: OwnCounts,
+    /// By the device, for everybody on it.
+    pub device: DeviceCounts,
+    /// Space that the store takes.
+    pub used_bytes: u64,
+}
+
+/// What building cost.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Found {
+    /// Nanoseconds until the last message was durable.
+    pub append_ns: u64,
+    /// Nanoseconds of settling after it.
+    pub settle_ns: u64,
+    /// When the last message was durable.
+    pub appended: Written,
+    /// When everything was settled and the store closed.
+    pub settled: Written,
+    /// Most memory that was resident.
+    pub peak_rss_bytes: u64,
+}
+
+/// The step.
+///
+/// # Errors
+/// The engine's.
+pub fn perform(order: &Order, settings: &Settings) -> Result<Found, Failure> {
+    let mut engine = order.contestant.open(&order.folder, order.cache_bytes)?;
+    let device = Device::of(&order.folder)?;
+    rustix::fs::sync();
+    let (own, counts) = (OwnCounts::now(), device.counts());
+    let written = || -> Result<Written, Failure> {
+        rustix::fs::sync();
+        Ok(Written {
+            own: OwnCounts::now().since(own),
+            device: device.counts().since(counts),
+            used_bytes: device.used_bytes()?,
+        })
+    };
+    let mut batch = Batch::new(settings.batch, settings.workload.body_bytes);
+    let begin = now().monotonic.ns;
+    for (conversation, seq) in settings.workload.order() {
+        batch.push(stream_of(conversation), seq);
+        if batch.len() == settings.batch {
+            engine.commit(&batch)?;
+            batch.clear();
+        }
+    }
+    if !batch.is_empty() {
+        engine.commit(&batch)?;
+    }
+    let append_ns = now().monotonic.ns - begin;
+    let appended = written()?;
+    let begin = now().monotonic.ns;
+    engine.settle()?.close()?;
+    let settle_ns = now().monotonic.ns - begin;
+    Ok(Found { append_ns, settle_ns, appended, settled: written()?, peak_rss_bytes: peak_rss() })
+}
+
+/// Most memory of this process that was ever resident.
+#[must_use]
+pub fn peak_rss() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    kib_of(&status, "VmHWM:").unwrap_or(0) * 1_024
+}
+
+/// The folder of a store with this workload, which is built unless an earlier run left it.
+///
+/// # Errors
+/// The step failed.
+pub fn ensure(
+    sheet: &mut Sheet,
+    place: &Place,
+    args: &BuildArgs,
+    contestant: Contestant,
+    workload: Workload,
+) -> Result<PathBuf, Failure> {
+    let Workload { messages, conversations, body_bytes } = workload;
+    let folder = place.store(contestant, &format!("{messages}-{conversations}-{body_bytes}"));
+    let done = Place::mark(&folder);
+    if done.exists() {
+        sheet.line("built", &format!("{:<8} by an earlier run", contestant.name()));
+        return Ok(folder);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    let settings = Settings { workload, batch: usize::try_from(args.build_batch)? };
+    let (task, cache_bytes) = (Task::Build(settings), args.build_cache_mib << 20);
+    let found: Found =
+        child::run(&Order { contestant, folder: folder.clone(), cache_bytes, task })?;
+    fs::write(done, serde_json::to_string(&found)?)?;
+    let text = format!(
+        "{:<8} {messages} messages in {:.1} s ({:.0}/s by {}), settled in {:.1} s, {:.0} MiB",
+        contestant.name(),
+        whole(found.append_ns) / 1e9,
+        ratio(whole(messages) * 1e9, whole(found.append_ns)),
+        args.build_batch,
+        whole(found.settle_ns) / 1e9,
+        mebibytes(found.settled.used_bytes)
+    );
+    sheet.line("built", &text);
+    Ok(folder)
+}

@@ -1,0 +1,242 @@
+//! Ours: one store on one thread, its disk's helper threads beside it. Everything that this
+//! program knows of the storage engine is in this file.
+
+use super::engine::{Batch, Engine, Failure, Record};
+use roost_storage_engine::disk::{Disk, KeeperThread, RealFolder};
+use roost_storage_engine::{
+    NewRecord, OpenSettings, Position, Query, ReadId, Settings, Store, StoreDone, StoreError,
+    StoreEvent, StoreOp, StoredRecord, StreamId, open,
+};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// What it is, for the report.
+pub const SETTINGS: &str = "default settings: segments of 64 MiB, fdatasync a commit; one shard, \
+     the disk's helper threads";
+/// A store that waits so long for its disk asks again.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The store and its disk.
+#[derive(Debug)]
+pub struct Roost {
+    path: PathBuf,
+    store: Store,
+    disk: Disk,
+    answers: Receiver<StoreDone>,
+    keeper: KeeperThread,
+    folder: RealFolder,
+    ops: Vec<StoreOp>,
+    events: Vec<StoreEvent>,
+    stamp: u64,
+    old_sealed: bool,
+    /// The last read that ended.
+    found: Option<(ReadId, Vec<StoredRecord>)>,
+}
+
+impl Roost {
+    /// Opens a folder, new or old. What an earlier run left unsealed is sealed in the background
+    /// from then on, as a server does.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let mut folder = RealFolder::open(path)?;
+        let now = roost_event_loop::now().wall.ms;
+        let settings = OpenSettings {
+            shards: 1,
+            settings: Settings::default(),
+            fresh_incarnation: now.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+        };
+        let mut opened = open(&mut folder, &settings)?;
+        let store = opened.stores.pop().ok_or("one shard, one store")?;
+        let keeper = KeeperThread::start(folder.files(), opened.keeper)?;
+        let (disk, answers) = Disk::new(folder.files(), &keeper, "shard-0", Box::new(|| ()))?;
+        let stamp = store.max_stamp();
+        let mut roost = Self {
+            path: path.to_owned(),
+            store,
+            disk,
+            answers,
+            keeper,
+            folder,
+            ops: Vec::new(),
+            events: Vec::new(),
+            stamp,
+            old_sealed: false,
+            found: None,
+        };
+        roost.store.seal_old();
+        roost.store.take_ready(&mut roost.events);
+        roost.note_events()?;
+        Ok(roost)
+    }
+
+    /// Takes a record into the batch and gives the position it will be durable at; nothing if the
+    /// store has no room until its commit ends.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn append(&mut self, record: Record<'_>) -> Result<Option<u64>, Failure> {
+        self.stamp += 1;
+        let new = NewRecord {
+            stream: StreamId(record.stream),
+            number: record.seq,
+            seq: record.seq,
+            stamp: self.stamp,
+            kind: 1,
+            snapshot_start: false,
+            body: &[record.body],
+        };
+        match self.store.append(&new) {
+            Ok(appended) => Ok(Some(appended.position.0)),
+            Err(StoreError::Busy) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the batch: what gathered is committed if nothing is under way.
+    pub fn end_batch(&mut self) {
+        let now_ms = roost_event_loop::now().monotonic.ns / 1_000_000;
+        self.store.end_batch(now_ms, &mut self.ops);
+        self.submit();
+    }
+
+    /// Waits for an answer of the disk and takes all that are there.
+    ///
+    /// # Errors
+    /// The disk failed, is full, or gave other bytes than were written.
+    pub fn wait(&mut self) -> Result<(), Failure> {
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(done) => self.take(done),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err("the disk's threads ended".into()),
+        }
+        while let Ok(done) = self.answers.try_recv() {
+            self.take(done);
+        }
+        self.submit();
+        self.note_events()
+    }
+
+    fn note_events(&mut self) -> Result<(), Failure> {
+        for event in self.events.drain(..) {
+            match event {
+                StoreEvent::Fatal(error) => return Err(error.into()),
+                StoreEvent::Full => return Err("the disk is full".into()),
+                StoreEvent::Corrupt(_)
+                | StoreEvent::NotSealed { .. }
+                | StoreEvent::NotMerged(_) => {
+                    return Err(format!("{event:?}").into());
+                }
+                StoreEvent::Read { id, result } => self.found = Some((id, result?)),
+                StoreEvent::OldSealed => self.old_sealed = true,
+                StoreEvent::Durable(_) | StoreEvent::Room | StoreEvent::Sealed(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything up to this position is durable.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.store.durable().0
+    }
+
+    /// Commits that ended since it was opened.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.store.stats().commits
+    }
+
+    fn take(&mut self, done: StoreDone) {
+        self.store.handle(done, &mut self.events, &mut self.ops);
+    }
+
+    fn submit(&mut self) {
+        for op in self.ops.drain(..) {
+            self.disk.submit(op);
+        }
+    }
+
+    fn wait_until_durable(&mut self, position: u64) -> Result<(), Failure> {
+        while self.durable() < position {
+            self.end_batch();
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, query: Query) -> Result<Vec<StoredRecord>, Failure> {
+        let wanted = self.store.read(query, &mut self.ops);
+        self.submit();
+        self.store.take_ready(&mut self.events);
+        self.note_events()?;
+        loop {
+            if let Some((id, records)) = self.found.take()
+                && id == wanted
+            {
+                return Ok(records);
+            }
+            self.wait()?;
+        }
+    }
+}
+
+impl Engine for Roost {
+    fn commit(&mut self, batch: &Batch) -> Result<(), Failure> {
+        let mut end = 0;
+        for record in batch.records() {
+            end = loop {
+                if let Some(position) = self.append(record)? {
+                    break position;
+                }
+                self.end_batch();
+                self.wait()?;
+            };
+        }
+        self.wait_until_durable(end)
+    }
+
+    fn last(
+        &mut self,
+        stream: u128,
+        limit: usize,
+        visit: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<(), Failure> {
+        let stream = StreamId(stream);
+        let all = usize::MAX;
+        let query = Query::Before { stream, seq: u64::MAX, limit, max_bytes: all };
+        for record in self.read(query)? {
+            visit(record.seq, &record.body);
+        }
+        Ok(())
+    }
+
+    /// A segment of this run that is not full stays open, so the run ends and another one seals
+    /// what it left.
+    fn settle(self: Box<Self>) -> Result<Box<dyn Engine>, Failure> {
+        let path = self.path.clone();
+        self.close()?;
+        let mut next = Self::open(&path)?;
+        while !next.old_sealed || !next.store.is_tidy() {
+            next.end_batch();
+            next.wait()?;
+        }
+        Ok(Box::new(next))
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), Failure> {
+        let appended: Position = self.store.appended();
+        while self.store.synced() < appended {
+            self.store.flush_soon();
+            self.end_batch();
+            self.wait()?;
+        }
+        let Self { store, disk, keeper, mut folder, .. } = *self;
+        drop(disk);
+        let mut keeper = keeper.stop().ok_or("the keeper's thread ended")?;
+        keeper.close_cleanly(&mut folder, store.max_stamp())?;
+        Ok(())
+    }
+}
