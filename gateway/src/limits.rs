@@ -83,6 +83,10 @@ limits! {
     token_grace_ms: u32 = 60_000, 0 => 3_600_000;
     /// Between two checkpoints of a shard. Default 5 s, 0.1 s to 10 min.
     checkpoint_interval_ms: u32 = 5_000, 100 => 600_000;
+    /// Microseconds from the beginning of a commit to that of the next one, at least, unless much
+    /// gathers: a commit costs the server as much processor time as a dozen messages. Default 400,
+    /// at most 10,000.
+    commit_interval_us: u32 = 400, 0 => 10_000;
     /// Days for which messages are kept; 0 is for ever, the default. At most 36,500. Older ones go
     /// as tables are merged, once a snapshot of their conversation stands for them.
     retention_days: u32 = 0, 0 => 36_500;

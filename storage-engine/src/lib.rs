@@ -28,7 +28,7 @@ mod table;
 mod view;
 
 pub use error::{Damage, DiskError, OpenError, ReadError, StoreError};
-pub use keeper::{Keeper, Tended};
+pub use keeper::{Keeper, Pause, Tended};
 pub use op::{CommitPart, StoreDone, StoreOp};
 pub use open::{Folder, OpenSettings, Opened, open};
 pub use position::{CommitId, FetchId, FileId, Position, ReadId, SegmentId, StreamId, TableId};

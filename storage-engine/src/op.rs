@@ -56,6 +56,9 @@ pub enum StoreOp {
         segment: SegmentId,
         /// Where its records end.
         length: u64,
+        /// Milliseconds over which the work may be spread, so that it leaves processor and disk to
+        /// others; 0 is at once.
+        within_ms: u64,
     },
     /// Tell the keeper that this store does not read an absorbed segment any more.
     Retire {

@@ -89,6 +89,12 @@ pub trait Folder {
     /// `Full` if there is no room; there is no file then.
     fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError>;
 
+    /// Bytes that files may still take.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    fn free(&mut self) -> Result<u64, DiskError>;
+
     /// Makes what happened to names durable.
     ///
     /// # Errors

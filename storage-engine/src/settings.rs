@@ -21,6 +21,10 @@ pub struct Settings {
     pub first_segment_bytes: u32,
     /// Bytes gathered while a commit is under way; past it appends answer busy.
     pub batch_max_bytes: usize,
+    /// Microseconds from the beginning of a commit to that of the next one, at least, unless much
+    /// gathers. A commit costs the processor as much as some tens of records; 0 begins each as soon
+    /// as it can.
+    pub commit_interval_us: u64,
     /// When an append counts.
     pub durability: Durability,
     /// Milliseconds until what failed for want of room is tried again.
@@ -63,6 +67,7 @@ impl Settings {
         segment_bytes: 64 << 20,
         first_segment_bytes: 4 << 20,
         batch_max_bytes: 8 << 20,
+        commit_interval_us: 0,
         durability: Durability::Fsync,
         retry_ms: 1000,
         tables_a_stream_max: 4,

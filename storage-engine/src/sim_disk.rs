@@ -228,9 +228,9 @@ impl SimDisk {
                 let outcome = self.create(segment, &header, bytes, chance);
                 StoreDone::Created { segment, outcome }
             }
-            StoreOp::Seal { segment, length } => {
+            StoreOp::Seal { segment, length, within_ms: _ } => {
                 let outcome = self.keep(|keeper, disk| {
-                    keeper.seal(disk, segment, length)?;
+                    keeper.seal(disk, segment, length, &mut |_slices| ())?;
                     Ok(keeper.view())
                 });
                 StoreDone::Sealed { segment, outcome }
@@ -388,6 +388,9 @@ impl SimDisk {
 
     fn flush_names(&mut self) -> Result<(), DiskError> {
         self.step()?;
+        if self.flush_fails {
+            return Err(DiskError::Io { code: 5 });
+        }
         self.changes.clear();
         self.flushed_names = self.names.clone();
         Ok(())
@@ -492,6 +495,10 @@ impl Folder for SimDisk {
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
         self.rename_file(from, to)
+    }
+
+    fn free(&mut self) -> Result<u64, DiskError> {
+        Ok(if self.full { 0 } else { u64::MAX })
     }
 
     fn reserve(&mut self, name: &str, _bytes: u64) -> Result<(), DiskError> {

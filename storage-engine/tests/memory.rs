@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test stops the test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
@@ -20,7 +21,11 @@ use roost_storage_engine::{
 struct Counting;
 
 static BYTES: AtomicU64 = AtomicU64::new(0);
-static CALLS: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    /// Allocations of this thread: helper threads allocate what they like.
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// What is counted is the whole program's: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -28,7 +33,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 // change nothing about the memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Ordering::Relaxed);
+        CALLS.set(CALLS.get() + 1);
         BYTES.fetch_add(u64::try_from(layout.size()).unwrap_or(0), Ordering::Relaxed);
         // SAFETY: the caller's promise about `layout` is passed on.
         unsafe { System.alloc(layout) }
@@ -200,7 +205,7 @@ fn a_warm_append_allocates_nothing() {
     running.settle();
     let (mut worst, mut segment) = (0, None);
     for number in 0..4000_u64 {
-        let before = CALLS.load(Ordering::SeqCst);
+        let before = CALLS.get();
         let record = NewRecord {
             stream: spread(number % 1000),
             number,
@@ -211,7 +216,7 @@ fn a_warm_append_allocates_nothing() {
             body: &[&[7; 16]],
         };
         let appended = running.store.append(&record);
-        let calls = CALLS.load(Ordering::SeqCst) - before;
+        let calls = CALLS.get() - before;
         // The first of a segment begins its buffer.
         if segment.replace(appended.unwrap().segment) == segment {
             worst = worst.max(calls);

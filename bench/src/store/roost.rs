@@ -97,8 +97,8 @@ impl Roost {
 
     /// Ends the batch: what gathered is committed if nothing is under way.
     pub fn end_batch(&mut self) {
-        let now_ms = roost_event_loop::now().monotonic.ns / 1_000_000;
-        self.store.end_batch(now_ms, &mut self.ops);
+        let now_us = roost_event_loop::now().monotonic.ns / 1000;
+        self.store.end_batch(now_us, &mut self.ops);
         self.submit();
     }
 

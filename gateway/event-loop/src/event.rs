@@ -1,7 +1,7 @@
 //! What a loop tells its handler.
 
 use crate::actions::Actions;
-use roost_protocol::time::Now;
+use roost_protocol::time::{Instant, Now};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -181,6 +181,8 @@ impl fmt::Display for Limit {
 pub enum BatchFlow {
     /// It does.
     Continue,
+    /// It does, and has another turn at this time, though nothing happened.
+    WakeBy(Instant),
     /// `run` performs the queued actions, submits them and returns. Their answers come when it
     /// is called again.
     Stop,

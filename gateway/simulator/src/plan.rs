@@ -299,6 +299,7 @@ const fn small_store(segment_bytes: u32) -> Settings {
         batch_max_bytes: 64 << 10,
         durability: Durability::Fsync,
         retry_ms: 300,
+        commit_interval_us: if segment_bytes == 12 << 10 { 400 } else { 0 },
         tables_a_stream_max: 2,
         reserve_bytes: 1,
         erase_after_ms: 500,

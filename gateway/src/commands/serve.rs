@@ -525,8 +525,10 @@ fn tls_config(config: &Config) -> Result<Arc<ServerConfig>, ServeError> {
 fn store_settings(config: &Config) -> StoreSettings {
     StoreSettings {
         segment_bytes: config.segment_bytes,
+        commit_interval_us: u64::from(config.limits.commit_interval_us),
         retain_bytes: u64::from(config.limits.retention_mib) << 20,
-        // What sealing a segment may need.
+        // What sealing a segment mostly needs; with many streams of one small record each it may
+        // need more, and waits for room.
         reserve_bytes: u64::from(config.segment_bytes) * 9 / 8,
         durability: match config.durability {
             Durability::Fsync => StoreDurability::Fsync,

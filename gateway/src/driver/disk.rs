@@ -6,6 +6,7 @@ use roost_event_loop::Actions;
 use roost_storage_engine::disk::{Disk, Files};
 use roost_storage_engine::{CommitId, CommitPart, DiskError, FetchId, FileId, StoreDone, StoreOp};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -17,7 +18,20 @@ const PART_BITS: u32 = 12;
 #[derive(Debug)]
 enum Job {
     Commit { id: CommitId, left: usize, failed: Option<DiskError>, buffers: Vec<Vec<u8>> },
-    Fetch { id: FetchId, left: usize, failed: Option<DiskError>, parts: Vec<Bytes> },
+    Fetch(Fetch),
+}
+
+/// A fetch under way.
+#[derive(Debug)]
+struct Fetch {
+    id: FetchId,
+    left: usize,
+    failed: Option<DiskError>,
+    parts: Vec<Bytes>,
+    /// Bytes that each part must have.
+    wanted: Vec<usize>,
+    /// Open until all is read, whoever forgets it meanwhile.
+    _file: Arc<File>,
 }
 
 /// See the module's comment.
@@ -87,10 +101,13 @@ impl StoreDisk {
             return;
         }
         let parts = vec![Bytes::new(); ranges.len()];
-        let token = self.new_job(Job::Fetch { id, left: ranges.len(), failed: None, parts });
-        for (part, (offset, bytes)) in (token..).zip(ranges) {
-            let wanted = usize::try_from(*bytes).expect("ranges fit memory");
-            actions.read_file(part, file.as_raw_fd(), *offset, vec![0; wanted]);
+        let length = |&(_, bytes): &(u64, u32)| usize::try_from(bytes).expect("ranges fit memory");
+        let wanted: Vec<usize> = ranges.iter().map(length).collect();
+        let (left, descriptor) = (ranges.len(), file.as_raw_fd());
+        let fetch = Fetch { id, left, failed: None, parts, wanted: wanted.clone(), _file: file };
+        let token = self.new_job(Job::Fetch(fetch));
+        for (part, ((offset, _), wanted)) in (token..).zip(ranges.iter().zip(wanted)) {
+            actions.read_file(part, descriptor, *offset, vec![0; wanted]);
         }
     }
 
@@ -114,9 +131,9 @@ impl StoreDisk {
                 *left -= 1;
                 *left
             }
-            Job::Fetch { left, failed, parts, .. } => {
+            Job::Fetch(Fetch { left, failed, parts, wanted, .. }) => {
                 let part = usize::try_from(token & ((1 << PART_BITS) - 1)).expect("12 bits");
-                let short = result.is_ok_and(|bytes| bytes as usize != buffer.len());
+                let short = result.is_ok() && buffer.len() != wanted[part];
                 let error = if short { Some(DiskError::Short) } else { result.err() };
                 *failed = failed.take().or(error);
                 parts[part] = buffer.into();
@@ -132,7 +149,7 @@ impl StoreDisk {
                 let outcome = failed.map_or(Ok(()), Err);
                 StoreDone::Committed { id, outcome, buffers }
             }
-            Some(Job::Fetch { id, failed, parts, .. }) => {
+            Some(Job::Fetch(Fetch { id, failed, parts, .. })) => {
                 StoreDone::Fetched { id, outcome: failed.map_or(Ok(parts), Err) }
             }
             None => return,

@@ -214,7 +214,7 @@ impl Handler for Worker {
         if all_drained || late || self.shared.failed.load(Ordering::SeqCst) {
             return BatchFlow::Stop;
         }
-        BatchFlow::Continue
+        self.shard.wakes_by().map_or(BatchFlow::Continue, BatchFlow::WakeBy)
     }
 }
 

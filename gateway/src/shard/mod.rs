@@ -160,8 +160,8 @@ impl Shard {
         self.settle(outbox);
         self.edges.flush(&mut self.ctx, outbox);
         if !self.failed {
-            let now_ms = now.monotonic.ns / 1_000_000;
-            self.ctx.store.end_batch(now_ms, &mut self.ctx.ops);
+            let now_us = now.monotonic.ns / 1000;
+            self.ctx.store.end_batch(now_us, &mut self.ctx.ops);
         }
         self.ctx.links.send_notes(&mut self.sent_notes);
         for (to, parcel) in self.ctx.links.take_outgoing() {
@@ -179,6 +179,13 @@ impl Shard {
             self.drained = true;
             outbox.push(Output::Drained);
         }
+    }
+
+    /// When `end_batch` is to be called at the latest, though nothing happens.
+    #[must_use]
+    pub fn wakes_by(&self) -> Option<Instant> {
+        let due_us = self.ctx.store.commit_due_us()?;
+        Some(Instant { ns: due_us.saturating_mul(1000) })
     }
 
     /// Whether there is work left that no input will announce: call `handle(Tick)` and `end_batch`

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::error::DiskError;
 use crate::position::{FileId, SegmentId};
@@ -49,41 +49,52 @@ impl Files {
     /// # Errors
     /// `Missing` if there is no such file.
     pub fn get(&self, id: FileId) -> Result<Arc<File>, DiskError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = open.get(&id) {
+        if let Some(held) = self.lock().get(&id) {
             return Ok(Arc::clone(&held.file));
         }
+        // Opened without the lock, which threads that serve take for each operation.
         let file = match id {
             FileId::Segment(segment) => self.open_either(segment)?,
             FileId::Table(table) => {
                 File::open(self.path(&table.table_name())).map_err(|error| disk_error(&error))?
             }
         };
-        let file = Arc::new(file);
-        open.insert(id, Held { file: Arc::clone(&file), readers: None });
-        Ok(file)
+        let held = Held { file: Arc::new(file), readers: None };
+        Ok(Arc::clone(&self.lock().entry(id).or_insert(held).file))
     }
 
-    /// Opens the tables of a view, and closes those that nobody can read any more.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<FileId, Held>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the tables of a view.
     pub(super) fn adopt(&self, view: &View) -> Result<(), DiskError> {
         for table in view.tables() {
             let id = FileId::Table(table.id());
             drop(self.get(id)?);
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(held) = open.get_mut(&id) {
+            if let Some(held) = self.lock().get_mut(&id) {
                 held.readers = Some(Arc::downgrade(table));
             }
         }
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let unread = |held: &Held| held.readers.as_ref().is_some_and(|it| it.strong_count() == 0);
-        open.retain(|_, held| !unread(held));
         Ok(())
+    }
+
+    /// Closes the tables that nobody can read any more; that gives their space back.
+    pub(super) fn close_unread(&self) {
+        let unread = |held: &Held| held.readers.as_ref().is_some_and(|it| it.strong_count() == 0);
+        let mut open = self.lock();
+        let gone: Vec<FileId> =
+            open.iter().filter(|(_, held)| unread(held)).map(|(&id, _)| id).collect();
+        let gone: Vec<Held> = gone.iter().filter_map(|id| open.remove(id)).collect();
+        drop(open);
+        // The last close of a large file takes its time: not under the lock.
+        drop(gone);
     }
 
     /// Closes a segment that nobody reads any more.
     pub(super) fn forget(&self, segment: SegmentId) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.remove(&FileId::Segment(segment));
+        let gone = self.lock().remove(&FileId::Segment(segment));
+        drop(gone);
     }
 
     /// A segment may get its sealed name between two looks, never lose it.
@@ -100,8 +111,8 @@ impl Files {
     }
 
     pub(super) fn insert(&self, segment: SegmentId, file: File) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(FileId::Segment(segment), Held { file: Arc::new(file), readers: None });
+        let held = Held { file: Arc::new(file), readers: None };
+        drop(self.lock().insert(FileId::Segment(segment), held));
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

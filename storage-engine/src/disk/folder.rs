@@ -191,10 +191,15 @@ impl Folder for FolderIo {
         fs::rename(from, to).map_err(|error| disk_error(&error))
     }
 
+    fn free(&mut self) -> Result<u64, DiskError> {
+        let disk = statvfs(self.files.folder()).map_err(|error| disk_error(&error.into()))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
         let path = self.files.path(name);
         let is_there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() >= bytes);
-        let free = statvfs(self.files.folder()).map(|disk| disk.f_bavail * disk.f_frsize);
+        let free = self.free();
         // On a small disk it would be the reserve that fills it.
         if !is_there && free.is_ok_and(|free| free / RESERVE_PART < bytes) {
             return Err(DiskError::Full);
@@ -256,6 +261,10 @@ impl Folder for RealFolder {
 
     fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
         self.io.reserve(name, bytes)
+    }
+
+    fn free(&mut self) -> Result<u64, DiskError> {
+        self.io.free()
     }
 
     fn sync(&mut self) -> Result<(), DiskError> {

@@ -1,5 +1,6 @@
 //! The thread that has the keeper: one for a folder, for all its stores.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use std::time::Duration;
 use super::Wake;
 use super::files::Files;
 use super::folder::FolderIo;
-use super::give_way;
-use crate::keeper::Keeper;
+use super::way::{Way, give_way};
+use crate::keeper::{Keeper, Tended};
 use crate::op::{StoreDone, StoreOp};
+use crate::position::SegmentId;
 
 /// Bytes a second that merging writes at most, so that it leaves the disk to others.
 const MERGE_BYTES_A_SECOND: u64 = 64 << 20;
@@ -74,12 +76,13 @@ impl KeeperThread {
     pub fn start(files: Arc<Files>, keeper: Keeper) -> Result<Self, io::Error> {
         let (jobs, queue) = channel();
         let thread = Builder::new().name("keeper".to_owned()).spawn(move || {
-            give_way();
+            give_way(Way::Wholly);
             // A table that cannot be opened is said by the reads that need it.
             let _unimportant = files.adopt(&keeper.view());
             let folder = FolderIo { files: Arc::clone(&files) };
             let askers = Vec::new();
-            Keeping { keeper, files, folder, askers, held_back: None }.run(&queue)
+            Keeping { keeper, files, folder, askers, backlog: VecDeque::new(), held_back: None }
+                .run(&queue)
         })?;
         Ok(Self { jobs, thread: Some(thread), askers: std::sync::atomic::AtomicUsize::new(0) })
     }
@@ -115,20 +118,51 @@ struct Keeping {
     files: Arc<Files>,
     folder: FolderIo,
     askers: Vec<Asker>,
+    /// What came while a sealing took its time.
+    backlog: VecDeque<Job>,
     /// An answer that waits, so that merging does not take the whole disk.
     held_back: Option<(Duration, usize, StoreDone)>,
+}
+
+/// Makes a sealing take its time, until something comes that must not wait for it.
+struct Pace<'a> {
+    queue: &'a Receiver<Job>,
+    backlog: &'a mut VecDeque<Job>,
+    within: Duration,
+}
+
+impl Pace<'_> {
+    /// Waits for one of so many parts of the time.
+    fn pause(&mut self, slices: u64) {
+        let slices = u32::try_from(slices.max(1)).unwrap_or(u32::MAX);
+        if self.within.is_zero() {
+            return;
+        }
+        while let Ok(job) = self.queue.recv_timeout(self.within / slices) {
+            let urgent = matches!(
+                job,
+                Job::Stop | Job::Perform { op: StoreOp::Seal { within_ms: 0, .. }, .. }
+            );
+            self.backlog.push_back(job);
+            if urgent {
+                self.within = Duration::ZERO;
+                return give_way(Way::Not);
+            }
+        }
+    }
 }
 
 impl Keeping {
     fn run(mut self, queue: &Receiver<Job>) -> Keeper {
         loop {
-            let job = match &self.held_back {
-                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some((pause, ..)) => queue.recv_timeout(*pause),
+            let job = match (self.backlog.pop_front(), &self.held_back) {
+                (Some(job), _) => Ok(job),
+                (None, None) => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                (None, Some((pause, ..))) => queue.recv_timeout(*pause),
             };
             match job {
                 Ok(Job::Join(asker)) => self.askers.push(asker),
-                Ok(Job::Perform { asker, op }) => self.perform(asker, op),
+                Ok(Job::Perform { asker, op }) => self.perform(asker, op, queue),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     self.release();
                     return self.keeper;
@@ -152,48 +186,73 @@ impl Keeping {
         }
     }
 
-    fn perform(&mut self, asker: usize, op: StoreOp) {
-        let (keeper, folder) = (&mut self.keeper, &mut self.folder);
-        let before = keeper.view();
+    fn perform(&mut self, asker: usize, op: StoreOp, queue: &Receiver<Job>) {
+        let before = self.keeper.view().number;
         let mut written = 0;
         let done = match op {
-            StoreOp::Seal { segment, length } => {
-                let outcome = keeper.seal(folder, segment, length);
-                StoreDone::Sealed { segment, outcome: outcome.map(|()| keeper.view()) }
+            StoreOp::Seal { segment, length, within_ms } => {
+                self.seal(segment, length, within_ms, queue)
             }
             StoreOp::Retire { segment } => {
                 // What fails here is done again at the next start.
-                let _unimportant = keeper.retire(folder, segment);
-                self.files.forget(segment);
+                if self.keeper.retire(&mut self.folder, segment) == Ok(true) {
+                    self.files.forget(segment);
+                }
                 StoreDone::Retired { segment }
             }
+            StoreOp::Tend { .. } if self.held_back.is_some() => {
+                // Somebody else asked just before, and asks again when that is answered.
+                let tended = Tended::default();
+                StoreDone::Tended { outcome: Ok((tended, self.keeper.view())) }
+            }
             StoreOp::Tend { now_ms } => {
-                let outcome = keeper.tend(folder, now_ms);
+                let outcome = self.keeper.tend(&mut self.folder, now_ms);
                 written = outcome.as_ref().map_or(0, |tended| tended.bytes);
-                StoreDone::Tended { outcome: outcome.map(|tended| (tended, keeper.view())) }
+                let view = self.keeper.view();
+                StoreDone::Tended { outcome: outcome.map(|tended| (tended, view)) }
             }
             StoreOp::Retain { stamp } => {
-                let _unimportant = keeper.retain_from(folder, stamp);
-                StoreDone::Viewed { view: keeper.view() }
+                let _unimportant = self.keeper.retain_from(&mut self.folder, stamp);
+                StoreDone::Viewed { view: self.keeper.view() }
             }
-            StoreOp::Look => StoreDone::Viewed { view: keeper.view() },
+            StoreOp::Look => StoreDone::Viewed { view: self.keeper.view() },
             other @ (StoreOp::Commit { .. } | StoreOp::Fetch { .. } | StoreOp::Create { .. }) => {
                 super::perform::perform(&self.files, other)
             }
         };
-        let view = keeper.view();
-        if view != before {
+        let view = self.keeper.view();
+        if view.number != before {
             // Whoever hears of the view must find its tables open.
             let _unimportant = self.files.adopt(&view);
             for other in (0..self.askers.len()).filter(|&other| other != asker) {
                 self.answer(other, StoreDone::Viewed { view: view.clone() });
             }
         }
+        drop(view);
+        self.files.close_unread();
         let pause = Duration::from_micros(written * 1_000_000 / MERGE_BYTES_A_SECOND);
         if pause.is_zero() {
             return self.answer(asker, done);
         }
         self.release();
         self.held_back = Some((pause, asker, done));
+    }
+
+    fn seal(
+        &mut self,
+        segment: SegmentId,
+        length: u64,
+        within_ms: u64,
+        queue: &Receiver<Job>,
+    ) -> StoreDone {
+        // All stores' segments are sealed here, one at a time.
+        let shares = u32::try_from(self.askers.len().max(1)).unwrap_or(u32::MAX);
+        let within = Duration::from_millis(within_ms) / shares;
+        give_way(if within.is_zero() { Way::Not } else { Way::Wholly });
+        let mut pace = Pace { queue, backlog: &mut self.backlog, within };
+        let mut pause = |slices: u64| pace.pause(slices);
+        let outcome = self.keeper.seal(&mut self.folder, segment, length, &mut pause);
+        give_way(Way::Wholly);
+        StoreDone::Sealed { segment, outcome: outcome.map(|()| self.keeper.view()) }
     }
 }

@@ -8,6 +8,7 @@ mod folder;
 mod keeping;
 mod looking;
 mod perform;
+mod way;
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::error::DiskError;
 use crate::op::{StoreDone, StoreOp};
 use keeping::KeeperLine;
 use perform::perform;
+use way::{Way, give_way};
 
 pub use files::Files;
 pub use folder::{FolderError, RealFolder};
@@ -81,7 +83,7 @@ impl Disk {
             let in_background = part == "create";
             threads.push(thread.spawn(move || {
                 if in_background {
-                    give_way();
+                    give_way(Way::Mostly);
                 }
                 helper.run(&ops);
             })?);
@@ -127,12 +129,6 @@ impl Drop for Disk {
             drop(thread.join());
         }
     }
-}
-
-/// Makes segments and seals them only with time that the thread which serves does not want. On
-/// Linux this is a setting of the calling thread alone; without leave to change it, it stays.
-fn give_way() {
-    let _unchanged = rustix::process::nice(15);
 }
 
 impl Helper {

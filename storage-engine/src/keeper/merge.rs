@@ -11,7 +11,7 @@ use crate::position::{FileId, StreamId};
 use crate::query::StoredRecord;
 use crate::table::{
     ChunkFault, Cursor, Entry, Item, Line, NO_CHUNK, Piece, ReadTable, TableRoot, TableWriter,
-    Voids, chunk_bytes, decode,
+    Voids, chunk_bytes, decode, encode,
 };
 
 /// A merge under way.
@@ -23,7 +23,7 @@ pub(crate) struct Merge {
     pub(crate) writer: TableWriter,
     /// Nothing older is left for marks to void.
     bottom: bool,
-    retained_from: u64,
+    pub(crate) retained_from: u64,
     pub(crate) damage: Vec<Damage>,
 }
 
@@ -93,7 +93,7 @@ impl Merge {
         }
         match self.records(stream, &entries, &floors) {
             Some(records) => self.add_records(stream, voids, &records),
-            None => self.add_damaged(stream, voids, &entries),
+            None => self.add_damaged(stream, voids, (&entries, &floors)),
         }
     }
 
@@ -143,8 +143,14 @@ impl Merge {
         }
     }
 
-    /// Chunks that cannot be read go on as they are: what is left of them stays for a repair.
-    fn add_damaged(&mut self, stream: StreamId, voids: Voids, entries: &[(usize, Entry)]) {
+    /// Chunks that cannot be read go on as they are: what is left of them stays for a repair. Of
+    /// the others what is void is left out.
+    fn add_damaged(
+        &mut self,
+        stream: StreamId,
+        voids: Voids,
+        (entries, floors): (&[(usize, Entry)], &[u64]),
+    ) {
         let mut chunks = Vec::new();
         let mut items = Vec::new();
         let mut line = Line {
@@ -161,16 +167,19 @@ impl Merge {
             snapshot: NO_CHUNK,
             deletes: voids.deletes,
         };
-        for (place, entry) in entries {
-            let begin = u64_of(chunks.len());
+        for ((place, entry), &floor) in entries.iter().zip(floors) {
             if entry.line.snapshot != NO_CHUNK {
                 line.snapshot = line.chunks.saturating_add(entry.line.snapshot);
             }
             for item in &entry.items {
-                let offset = item.offset.saturating_sub(entry.line.offset) + begin;
-                items.push(Item { offset, ..*item });
+                let bytes = chunk_bytes(entry, item).unwrap_or_default();
+                let offset = u64_of(chunks.len());
+                let trimmed = trimmed(&bytes, stream, floor);
+                let bytes = trimmed.as_deref().unwrap_or(&bytes);
+                let stored = u32::try_from(bytes.len()).unwrap_or(item.stored);
+                items.push(Item { offset, stored, ..*item });
+                chunks.extend_from_slice(bytes);
             }
-            chunks.extend_from_slice(&entry.chunks);
             line.count = line.count.saturating_add(entry.line.count);
             line.sequenced = line.sequenced.saturating_add(entry.line.sequenced);
             line.chunks = line.chunks.saturating_add(entry.line.chunks);
@@ -185,6 +194,20 @@ impl Merge {
         line.bytes = u64_of(chunks.len());
         self.writer.add_whole(&line, &items, &Bytes::from(chunks));
     }
+}
+
+/// A chunk anew without what is void; none if nothing is, or if it cannot be read.
+fn trimmed(chunk: &Bytes, stream: StreamId, floor: u64) -> Option<Vec<u8>> {
+    let mut faults = Vec::new();
+    let records = decode(chunk, stream, &mut faults);
+    let kept = |record: &&StoredRecord| record.seq == 0 || record.seq >= floor;
+    if !faults.is_empty() || records.iter().all(|record| kept(&record)) {
+        return None;
+    }
+    let pieces: Vec<Piece<'_>> = records.iter().filter(kept).map(piece_of).collect();
+    let mut anew = Vec::new();
+    encode(&mut anew, stream, &pieces, true);
+    Some(anew)
 }
 
 /// A record as it goes into a chunk.

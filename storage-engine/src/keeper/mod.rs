@@ -26,6 +26,7 @@ use crate::view::View;
 /// Bytes written at once; each slice is flushed by itself, so that a commit that comes meanwhile
 /// waits for this much.
 const SLICE_BYTES: usize = 512 << 10;
+const SLICE_BYTES_U64: u64 = 512 << 10;
 /// The room that is given up when there is no other.
 pub(crate) const RESERVE: &str = "reserve";
 /// Spare files go when nothing was sealed for so long.
@@ -44,6 +45,9 @@ pub struct Tended {
     pub damage: Vec<Damage>,
 }
 
+/// Called after each of so many slices, roughly, of a sealing: it may wait.
+pub type Pause<'a> = &'a mut dyn FnMut(u64);
+
 /// See the module's comment.
 #[derive(Debug)]
 pub struct Keeper {
@@ -54,8 +58,12 @@ pub struct Keeper {
     merge: Option<(TableId, Merge)>,
     /// How many shards may still read an absorbed segment.
     retiring: BTreeMap<SegmentId, u8>,
-    /// Why merging stopped for good: damage that a merge must not hide.
+    /// Merging stopped for good: damage that a merge must not hide.
     stopped: bool,
+    /// Replacing the catalogue failed: nothing is changed any more.
+    doubtful: Option<DiskError>,
+    /// The largest number given to a table, whether it came to anything or not.
+    last_table: u64,
     /// When a table with marks was first seen.
     marks_since_ms: Option<u64>,
     /// When the last sealing was first seen, and its number.
@@ -91,6 +99,8 @@ impl Keeper {
             merge: None,
             retiring: BTreeMap::new(),
             stopped: false,
+            doubtful: None,
+            last_table: 0,
             marks_since_ms: None,
             changed: (0, 0),
             retained,
@@ -115,17 +125,19 @@ impl Keeper {
         folder: &mut dyn Folder,
         segment: SegmentId,
         length: u64,
+        pause: Pause<'_>,
     ) -> Result<(), DiskError> {
         if self.view.absorbed.contains(&segment) {
             return Ok(());
         }
-        let first = self.try_seal(folder, segment, length);
+        let first = self.try_seal(folder, segment, length, &mut *pause);
         let outcome = match first {
             Err(DiskError::Full) if self.reserved => {
+                remove_spares(folder)?;
                 folder.remove(RESERVE)?;
                 folder.sync()?;
                 self.reserved = false;
-                self.try_seal(folder, segment, length)
+                self.try_seal(folder, segment, length, pause)
             }
             other => other,
         };
@@ -145,7 +157,12 @@ impl Keeper {
         folder: &mut dyn Folder,
         segment: SegmentId,
         length: u64,
+        pause: Pause<'_>,
     ) -> Result<(), DiskError> {
+        let slices = length.div_ceil(SLICE_BYTES_U64);
+        if let Some(error) = self.doubtful {
+            return Err(error);
+        }
         let bytes = read_segment(folder, segment, length)?;
         let mut sorted = Sorted::new(segment, &bytes)?;
         let id = self.next_table();
@@ -162,6 +179,7 @@ impl Keeper {
         let written = (|| {
             while !sorted.step(&bytes, &mut writer, SLICE_BYTES, bottom) {
                 file.write(folder, &mut writer)?;
+                pause(slices);
             }
             let root = writer.finish();
             file.write(folder, &mut writer)?;
@@ -204,35 +222,52 @@ impl Keeper {
         Ok(())
     }
 
-    fn next_table(&self) -> TableId {
-        let building = self.merge.as_ref().map_or(0, |(id, _)| id.0);
-        TableId(self.catalogue.last_table.max(building) + 1)
+    /// A number that no file has or had: even one whose catalogue may or may not count.
+    fn next_table(&mut self) -> TableId {
+        self.last_table = self.last_table.max(self.catalogue.last_table) + 1;
+        TableId(self.last_table)
     }
 
     /// Makes a catalogue the one that counts. If it fails, which one does is not known: nothing
-    /// is done on the word of either until the next start.
+    /// more is done on the word of either until the next start. (Without room it was not even
+    /// written under its name.)
     fn commit(&mut self, folder: &mut dyn Folder, after: Catalogue) -> Result<(), DiskError> {
-        folder.replace(catalogue::NAME, &after.encode())?;
-        self.catalogue = after;
-        Ok(())
+        if let Some(error) = self.doubtful {
+            return Err(error);
+        }
+        let outcome = folder.replace(catalogue::NAME, &after.encode());
+        match outcome {
+            Ok(()) => self.catalogue = after,
+            Err(DiskError::Full) => {}
+            Err(error) => self.doubtful = Some(error),
+        }
+        outcome
     }
 
     /// A shard does not read a segment any more that is absorbed. When none does, its file becomes
-    /// a spare or goes.
+    /// a spare or goes, and the answer is true.
     ///
     /// # Errors
     /// What the folder answered; the file goes at the next start then.
-    pub fn retire(&mut self, folder: &mut dyn Folder, segment: SegmentId) -> Result<(), DiskError> {
-        let Some(readers) = self.retiring.get_mut(&segment) else { return Ok(()) };
+    pub fn retire(
+        &mut self,
+        folder: &mut dyn Folder,
+        segment: SegmentId,
+    ) -> Result<bool, DiskError> {
+        let Some(readers) = self.retiring.get_mut(&segment) else { return Ok(false) };
         *readers = readers.saturating_sub(1);
         if *readers > 0 {
-            return Ok(());
+            return Ok(false);
+        }
+        if let Some(error) = self.doubtful {
+            return Err(error);
         }
         self.retiring.remove(&segment);
         let active = segment.active_name();
         let bytes = folder.length(&active).unwrap_or(0);
         let fits = bytes == u64::from(self.settings.bytes_of(2));
-        if fits && spares(folder)? < SPARES_EACH * usize::from(self.shards) {
+        let roomy = self.reserved || self.settings.reserve_bytes == 0;
+        if fits && roomy && spares(folder)? < SPARES_EACH * usize::from(self.shards) {
             folder.rename(&active, &segment.spare_name())?;
         } else {
             folder.remove(&active)?;
@@ -244,7 +279,7 @@ impl Keeper {
         let mut absorbed = BTreeSet::clone(&self.view.absorbed);
         absorbed.remove(&segment);
         self.view.absorbed = Arc::new(absorbed);
-        Ok(())
+        Ok(true)
     }
 
     /// Lets records with a seq go whose stamp is smaller, once a later snapshot of their stream
@@ -303,6 +338,9 @@ impl Keeper {
         if self.stopped {
             return Ok(Tended::default());
         }
+        if let Some(error) = self.doubtful {
+            return Err(error);
+        }
         if self.merge.is_none() {
             self.bound_bytes(folder)?;
             let Some(inputs) = self.next_merge(now_ms) else {
@@ -311,6 +349,13 @@ impl Keeper {
                 }
                 return Ok(Tended::default());
             };
+            // What it needs beside what must be left for the log.
+            let inputs_bytes: u64 = inputs.iter().map(|table| table.file_bytes()).sum();
+            let left = u64::from(self.settings.bytes_of(2)) + self.settings.reserve_bytes;
+            if folder.free()? < inputs_bytes.saturating_add(left) {
+                remove_spares(folder)?;
+                return Err(DiskError::Full);
+            }
             self.begin_merge(folder, inputs)?;
         }
         let outcome = self.merge_slice(folder);
@@ -380,12 +425,15 @@ impl Keeper {
             return Some(chosen);
         }
         let from = self.catalogue.retained_from;
-        let (gone, all) = tables.iter().fold((0, 0), |(gone, all), table| {
-            (gone + share_below(table, from), all + table.file_bytes())
-        });
+        // What is still there though it is too old has nothing that stands for it: it does not
+        // count.
+        let newly = |table: &Arc<TableRoot>| {
+            share_below(table, from).saturating_sub(share_below(table, self.retained))
+        };
+        let gone: u64 = tables.iter().map(newly).sum();
+        let all: u64 = tables.iter().map(|table| table.file_bytes()).sum();
         // Below a quarter the next merges are waited for.
-        if from > self.retained && gone > all / 4 {
-            self.retained = from;
+        if gone > all / 4 {
             return Some(tables.to_vec());
         }
         None
@@ -427,7 +475,7 @@ impl Keeper {
         tended.bytes = file.write(folder, &mut merge.writer)?;
         file.end(folder)?;
         let Some((id, merge)) = self.merge.take() else { return Ok(tended) };
-        self.end_merge(folder, id, &merge.inputs, root)?;
+        self.end_merge(folder, id, (&merge.inputs, merge.retained_from), root)?;
         Ok(tended)
     }
 
@@ -435,7 +483,7 @@ impl Keeper {
         &mut self,
         folder: &mut dyn Folder,
         id: TableId,
-        inputs: &[Arc<TableRoot>],
+        (inputs, retained): (&[Arc<TableRoot>], u64),
         root: TableRoot,
     ) -> Result<(), DiskError> {
         let mut after = self.catalogue.clone();
@@ -452,7 +500,11 @@ impl Keeper {
             tables.push(Arc::new(root));
         }
         tables.sort_by_key(|table| table.high);
+        let of_all = inputs.len() == self.view.tables.len();
         self.commit(folder, after)?;
+        if of_all {
+            self.retained = self.retained.max(retained);
+        }
         self.view = View {
             number: self.view.number + 1,
             tables: tables.into(),

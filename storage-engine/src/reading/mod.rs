@@ -192,12 +192,16 @@ impl Store {
             Err(error) => return self.finish_read(read.id(), Err(ReadError::Disk(error))),
         };
         let ranges = core::mem::take(&mut read.fetching);
-        if let Some(table) = read.awaited_table() {
+        let table = read.awaited_table();
+        let damage = self.stats.corrupt;
+        let taken = self.take(&mut read, &ranges, &buffers);
+        // What was not as it should be is fetched again next time.
+        if let Some(table) = table.filter(|_| self.stats.corrupt == damage) {
             for (&(at, _), buffer) in ranges.iter().zip(&buffers) {
                 self.reading.cache.keep(table, at, buffer);
             }
         }
-        match self.take(&mut read, &ranges, &buffers) {
+        match taken {
             Ok(()) => self.advance(read, ops),
             Err(error) => self.finish_read(read.id(), Err(error)),
         }

@@ -18,6 +18,8 @@ use crate::table::{Item, LEAF_BYTES, Line, NO_CHUNK, TableRoot, decode};
 const GAP_MAX: u64 = 1024;
 /// Bytes of records asked for in one fetch, roughly.
 const FETCH_BYTES: u64 = 1 << 20;
+/// Records of a segment asked for in one fetch: each may need a range of its own.
+const FETCH_RECORDS: usize = 1024;
 /// Bytes of a leaf with the chunks of its streams that are read at once.
 const GROUP_MAX: u64 = 96 << 10;
 /// Blocks of a list of chunks read at once: 8,128 chunks, 127 MiB of one stream.
@@ -486,7 +488,7 @@ fn next_of_memory(
 ) -> Next {
     let mut bytes = 0_u64;
     let mut bodies = 0_usize;
-    let count = entries.iter().take(left).take_while(|entry| {
+    let count = entries.iter().take(left.min(FETCH_RECORDS)).take_while(|entry| {
         bodies = bodies.saturating_add(usize_of(entry.length).saturating_sub(RECORD_HEAD));
         let fits = bytes == 0 || (bytes < FETCH_BYTES && bodies <= bytes_left);
         bytes += u64::from(entry.length);

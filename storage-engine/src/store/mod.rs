@@ -17,6 +17,8 @@ use crate::record::{self, CONTROL_BYTES, Durable, Mask, RECORD_HEAD, Role};
 use crate::settings::{Durability, Settings};
 use tending::Tending;
 
+/// Gathered bytes that do not wait for more.
+const COMMIT_SOON_BYTES: usize = 64 << 10;
 /// Buffers kept for reuse.
 const SPARE_BUFFERS: usize = 4;
 /// Indices kept for reuse: of the segment that comes next, and of one that is being sealed.
@@ -184,6 +186,12 @@ pub struct Store {
     /// When making a segment that failed for want of room is tried again.
     retry_at: u64,
     now_ms: u64,
+    now_us: u64,
+    /// When the last sealing was begun.
+    seal_begun_ms: u64,
+    /// When the last commit was begun.
+    commit_begun_us: u64,
+    commit_due_us: Option<u64>,
 
     active: LiveSegment,
     next: Option<LiveSegment>,
@@ -240,6 +248,10 @@ impl Store {
             full: false,
             retry_at: 0,
             now_ms: 0,
+            now_us: 0,
+            seal_begun_ms: 0,
+            commit_begun_us: 0,
+            commit_due_us: None,
             active: LiveSegment::new(id, salt, &settings, opening),
             next: None,
             rolled: BTreeMap::new(),
@@ -387,9 +399,11 @@ impl Store {
     }
 
     /// Ends a batch: asks for segments ahead of need, seals what can be sealed, and starts the
-    /// commit of what gathered if none is under way. `now_ms` is monotonic.
-    pub fn end_batch(&mut self, now_ms: u64, ops: &mut Vec<StoreOp>) {
-        self.now_ms = self.now_ms.max(now_ms);
+    /// commit of what gathered if none is under way and none was begun just before: see
+    /// [`Settings::commit_interval_us`]. `now_us` is monotonic.
+    pub fn end_batch(&mut self, now_us: u64, ops: &mut Vec<StoreOp>) {
+        self.now_us = self.now_us.max(now_us);
+        self.now_ms = self.now_us / 1000;
         if self.failed.is_some() {
             return;
         }
@@ -397,6 +411,23 @@ impl Store {
         self.start_commit(ops);
         self.start_seal(ops);
         self.ask_keeper(ops);
+    }
+
+    /// When a batch is to be ended at the latest: what gathered waits for its commit until then.
+    #[must_use]
+    pub fn commit_due_us(&self) -> Option<u64> {
+        self.commit_due_us
+    }
+
+    /// Whether the last commit was begun so shortly before that more may gather.
+    fn waits_for_more(&mut self) -> bool {
+        let due = self.commit_begun_us.saturating_add(self.settings.commit_interval_us);
+        let waits = self.now_us < due
+            && self.gathered_bytes < COMMIT_SOON_BYTES
+            && !self.flush_asked
+            && self.commits > 0;
+        self.commit_due_us = waits.then_some(due);
+        waits
     }
 
     fn ask_segments(&mut self, ops: &mut Vec<StoreOp>) {
@@ -418,6 +449,7 @@ impl Store {
     }
 
     fn start_commit(&mut self, ops: &mut Vec<StoreOp>) {
+        self.commit_due_us = None;
         if self.in_flight.is_some() {
             return;
         }
@@ -428,9 +460,10 @@ impl Store {
         };
         let sync = due || self.flush_asked;
         let owes_flush = sync && !self.unsynced.is_empty();
-        if ready == 0 && !owes_flush {
+        if (ready == 0 && !owes_flush) || self.waits_for_more() {
             return;
         }
+        self.commit_begun_us = self.now_us;
         self.open = self.open && ready < self.gathered.len();
         let (mut end, mut end_at) = (self.durable, self.written_at);
         let mut size = 0;

@@ -12,6 +12,11 @@ use crate::view::View;
 /// pass.
 const TEND_EVERY_MS: u64 = 60_000;
 
+/// Rolled-over segments with more than which sealing does not take its time.
+const LAG_MAX: usize = 2;
+/// Sealing a segment is spread over half of this at most.
+const SEAL_WITHIN_MS_MAX: u64 = 20_000;
+
 /// What is under way with the keeper.
 #[derive(Debug, Default)]
 pub(super) struct Tending {
@@ -56,17 +61,23 @@ impl Store {
         if let Some((&segment, old)) = self.held.old.first_key_value() {
             if self.tending.old.here && self.tending.sealing_old.is_none() {
                 self.tending.sealing_old = Some(segment);
-                ops.push(StoreOp::Seal { segment, length: old.length });
+                ops.push(StoreOp::Seal { segment, length: old.length, within_ms: 0 });
             }
             return;
         }
         let synced = self.synced.0;
+        // What took long to fill may take long to seal; what lags behind is sealed at once.
+        let lags = self.rolled.len() > LAG_MAX;
+        let filled_ms = self.now_ms.saturating_sub(self.seal_begun_ms);
+        let within_ms = if lags { 0 } else { filled_ms.min(SEAL_WITHIN_MS_MAX) / 2 };
         let Some(mut first) = self.rolled.first_entry() else { return };
         let segment = first.get_mut();
         let length = u64::from(segment.end);
         if segment.owed == 0 && !segment.sealing && segment.start + length <= synced {
             segment.sealing = true;
-            ops.push(StoreOp::Seal { segment: segment.id, length });
+            let seal = StoreOp::Seal { segment: segment.id, length, within_ms };
+            self.seal_begun_ms = self.now_ms;
+            ops.push(seal);
         }
     }
 

@@ -8,7 +8,7 @@ mod root;
 mod scan;
 mod writer;
 
-pub(crate) use chunk::{CHUNK_HEAD, Chunk, ChunkFault, Piece, decode};
+pub(crate) use chunk::{CHUNK_HEAD, Chunk, ChunkFault, Piece, decode, encode};
 pub(crate) use leaf::{Item, LEAF_BYTES, Line, NO_CHUNK, read_items, read_leaf, read_line_of};
 pub(crate) use root::HEADER_BYTES;
 pub use root::TableRoot;

@@ -109,8 +109,7 @@ impl Cursor {
             if wanted < bytes {
                 return Err(damaged);
             }
-            let wanted = u32::try_from(wanted).map_err(|_too_many| damaged)?;
-            self.ahead = Bytes::from(read(root.id, at, wanted)?);
+            self.ahead = read_all(root.id, (at, wanted), read)?;
             self.ahead_at = at;
         }
         let from = index_of(at - self.ahead_at);
@@ -120,6 +119,25 @@ impl Cursor {
         }
         Ok(self.ahead.slice(from..to))
     }
+}
+
+/// Bytes of a table, however many, in reads of at most a GiB.
+fn read_all(
+    table: TableId,
+    (at, bytes): (u64, u64),
+    read: ReadTable<'_>,
+) -> Result<Bytes, DiskError> {
+    const MOST: u64 = 1 << 30;
+    if bytes < MOST {
+        let bytes = u32::try_from(bytes).expect("less than a GiB");
+        return Ok(Bytes::from(read(table, at, bytes)?));
+    }
+    let mut all = Vec::new();
+    while u64_of(all.len()) < bytes {
+        let some = u32::try_from((bytes - u64_of(all.len())).min(MOST)).expect("at most a GiB");
+        all.extend_from_slice(&read(table, at + u64_of(all.len()), some)?);
+    }
+    Ok(Bytes::from(all))
 }
 
 /// The bytes of one chunk among those of its stream; none if the list does not fit them.

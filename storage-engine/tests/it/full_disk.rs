@@ -73,7 +73,7 @@ impl Running {
     fn turn(&mut self) {
         let mut ops = Vec::new();
         self.now_ms += 20;
-        self.store.end_batch(self.now_ms, &mut ops);
+        self.store.end_batch(self.now_ms * 1000, &mut ops);
         loop {
             for op in ops.drain(..) {
                 self.disk.submit(op);

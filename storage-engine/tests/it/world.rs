@@ -195,7 +195,7 @@ impl World {
 
     pub(crate) fn end_batch(&mut self, shard: u8) {
         let mut ops = Vec::new();
-        self.stores[usize::from(shard)].end_batch(self.now, &mut ops);
+        self.stores[usize::from(shard)].end_batch(self.now * 1000, &mut ops);
         self.submit(shard, ops);
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct Epoll {
     receives_per_turn: u8,
     tick: Duration,
     next_tick: Instant,
+    /// When the handler wants a turn.
+    wake_by: Option<Instant>,
 }
 
 /// An event that was caused by performing an action.
@@ -86,6 +88,7 @@ impl Epoll {
             receives_per_turn: settings.receives_per_turn(),
             tick: Duration::from_ms(settings.tick_ms.max(1)),
             next_tick: Instant::default(),
+            wake_by: None,
         })
     }
 
@@ -115,16 +118,19 @@ impl Epoll {
             let flow = handler.on_batch_end(now, &mut actions);
             self.perform_all(&mut actions);
             self.close_ended();
-            if flow == BatchFlow::Stop {
-                return Ok(());
-            }
+            self.wake_by = match flow {
+                BatchFlow::Continue => None,
+                BatchFlow::WakeBy(by) => Some(by),
+                BatchFlow::Stop => return Ok(()),
+            };
         }
     }
 
     /// Asks the kernel what is ready, and sleeps until something is or a tick is due.
     fn wait(&mut self, events: &mut mio::Events) -> io::Result<()> {
         let now = clock::now().monotonic;
-        let mut rest = self.next_tick.since(now);
+        let until = self.wake_by.map_or(self.next_tick, |by| by.min(self.next_tick));
+        let mut rest = until.since(now);
         if self.has_work() {
             rest = Duration::default();
         }

@@ -73,6 +73,8 @@ pub(crate) struct Uring {
     receives_per_turn: u8,
     tick: Duration,
     next_tick: Instant,
+    /// When the handler wants a turn.
+    wake_by: Option<Instant>,
 }
 
 /// An event that was caused by performing an action.
@@ -117,6 +119,7 @@ impl Uring {
             receives_per_turn: settings.receives_per_turn(),
             tick: Duration::from_ms(settings.tick_ms.max(1)),
             next_tick: Instant::default(),
+            wake_by: None,
         })
     }
 
@@ -145,9 +148,11 @@ impl Uring {
             self.perform_all(&mut actions)?;
             self.close_ended()?;
             self.arm_listeners()?;
-            if flow == BatchFlow::Stop {
-                return self.submit_all();
-            }
+            self.wake_by = match flow {
+                BatchFlow::Continue => None,
+                BatchFlow::WakeBy(by) => Some(by),
+                BatchFlow::Stop => return self.submit_all(),
+            };
         }
     }
 
@@ -156,7 +161,8 @@ impl Uring {
         if self.has_work() {
             return Ok(());
         }
-        let rest = self.next_tick.since(clock::now().monotonic);
+        let until = self.wake_by.map_or(self.next_tick, |by| by.min(self.next_tick));
+        let rest = until.since(clock::now().monotonic);
         if rest == Duration::default() {
             return Ok(());
         }
