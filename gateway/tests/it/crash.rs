@@ -5,7 +5,11 @@ use crate::load::Load;
 use crate::roost::{Setup, on_both_drivers};
 use rustix::process::Signal;
 
-const ROUNDS: u64 = 3;
+/// Kills in one test; `ROOST_KILL_ROUNDS` asks for more.
+fn rounds() -> u64 {
+    let rounds = std::env::var("ROOST_KILL_ROUNDS").ok();
+    rounds.map_or(3, |rounds| rounds.parse().expect("ROOST_KILL_ROUNDS is a number"))
+}
 
 /// A number from 0 to below `max`, another one at every call.
 pub(crate) fn random(max: u64) -> u64 {
@@ -19,7 +23,7 @@ on_both_drivers! {
         let config = "segment_bytes = 1048576\nlimits.checkpoint_interval_ms = 100\n";
         let mut server = Setup::new(driver).config(config).start();
         let mut load = Load::new(6);
-        for round in 0..ROUNDS {
+        for round in 0..rounds() {
             let answers = 200 + random(1_500);
             load.write_until(&server, answers, || server.signal(Signal::KILL));
             server = server.start_again();
