@@ -188,7 +188,9 @@ impl Store {
                 true
             } else if let Some(mut rolled) = self.rolled.remove(&segment) {
                 rolled.index.clear();
-                if self.spare_indices.len() < SPARE_INDICES {
+                // The first segment is smaller; its index would only be kept while nothing grows.
+                let of_full_size = rolled.capacity == self.settings.bytes_of(2);
+                if of_full_size && self.spare_indices.len() < SPARE_INDICES {
                     self.spare_indices.push(rolled.index);
                 }
                 self.ready(StoreEvent::Sealed(segment));

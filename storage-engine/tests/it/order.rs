@@ -119,3 +119,29 @@ fn a_read_that_waited_shows_nothing_that_came_later() {
     world.settle();
     world.check();
 }
+
+#[test]
+fn a_fetch_has_a_bounded_number_of_ranges() {
+    let mut settings = small();
+    settings.settings.segment_bytes = 8 << 20;
+    settings.settings.first_segment_bytes = 8 << 20;
+    settings.settings.batch_max_bytes = 16 << 20;
+    settings.shards = 1;
+    let mut world = World::new(settings, 1);
+    let (scattered, between) = (stream(2), stream(4));
+    for _ in 0..2500 {
+        world.append(scattered, 1).unwrap();
+        world.append(between, 1100).unwrap();
+    }
+    world.settle();
+    world.crash(roost_storage_engine::Kill::Process);
+    world.reopen().unwrap();
+    let mut ops = Vec::new();
+    world.stores[0].read(Query::Replay { stream: scattered }, &mut ops);
+    let ranges = ops.iter().map(|op| match op {
+        roost_storage_engine::StoreOp::Fetch { ranges, .. } => ranges.len(),
+        other => panic!("not a fetch: {other:?}"),
+    });
+    assert_eq!(ranges.collect::<Vec<_>>(), [1024]);
+    assert_eq!(world.read(Query::Replay { stream: scattered }).unwrap().len(), 2500);
+}
