@@ -26,8 +26,18 @@ impl View {
         &self.tables
     }
 
+    /// Bytes of all tables' files.
+    pub(crate) fn table_bytes(&self) -> u64 {
+        bytes_of(&self.tables)
+    }
+
     /// The tables that may hold records of a stream, the newest first.
     pub(crate) fn tables_of(&self, stream: StreamId) -> impl Iterator<Item = &Arc<TableRoot>> {
         self.tables.iter().rev().filter(move |table| table.may_hold(stream))
     }
+}
+
+/// Bytes of some tables' files.
+pub(crate) fn bytes_of(tables: &[Arc<TableRoot>]) -> u64 {
+    tables.iter().map(|table| table.file_bytes()).sum()
 }

@@ -70,7 +70,7 @@ fn start(path: &Path, segment_bytes: u32) -> Running {
     let settings = OpenSettings { shards: 1, settings, fresh_incarnation: 7 };
     let mut opened = open(&mut folder, &settings).unwrap();
     let store = opened.stores.remove(0);
-    let keeper = KeeperThread::start(folder.files(), opened.keeper).unwrap();
+    let keeper = KeeperThread::start(&folder, opened.keeper).unwrap();
     let (disk, answers) = Disk::new(folder.files(), &keeper, "memory", Box::new(|| ())).unwrap();
     Running { store, disk, answers, events: Vec::new(), _keeper: keeper, _folder: folder }
 }

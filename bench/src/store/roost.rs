@@ -50,7 +50,7 @@ impl Roost {
         };
         let mut opened = open(&mut folder, &settings)?;
         let store = opened.stores.pop().ok_or("one shard, one store")?;
-        let keeper = KeeperThread::start(folder.files(), opened.keeper)?;
+        let keeper = KeeperThread::start(&folder, opened.keeper)?;
         let (disk, answers) = Disk::new(folder.files(), &keeper, "shard-0", Box::new(|| ()))?;
         let stamp = store.max_stamp();
         let mut roost = Self {

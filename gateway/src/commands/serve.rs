@@ -115,7 +115,7 @@ impl Server {
         tracing::info!(report = ?opened.report, run = opened.run, "the store is open");
         let edges = EdgeConfig { incarnation: opened.incarnation, server_run: random()?, ..edges };
         let kind = probed.kind;
-        let keeper = KeeperThread::start(folder.files(), opened.keeper);
+        let keeper = KeeperThread::start(&folder, opened.keeper);
         let keeper = Arc::new(keeper.map_err(ServeError::Thread)?);
         let stores = opened.stores;
         Ok(Self { config, kind, shards, folder, stores, keeper, edges, ticket_keys, listeners })

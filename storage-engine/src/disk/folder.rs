@@ -59,17 +59,11 @@ impl fmt::Display for FolderError {
 
 impl std::error::Error for FolderError {}
 
-/// What opening and the keeper ask of a folder, on a real file system.
+/// A folder; the lock is held until the last clone is dropped.
 #[derive(Clone, Debug)]
-pub(super) struct FolderIo {
-    pub(super) files: Arc<Files>,
-}
-
-/// A folder; the lock is held until it is dropped.
-#[derive(Debug)]
 pub struct RealFolder {
-    io: FolderIo,
-    _lock: File,
+    files: Arc<Files>,
+    _lock: Arc<File>,
 }
 
 impl RealFolder {
@@ -97,17 +91,15 @@ impl RealFolder {
         lock.set_len(0).map_err(unwritable)?;
         writeln!(lock, "{}", std::process::id()).map_err(unwritable)?;
         let files = Arc::new(Files::new(path).map_err(unwritable)?);
-        Ok(Self { io: FolderIo { files }, _lock: lock })
+        Ok(Self { files, _lock: Arc::new(lock) })
     }
 
     /// The segments of this folder, for those that perform ops.
     #[must_use]
     pub fn files(&self) -> Arc<Files> {
-        Arc::clone(&self.io.files)
+        Arc::clone(&self.files)
     }
-}
 
-impl FolderIo {
     fn file(&self, name: &str) -> Result<File, DiskError> {
         File::open(self.files.path(name)).map_err(|error| disk_error(&error))
     }
@@ -118,16 +110,9 @@ impl FolderIo {
     }
 }
 
-impl Folder for FolderIo {
+impl Folder for RealFolder {
     fn list(&mut self) -> Result<Vec<String>, DiskError> {
-        let entries = fs::read_dir(self.files.folder()).map_err(|error| disk_error(&error))?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(|error| disk_error(&error))?.file_name();
-            names.extend(name.into_string().ok());
-        }
-        names.sort_unstable();
-        Ok(names)
+        names_in(self.files.folder())
     }
 
     fn read_flushed(&mut self, name: &str) -> Result<Vec<u8>, DiskError> {
@@ -217,57 +202,14 @@ impl Folder for FolderIo {
     }
 }
 
-/// The folder itself is one, for opening.
-impl Folder for RealFolder {
-    fn list(&mut self) -> Result<Vec<String>, DiskError> {
-        self.io.list()
+/// The names of all files of a folder, in order.
+pub(super) fn names_in(folder: &Path) -> Result<Vec<String>, DiskError> {
+    let entries = fs::read_dir(folder).map_err(|error| disk_error(&error))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| disk_error(&error))?.file_name();
+        names.extend(name.into_string().ok());
     }
-
-    fn read_flushed(&mut self, name: &str) -> Result<Vec<u8>, DiskError> {
-        self.io.read_flushed(name)
-    }
-
-    fn length(&mut self, name: &str) -> Result<u64, DiskError> {
-        self.io.length(name)
-    }
-
-    fn read_range(&mut self, name: &str, offset: u64, bytes: u32) -> Result<Vec<u8>, DiskError> {
-        self.io.read_range(name, offset, bytes)
-    }
-
-    fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        self.io.replace(name, bytes)
-    }
-
-    fn remove(&mut self, name: &str) -> Result<(), DiskError> {
-        self.io.remove(name)
-    }
-
-    fn make(&mut self, name: &str) -> Result<(), DiskError> {
-        self.io.make(name)
-    }
-
-    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.io.write(name, offset, bytes)
-    }
-
-    fn flush(&mut self, name: &str) -> Result<(), DiskError> {
-        self.io.flush(name)
-    }
-
-    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
-        self.io.rename(from, to)
-    }
-
-    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
-        self.io.reserve(name, bytes)
-    }
-
-    fn free(&mut self) -> Result<u64, DiskError> {
-        self.io.free()
-    }
-
-    fn sync(&mut self) -> Result<(), DiskError> {
-        self.io.sync()
-    }
+    names.sort_unstable();
+    Ok(names)
 }

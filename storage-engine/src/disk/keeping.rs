@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Wake;
 use super::files::Files;
-use super::folder::FolderIo;
+use super::folder::RealFolder;
 use super::way::{Way, give_way};
 use crate::keeper::{Keeper, Tended};
 use crate::op::{StoreDone, StoreOp};
@@ -69,17 +69,17 @@ impl fmt::Debug for KeeperLine {
 }
 
 impl KeeperThread {
-    /// Starts it with the keeper that opening made.
+    /// Starts it with the keeper that opening made. The folder stays locked while it runs.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(files: Arc<Files>, keeper: Keeper) -> Result<Self, io::Error> {
+    pub fn start(folder: &RealFolder, keeper: Keeper) -> Result<Self, io::Error> {
         let (jobs, queue) = channel();
+        let (folder, files) = (folder.clone(), folder.files());
         let thread = Builder::new().name("keeper".to_owned()).spawn(move || {
             give_way(Way::Wholly);
             // A table that cannot be opened is said by the reads that need it.
             let _unimportant = files.adopt(&keeper.view());
-            let folder = FolderIo { files: Arc::clone(&files) };
             let askers = Vec::new();
             Keeping { keeper, files, folder, askers, backlog: VecDeque::new(), held_back: None }
                 .run(&queue)
@@ -116,7 +116,7 @@ impl Drop for KeeperThread {
 struct Keeping {
     keeper: Keeper,
     files: Arc<Files>,
-    folder: FolderIo,
+    folder: RealFolder,
     askers: Vec<Asker>,
     /// What came while a sealing took its time.
     backlog: VecDeque<Job>,

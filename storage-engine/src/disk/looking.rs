@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::files::disk_error;
-use super::folder::LOCK;
+use super::folder::{LOCK, names_in};
 use super::perform::read;
 use crate::error::DiskError;
 use crate::inspect::{DAMAGED, Look};
@@ -114,14 +114,7 @@ impl LookFolder {
 
 impl Look for LookFolder {
     fn names(&mut self) -> Result<Vec<String>, DiskError> {
-        let entries = fs::read_dir(&self.path).map_err(|error| disk_error(&error))?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(|error| disk_error(&error))?.file_name();
-            names.extend(name.into_string().ok());
-        }
-        names.sort_unstable();
-        Ok(names)
+        names_in(&self.path)
     }
 
     fn size(&mut self, name: &str) -> Result<u64, DiskError> {

@@ -17,16 +17,16 @@ use sealing::Sorted;
 
 use crate::catalogue::{self, Catalogue};
 use crate::error::{Damage, DiskError};
+use crate::layout::u64_of;
 use crate::open::Folder;
 use crate::position::{SegmentId, TableId};
 use crate::settings::Settings;
 use crate::table::{Facts, TableRoot, TableWriter};
-use crate::view::View;
+use crate::view::{View, bytes_of};
 
 /// Bytes written at once; each slice is flushed by itself, so that a commit that comes meanwhile
 /// waits for this much.
 const SLICE_BYTES: usize = 512 << 10;
-const SLICE_BYTES_U64: u64 = 512 << 10;
 /// The room that is given up when there is no other.
 pub(crate) const RESERVE: &str = "reserve";
 /// Spare files go when nothing was sealed for so long.
@@ -159,10 +159,8 @@ impl Keeper {
         length: u64,
         pause: Pause<'_>,
     ) -> Result<(), DiskError> {
-        let slices = length.div_ceil(SLICE_BYTES_U64);
-        if let Some(error) = self.doubtful {
-            return Err(error);
-        }
+        self.check_certain()?;
+        let slices = length.div_ceil(u64_of(SLICE_BYTES));
         let bytes = read_segment(folder, segment, length)?;
         let mut sorted = Sorted::new(segment, &bytes)?;
         let id = self.next_table();
@@ -228,13 +226,16 @@ impl Keeper {
         TableId(self.last_table)
     }
 
+    /// Whether it is known which catalogue counts.
+    fn check_certain(&self) -> Result<(), DiskError> {
+        self.doubtful.map_or(Ok(()), Err)
+    }
+
     /// Makes a catalogue the one that counts. If it fails, which one does is not known: nothing
     /// more is done on the word of either until the next start. (Without room it was not even
     /// written under its name.)
     fn commit(&mut self, folder: &mut dyn Folder, after: Catalogue) -> Result<(), DiskError> {
-        if let Some(error) = self.doubtful {
-            return Err(error);
-        }
+        self.check_certain()?;
         let outcome = folder.replace(catalogue::NAME, &after.encode());
         match outcome {
             Ok(()) => self.catalogue = after,
@@ -259,9 +260,7 @@ impl Keeper {
         if *readers > 0 {
             return Ok(false);
         }
-        if let Some(error) = self.doubtful {
-            return Err(error);
-        }
+        self.check_certain()?;
         self.retiring.remove(&segment);
         let active = segment.active_name();
         let bytes = folder.length(&active).unwrap_or(0);
@@ -298,7 +297,7 @@ impl Keeper {
     /// Chooses a stamp below which records may go when tables take more than they may.
     fn bound_bytes(&mut self, folder: &mut dyn Folder) -> Result<(), DiskError> {
         let most = self.settings.retain_bytes;
-        let bytes: u64 = self.view.tables.iter().map(|table| table.file_bytes()).sum();
+        let bytes = self.view.table_bytes();
         if most == 0 || bytes <= most.max(self.retain_above_bytes) {
             return Ok(());
         }
@@ -312,8 +311,9 @@ impl Keeper {
     #[must_use]
     pub fn stamp_for_bytes(&self, bytes: u64) -> u64 {
         let tables = &self.view.tables;
-        let total: u64 = tables.iter().map(|table| table.file_bytes()).sum();
-        let Some(over) = total.checked_sub(bytes).filter(|&over| over > 0) else { return 0 };
+        let Some(over) = self.view.table_bytes().checked_sub(bytes).filter(|&over| over > 0) else {
+            return 0;
+        };
         let stamped = || tables.iter().filter(|table| table.max_stamp > 0);
         let mut low = stamped().map(|table| table.min_stamp).min().unwrap_or(0);
         let mut high = stamped().map(|table| table.max_stamp).max().unwrap_or(0);
@@ -338,9 +338,7 @@ impl Keeper {
         if self.stopped {
             return Ok(Tended::default());
         }
-        if let Some(error) = self.doubtful {
-            return Err(error);
-        }
+        self.check_certain()?;
         if self.merge.is_none() {
             self.bound_bytes(folder)?;
             let Some(inputs) = self.next_merge(now_ms) else {
@@ -350,9 +348,8 @@ impl Keeper {
                 return Ok(Tended::default());
             };
             // What it needs beside what must be left for the log.
-            let inputs_bytes: u64 = inputs.iter().map(|table| table.file_bytes()).sum();
             let left = u64::from(self.settings.bytes_of(2)) + self.settings.reserve_bytes;
-            if folder.free()? < inputs_bytes.saturating_add(left) {
+            if folder.free()? < bytes_of(&inputs).saturating_add(left) {
                 remove_spares(folder)?;
                 return Err(DiskError::Full);
             }
@@ -377,12 +374,8 @@ impl Keeper {
     ) -> Result<Vec<Damage>, DiskError> {
         let mut damage = Vec::new();
         self.give_up(folder);
-        let mut inputs = self.view.tables.to_vec();
-        let worth_it = |inputs: &[Arc<TableRoot>]| {
-            inputs.len() > 1 || inputs.iter().any(|table| table.marks > 0)
-        };
-        if worth_it(&inputs) {
-            inputs.sort_by_key(|table| table.high);
+        let inputs = self.view.tables.to_vec();
+        if inputs.len() > 1 || inputs.iter().any(|table| table.marks > 0) {
             self.begin_merge(folder, inputs)?;
             while self.merge.is_some() {
                 let tended = self.merge_slice(folder)?;
@@ -431,9 +424,8 @@ impl Keeper {
             share_below(table, from).saturating_sub(share_below(table, self.retained))
         };
         let gone: u64 = tables.iter().map(newly).sum();
-        let all: u64 = tables.iter().map(|table| table.file_bytes()).sum();
         // Below a quarter the next merges are waited for.
-        if gone > all / 4 {
+        if gone > self.view.table_bytes() / 4 {
             return Some(tables.to_vec());
         }
         None

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::filter::BITMAP_BYTES;
 use crate::position::TableId;
 use crate::table::TableRoot;
+use crate::view::bytes_of;
 
 /// n to the power of 1.6, in thousandths: what a merge may cost in bytes for each table that it
 /// takes away. The exponent was found by trying: with four tables a stream it writes within a
@@ -74,10 +75,8 @@ pub(crate) fn closure(
 /// The tables to merge while nothing else is to do, oldest first: all of them, or all but a first
 /// one that is so much larger than the others that its bytes would be written too often.
 pub(crate) fn when_idle(tables: &[Arc<TableRoot>]) -> Option<Vec<Arc<TableRoot>>> {
-    let bytes =
-        |tables: &[Arc<TableRoot>]| -> u64 { tables.iter().map(|table| table.file_bytes()).sum() };
     let (first, others) = tables.split_first()?;
-    let all = bytes(others) >= first.file_bytes() / IDLE_PART;
+    let all = bytes_of(others) >= first.file_bytes() / IDLE_PART;
     let chosen = if all { tables } else { others };
     let apart = (0..BITMAP_BYTES * 8).all(|partition| over(chosen, partition).len() < 2);
     (!apart).then(|| closure(tables, chosen.to_vec()))

@@ -673,7 +673,7 @@ impl Store {
         StoreStats {
             unsealed_segments: u64_of(unsealed),
             tables: u64_of(tables.len()),
-            table_bytes: tables.iter().map(|table| table.file_bytes()).sum(),
+            table_bytes: self.held.view.table_bytes(),
             table_memory_bytes: tables.iter().map(|table| table.memory_bytes()).sum(),
             cache_bytes: u64_of(self.reading.cache.bytes()),
             ..self.stats

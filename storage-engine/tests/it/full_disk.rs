@@ -62,7 +62,7 @@ fn start(small: &Small) -> Running {
     let settings = OpenSettings { shards: 1, settings, fresh_incarnation: 7 };
     let mut opened = open(&mut folder, &settings).unwrap();
     let store = opened.stores.remove(0);
-    let keeper = KeeperThread::start(folder.files(), opened.keeper).unwrap();
+    let keeper = KeeperThread::start(&folder, opened.keeper).unwrap();
     let (disk, answers) = Disk::new(folder.files(), &keeper, "small", Box::new(|| ())).unwrap();
     let (events, dice) = (Vec::new(), Dice(5));
     Running { store, disk, answers, events, now_ms: 1, dice, next: 1, keeper, folder }

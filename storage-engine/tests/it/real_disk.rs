@@ -23,7 +23,7 @@ fn start(path: &Path) -> Running {
     settings.shards = 1;
     let mut opened = open(&mut folder, &settings).unwrap();
     let store = opened.stores.remove(0);
-    let keeper = KeeperThread::start(folder.files(), opened.keeper).unwrap();
+    let keeper = KeeperThread::start(&folder, opened.keeper).unwrap();
     let (disk, answers) = Disk::new(folder.files(), &keeper, "shard-0", Box::new(|| ())).unwrap();
     Running { store, disk, answers, keeper, folder }
 }
@@ -148,7 +148,7 @@ fn more_fetches_than_may_wait_are_answered_all_the_same() {
     let mut folder = RealFolder::open(place.path()).unwrap();
     let opened = open(&mut folder, &small()).unwrap();
     let run = opened.run;
-    let keeper = KeeperThread::start(folder.files(), opened.keeper).unwrap();
+    let keeper = KeeperThread::start(&folder, opened.keeper).unwrap();
     let wake = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let count = Arc::clone(&wake);
     let woken = Box::new(move || {
