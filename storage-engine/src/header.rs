@@ -18,6 +18,8 @@ const OPENING: usize = 512;
 pub(crate) struct Identity {
     pub(crate) segment: SegmentId,
     pub(crate) salt: u64,
+    /// Says the form of its records.
+    pub(crate) version: u32,
     /// Whether the file was another segment before: what lies behind its records is not zeros.
     pub(crate) recycled: bool,
 }
@@ -44,7 +46,7 @@ pub(crate) enum HeaderFault {
 pub(crate) fn write_identity(identity: &Identity) -> Vec<u8> {
     let mut bytes = vec![0; usize_of(OPENING_AT)];
     put(&mut bytes, 8, &MAGIC);
-    put(&mut bytes, 16, &VERSION.to_le_bytes());
+    put(&mut bytes, 16, &identity.version.to_le_bytes());
     put(&mut bytes, 20, &HEADER_BYTES.to_le_bytes());
     put(&mut bytes, 24, &identity.segment.0.to_le_bytes());
     put(&mut bytes, 32, &identity.segment.run().to_le_bytes());
@@ -78,6 +80,7 @@ pub(crate) fn read_identity(bytes: &[u8]) -> Result<Identity, HeaderFault> {
     Ok(Identity {
         segment: SegmentId(u64_at(head, 24)),
         salt: u64_at(head, 40),
+        version,
         recycled: u32_at(head, 52) != 0,
     })
 }
@@ -90,14 +93,14 @@ pub(crate) fn write_opening(buffer: &mut Vec<u8>, opening: &Opening, mask: Mask)
     put(room, 8, &OPENING_MAGIC);
     put(room, 16, &opening.previous.map_or(0, |previous| previous.0).to_le_bytes());
     put(room, 24, &opening.previous_length.to_le_bytes());
-    let sum = crc(&room[4..]) ^ mask.at(OPENING_AT);
+    let sum = crc(&room[4..]) ^ mask.at(OPENING_AT).value;
     put(room, 0, &sum.to_le_bytes());
 }
 
 /// The opening, if a first commit wrote it whole.
 pub(crate) fn read_opening(bytes: &[u8], mask: Mask) -> Option<Opening> {
     let room = bytes.get(OPENING..OPENING + OPENING_BYTES)?;
-    if room[8..16] != OPENING_MAGIC || !block_is_whole(room, mask.at(OPENING_AT)) {
+    if room[8..16] != OPENING_MAGIC || !block_is_whole(room, mask.at(OPENING_AT).value) {
         return None;
     }
     let previous = u64_at(room, 16);

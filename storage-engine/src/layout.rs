@@ -1,7 +1,7 @@
 //! Numbers of the format and the reading and writing of its integers. `FORMAT.md` has the tables.
 
 /// The version this program writes; it refuses newer ones.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// Bytes before the first record of a segment.
 pub(crate) const HEADER_BYTES: u32 = 4096;
 /// Where the opening, written with the first commit, begins.

@@ -56,8 +56,8 @@ pub enum StoreOp {
         segment: SegmentId,
         /// Where its records end.
         length: u64,
-        /// Milliseconds over which the work may be spread, so that it leaves processor and disk to
-        /// others; 0 is at once.
+        /// Milliseconds over which the work may be spread, so that it leaves the disk to others; 0
+        /// is at once, and others follow.
         within_ms: u64,
     },
     /// Tell the keeper that this store does not read an absorbed segment any more.

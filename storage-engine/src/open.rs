@@ -8,7 +8,7 @@ use crate::catalogue::{self, Catalogue, CatalogueFault};
 use crate::error::{DiskError, OpenError};
 use crate::index::SegmentIndex;
 use crate::keeper::{Holdings, Keeper, RESERVE};
-use crate::layout::u64_of;
+use crate::layout::{u64_of, usize_of};
 use crate::position::{SegmentId, TableId};
 use crate::reading::{Held, OldSegment};
 use crate::recovery::{Fallout, RecoveryReport, Survivor, recover_old, recover_run};
@@ -45,7 +45,17 @@ pub trait Folder {
     ///
     /// # Errors
     /// `Short` if the file ends before.
-    fn read_range(&mut self, name: &str, offset: u64, bytes: u32) -> Result<Vec<u8>, DiskError>;
+    fn read_range(&mut self, name: &str, offset: u64, bytes: u32) -> Result<Vec<u8>, DiskError> {
+        let mut buffer = vec![0; usize_of(bytes)];
+        self.read_into(name, offset, &mut buffer)?;
+        Ok(buffer)
+    }
+
+    /// Fills a buffer with some bytes of a file.
+    ///
+    /// # Errors
+    /// `Short` if the file ends before.
+    fn read_into(&mut self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
 
     /// Gives a file new content, all or nothing, through any crash.
     ///
@@ -59,13 +69,21 @@ pub trait Folder {
     /// If it may still be there.
     fn remove(&mut self, name: &str) -> Result<(), DiskError>;
 
-    /// Makes an empty file, or empties one.
+    /// Makes an empty file, or empties one. It will have about so many bytes: room for them may be
+    /// taken ahead, so that they lie together.
     ///
     /// # Errors
     /// `Full` if there is no room.
-    fn make(&mut self, name: &str) -> Result<(), DiskError>;
+    fn make(&mut self, name: &str, bytes: u64) -> Result<(), DiskError>;
 
-    /// Writes to a file, all of it; it grows as needed.
+    /// Ends a file that was made behind its last byte: what room was taken ahead is given back.
+    ///
+    /// # Errors
+    /// `Missing` if there is none.
+    fn end(&mut self, name: &str, bytes: u64) -> Result<(), DiskError>;
+
+    /// Writes to a file, all of it; it grows as needed. Whole blocks at a whole block's place may
+    /// go around the page cache.
     ///
     /// # Errors
     /// `Full` if there is no room; some of it may be written then.

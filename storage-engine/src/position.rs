@@ -19,7 +19,7 @@ impl StreamId {
 
 /// A segment file. Ordered as its records are: a stream lives in one shard's log in each run, so
 /// (segment, offset) is the order of a stream's records.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SegmentId(pub u64);
 
 impl SegmentId {

@@ -14,7 +14,7 @@ use crate::layout::{
 };
 use crate::open::{Folder, Listing, OpenSettings, segment_error};
 use crate::position::SegmentId;
-use crate::record::{Durable, Mask, claims_behind, parse};
+use crate::record::{Durable, Form, Mask, claims_behind, parse};
 
 /// What recovery did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -239,7 +239,7 @@ fn scan(
     if identity.segment != segment {
         return Err(corrupt(0));
     }
-    let mask = Mask::new(segment, identity.salt);
+    let mask = Mask::new(segment, identity.salt, Form::of(identity.version));
     let mut scan = Scan {
         mask,
         opening: read_opening(&bytes, mask),

@@ -1,5 +1,7 @@
 //! What a store can be told to do differently, with bounds.
 
+use crate::layout::BLOCK_BYTES;
+
 /// When an append counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
@@ -57,7 +59,7 @@ impl Settings {
     #[must_use]
     pub fn bytes_of(&self, ordinal: u32) -> u32 {
         let wanted = if ordinal <= 1 { self.first_segment_bytes } else { self.segment_bytes };
-        wanted.clamp(Self::MIN_SEGMENT_BYTES, Self::MAX_SEGMENT_BYTES)
+        wanted.clamp(Self::MIN_SEGMENT_BYTES, Self::MAX_SEGMENT_BYTES).next_multiple_of(BLOCK_BYTES)
     }
 }
 

@@ -451,9 +451,11 @@ impl Folder for SimDisk {
         Ok(u64_of(self.file_mut(name)?.cache.len()))
     }
 
-    fn read_range(&mut self, name: &str, offset: u64, bytes: u32) -> Result<Vec<u8>, DiskError> {
+    fn read_into(&mut self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
         self.step()?;
-        read(&self.file_mut(name)?.cache, offset, bytes)
+        let bytes = u32::try_from(buffer.len()).map_err(|_too_many| DiskError::Short)?;
+        buffer.copy_from_slice(&read(&self.file_mut(name)?.cache, offset, bytes)?);
+        Ok(())
     }
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
@@ -475,8 +477,14 @@ impl Folder for SimDisk {
         Ok(())
     }
 
-    fn make(&mut self, name: &str) -> Result<(), DiskError> {
+    fn make(&mut self, name: &str, _bytes: u64) -> Result<(), DiskError> {
         self.make_file(name).map(drop)
+    }
+
+    fn end(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.step()?;
+        self.file_mut(name)?.cache.truncate(index_of(bytes));
+        Ok(())
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {

@@ -45,6 +45,32 @@ pub struct CallFound {
     pub p99_ns: f64,
 }
 
+/// Bodies that take turns: so many that those of one stream which lie side by side when sealed are
+/// different, and nothing is gained by compressing them.
+const BODIES: usize = 8_192;
+
+/// Random bodies, made before the clock runs.
+struct Bodies {
+    body_bytes: usize,
+    bytes: Vec<u8>,
+    next: usize,
+}
+
+impl Bodies {
+    fn new(body_bytes: usize) -> Self {
+        let mut bytes = vec![0; BODIES * body_bytes];
+        for (seq, body) in (0..).zip(bytes.chunks_exact_mut(body_bytes)) {
+            fill_body(1, seq, body);
+        }
+        Self { body_bytes, bytes, next: 0 }
+    }
+
+    fn next(&mut self) -> &[u8] {
+        self.next = (self.next + 1) % BODIES;
+        &self.bytes[self.next * self.body_bytes..][..self.body_bytes]
+    }
+}
+
 /// A body that is appended over and over: the call copies and sums it all the same.
 fn some_body(settings: &append::Settings) -> Vec<u8> {
     let mut body = vec![0; settings.body_bytes];
@@ -60,12 +86,12 @@ pub fn measure(order: &Order, settings: &Settings) -> Result<NaturalFound, Failu
     fs::create_dir_all(&order.folder)?;
     let mut roost = Roost::open(&order.folder)?;
     let mut names = Names::new(settings.append.streams);
-    let body = some_body(&settings.append);
+    let mut bodies = Bodies::new(settings.append.body_bytes);
     let mut waiting = VecDeque::with_capacity(settings.writers);
     let warm = now().monotonic.ns + settings.append.warmup_ns;
     let mut unused = histogram();
     while now().monotonic.ns < warm {
-        turn(&mut roost, &mut names, &body, settings.writers, &mut waiting, &mut unused)?;
+        turn(&mut roost, &mut names, &mut bodies, settings.writers, &mut waiting, &mut unused)?;
     }
     let mut times = histogram();
     let commits = roost.commits();
@@ -74,7 +100,7 @@ pub fn measure(order: &Order, settings: &Settings) -> Result<NaturalFound, Failu
     let mut records = 0;
     while end - begin < settings.append.measure_ns {
         let writers = settings.writers;
-        records += turn(&mut roost, &mut names, &body, writers, &mut waiting, &mut times)?;
+        records += turn(&mut roost, &mut names, &mut bodies, writers, &mut waiting, &mut times)?;
         end = now().monotonic.ns;
     }
     let commits = roost.commits() - commits;
@@ -95,7 +121,7 @@ pub fn measure(order: &Order, settings: &Settings) -> Result<NaturalFound, Failu
 fn turn(
     roost: &mut Roost,
     names: &mut Names,
-    body: &[u8],
+    bodies: &mut Bodies,
     writers: usize,
     waiting: &mut VecDeque<(u64, u64)>,
     times: &mut Histogram<u64>,
@@ -103,6 +129,7 @@ fn turn(
     let at = now().monotonic.ns;
     while waiting.len() < writers {
         let (stream, seq) = names.draw();
+        let body = bodies.next();
         let Some(position) = roost.append(Record { stream, seq, body })? else { break };
         waiting.push_back((position, at));
     }
@@ -148,13 +175,20 @@ pub fn measure_call(order: &Order, settings: &Settings) -> Result<CallFound, Fai
         named.clear();
         named.extend((0..calls).map(|_| names.draw()));
         let begin = now().monotonic.ns;
-        let mut last = 0;
+        let (mut last, mut waited) = (0, false);
         for &(stream, seq) in &named {
-            let position = roost.append(Record { stream, seq, body: &body })?;
-            last = position.ok_or("a batch has room for a thousand records")?;
+            last = loop {
+                if let Some(position) = roost.append(Record { stream, seq, body: &body })? {
+                    break position;
+                }
+                // Sealing lags behind: what is timed now is not the call.
+                waited = true;
+                roost.end_batch();
+                roost.wait()?;
+            };
         }
         let end = now().monotonic.ns;
-        if begin >= warm {
+        if begin >= warm && !waited {
             // In tenths of a nanosecond, which the histogram does not mind.
             means.saturating_record((end - begin) * 10 / u64::try_from(calls)?);
         }

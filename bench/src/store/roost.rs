@@ -1,5 +1,6 @@
-//! Ours: one store on one thread, its disk's helper threads beside it. Everything that this
-//! program knows of the storage engine is in this file.
+//! Ours: one store on one thread, which commits and reads by itself, as the peers' callers do; the
+//! helper threads make segments, seal and merge. Everything that this program knows of the storage
+//! engine is in this file.
 
 use super::engine::{Batch, Engine, Failure, Record};
 use roost_storage_engine::disk::{Disk, KeeperThread, RealFolder};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 /// What it is, for the report.
 pub const SETTINGS: &str = "default settings: segments of 64 MiB, fdatasync a commit; one shard, \
-     the disk's helper threads";
+     commits and reads on the calling thread as the peers' are, sealing on the keeper's";
 /// A store that waits so long for its disk asks again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -27,6 +28,8 @@ pub struct Roost {
     keeper: KeeperThread,
     folder: RealFolder,
     ops: Vec<StoreOp>,
+    /// Answers to what the calling thread did itself.
+    done: Vec<StoreDone>,
     events: Vec<StoreEvent>,
     stamp: u64,
     old_sealed: bool,
@@ -61,6 +64,7 @@ impl Roost {
             keeper,
             folder,
             ops: Vec::new(),
+            done: Vec::new(),
             events: Vec::new(),
             stamp,
             old_sealed: false,
@@ -107,10 +111,17 @@ impl Roost {
     /// # Errors
     /// The disk failed, is full, or gave other bytes than were written.
     pub fn wait(&mut self) -> Result<(), Failure> {
-        match self.answers.recv_timeout(PATIENCE) {
-            Ok(done) => self.take(done),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err("the disk's threads ended".into()),
+        if self.done.is_empty() {
+            match self.answers.recv_timeout(PATIENCE) {
+                Ok(done) => self.take(done),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("the disk's threads ended".into());
+                }
+            }
+        }
+        for done in core::mem::take(&mut self.done) {
+            self.take(done);
         }
         while let Ok(done) = self.answers.try_recv() {
             self.take(done);
@@ -155,7 +166,7 @@ impl Roost {
 
     fn submit(&mut self) {
         for op in self.ops.drain(..) {
-            self.disk.submit(op);
+            self.done.extend(self.disk.perform(op));
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statvfs};
 
 use super::files::{Files, disk_error};
-use super::perform::read;
+use super::growing::Growing;
 use crate::error::DiskError;
 use crate::open::Folder;
 
@@ -63,6 +63,8 @@ impl std::error::Error for FolderError {}
 #[derive(Clone, Debug)]
 pub struct RealFolder {
     files: Arc<Files>,
+    /// The last file that was made, until it gets its name.
+    growing: Option<(String, Arc<Growing>)>,
     _lock: Arc<File>,
 }
 
@@ -91,7 +93,7 @@ impl RealFolder {
         lock.set_len(0).map_err(unwritable)?;
         writeln!(lock, "{}", std::process::id()).map_err(unwritable)?;
         let files = Arc::new(Files::new(path).map_err(unwritable)?);
-        Ok(Self { files, _lock: Arc::new(lock) })
+        Ok(Self { files, growing: None, _lock: Arc::new(lock) })
     }
 
     /// The segments of this folder, for those that perform ops.
@@ -131,8 +133,8 @@ impl Folder for RealFolder {
         Ok(metadata.len())
     }
 
-    fn read_range(&mut self, name: &str, offset: u64, bytes: u32) -> Result<Vec<u8>, DiskError> {
-        read(&self.file(name)?, offset, bytes).map_err(|error| disk_error(&error))
+    fn read_into(&mut self, name: &str, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+        self.file(name)?.read_exact_at(buffer, offset).map_err(|error| disk_error(&error))
     }
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
@@ -148,6 +150,8 @@ impl Folder for RealFolder {
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DiskError> {
+        // Its room comes back when nobody has it open.
+        self.growing.take_if(|(growing, _)| growing == name);
         match fs::remove_file(self.files.path(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk_error(&error)),
             _ => Ok(()),
@@ -158,20 +162,36 @@ impl Folder for RealFolder {
         self.files.sync_directory().map_err(|error| disk_error(&error))
     }
 
-    fn make(&mut self, name: &str) -> Result<(), DiskError> {
-        File::create(self.files.path(name)).map(drop).map_err(|error| disk_error(&error))
+    fn make(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.growing = None;
+        let growing = Growing::make(&self.files.path(name), bytes);
+        let growing = growing.map_err(|error| disk_error(&error))?;
+        self.growing = Some((name.to_owned(), Arc::new(growing)));
+        Ok(())
+    }
+
+    fn end(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.writable(name)?.set_len(bytes).map_err(|error| disk_error(&error))
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let written = self.writable(name)?.write_all_at(bytes, offset);
+        let written = match &self.growing {
+            Some((growing, file)) if growing == name => file.write(offset, bytes),
+            _ => self.writable(name)?.write_all_at(bytes, offset),
+        };
         written.map_err(|error| disk_error(&error))
     }
 
     fn flush(&mut self, name: &str) -> Result<(), DiskError> {
-        self.writable(name)?.sync_data().map_err(|error| disk_error(&error))
+        let flushed = match &self.growing {
+            Some((growing, file)) if growing == name => file.flush(),
+            _ => self.writable(name)?.sync_data(),
+        };
+        flushed.map_err(|error| disk_error(&error))
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.growing = None;
         let (from, to) = (self.files.path(from), self.files.path(to));
         fs::rename(from, to).map_err(|error| disk_error(&error))
     }

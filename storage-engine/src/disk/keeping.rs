@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Wake;
 use super::files::Files;
@@ -18,6 +18,14 @@ use crate::position::SegmentId;
 
 /// Bytes a second that merging writes at most, so that it leaves the disk to others.
 const MERGE_BYTES_A_SECOND: u64 = 64 << 20;
+
+/// What is shorter is not waited for.
+const SHORTEST_WAIT: Duration = Duration::from_micros(100);
+/// After so long without anything to do the keeper gives memory back.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
+/// A sealing that lives on idle processor time and is not done so long after it should be gets the
+/// share of any thread: on a machine without idle time it would never end.
+const STARVED_AFTER: Duration = Duration::from_secs(2);
 
 /// Who asks the keeper, and how answers get there.
 #[derive(Clone)]
@@ -81,7 +89,8 @@ impl KeeperThread {
             // A table that cannot be opened is said by the reads that need it.
             let _unimportant = files.adopt(&keeper.view());
             let askers = Vec::new();
-            Keeping { keeper, files, folder, askers, backlog: VecDeque::new(), held_back: None }
+            let backlog = VecDeque::new();
+            Keeping { keeper, files, folder, askers, backlog, held_back: None, rested: true }
                 .run(&queue)
         })?;
         Ok(Self { jobs, thread: Some(thread), askers: std::sync::atomic::AtomicUsize::new(0) })
@@ -122,34 +131,59 @@ struct Keeping {
     backlog: VecDeque<Job>,
     /// An answer that waits, so that merging does not take the whole disk.
     held_back: Option<(Duration, usize, StoreDone)>,
+    /// Whether the keeper has nothing left of what it keeps from one sealing to the next.
+    rested: bool,
 }
 
-/// Makes a sealing take its time, until something comes that must not wait for it.
+/// Makes a sealing take its time, until something comes that must not wait for it. It lives on
+/// processor time that nobody else wants: whoever serves and wakes up beside it has it at once.
 struct Pace<'a> {
     queue: &'a Receiver<Job>,
     backlog: &'a mut VecDeque<Job>,
     within: Duration,
+    /// When it has waited for the processor too long.
+    starved: Option<Instant>,
 }
 
 impl Pace<'_> {
     /// Waits for one of so many parts of the time.
     fn pause(&mut self, slices: u64) {
-        let slices = u32::try_from(slices.max(1)).unwrap_or(u32::MAX);
-        if self.within.is_zero() {
-            return;
+        if self.starved.is_some_and(|starved| clock() >= starved) {
+            self.hurry();
         }
-        while let Ok(job) = self.queue.recv_timeout(self.within / slices) {
-            let urgent = matches!(
-                job,
-                Job::Stop | Job::Perform { op: StoreOp::Seal { within_ms: 0, .. }, .. }
-            );
-            self.backlog.push_back(job);
-            if urgent {
-                self.within = Duration::ZERO;
-                return give_way(Way::Not);
+        let slices = u32::try_from(slices.max(1)).unwrap_or(u32::MAX);
+        while let Some(job) = self.next(self.within / slices) {
+            match job {
+                Job::Stop => self.hurry(),
+                Job::Perform { op: StoreOp::Seal { within_ms: 0, .. }, .. } => {
+                    self.within = Duration::ZERO;
+                }
+                Job::Join(_) | Job::Perform { .. } => {}
             }
+            self.backlog.push_back(job);
         }
     }
+
+    fn next(&self, part: Duration) -> Option<Job> {
+        // A shorter wait would be as long as it takes to fall asleep and to wake up.
+        if part < SHORTEST_WAIT {
+            return self.queue.try_recv().ok();
+        }
+        self.queue.recv_timeout(part).ok()
+    }
+
+    /// From here on it takes the share of any thread.
+    fn hurry(&mut self) {
+        self.within = Duration::ZERO;
+        if self.starved.take().is_some() {
+            give_way(Way::Not);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this folder is a driver: it brings the time in")]
+fn clock() -> Instant {
+    Instant::now()
 }
 
 impl Keeping {
@@ -157,7 +191,10 @@ impl Keeping {
         loop {
             let job = match (self.backlog.pop_front(), &self.held_back) {
                 (Some(job), _) => Ok(job),
-                (None, None) => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                (None, None) if self.rested => {
+                    queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                }
+                (None, None) => queue.recv_timeout(RESTS_AFTER),
                 (None, Some((pause, ..))) => queue.recv_timeout(*pause),
             };
             match job {
@@ -167,9 +204,16 @@ impl Keeping {
                     self.release();
                     return self.keeper;
                 }
-                Err(RecvTimeoutError::Timeout) => self.release(),
+                Err(RecvTimeoutError::Timeout) if self.held_back.is_some() => self.release(),
+                Err(RecvTimeoutError::Timeout) => self.rest(),
             }
         }
+    }
+
+    fn rest(&mut self) {
+        self.keeper.rest();
+        super::direct::rest();
+        self.rested = true;
     }
 
     fn release(&mut self) {
@@ -208,6 +252,9 @@ impl Keeping {
             StoreOp::Tend { now_ms } => {
                 let outcome = self.keeper.tend(&mut self.folder, now_ms);
                 written = outcome.as_ref().map_or(0, |tended| tended.bytes);
+                if self.rested && !outcome.as_ref().is_ok_and(|tended| tended.more) {
+                    self.rest();
+                }
                 let view = self.keeper.view();
                 StoreDone::Tended { outcome: outcome.map(|tended| (tended, view)) }
             }
@@ -248,11 +295,16 @@ impl Keeping {
         // All stores' segments are sealed here, one at a time.
         let shares = u32::try_from(self.askers.len().max(1)).unwrap_or(u32::MAX);
         let within = Duration::from_millis(within_ms) / shares;
-        give_way(if within.is_zero() { Way::Not } else { Way::Wholly });
-        let mut pace = Pace { queue, backlog: &mut self.backlog, within };
+        self.rested = false;
+        let starved = Some(clock() + within + STARVED_AFTER);
+        let mut pace = Pace { queue, backlog: &mut self.backlog, within, starved };
         let mut pause = |slices: u64| pace.pause(slices);
         let outcome = self.keeper.seal(&mut self.folder, segment, length, &mut pause);
         give_way(Way::Wholly);
+        if !within.is_zero() {
+            // The next one is not there yet.
+            self.rest();
+        }
         StoreDone::Sealed { segment, outcome: outcome.map(|()| self.keeper.view()) }
     }
 }

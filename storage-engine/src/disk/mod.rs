@@ -3,8 +3,10 @@
 //! A driver with a ring may perform `Commit` and `Fetch` itself, with the descriptors that
 //! [`Files`] gives, and submit only the rest.
 
+mod direct;
 mod files;
 mod folder;
+mod growing;
 mod keeping;
 mod looking;
 mod perform;
@@ -37,6 +39,7 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 /// threads is done.
 #[derive(Debug)]
 pub struct Disk {
+    files: Arc<Files>,
     queues: Option<Queues>,
     keeper: KeeperLine,
     done: Sender<StoreDone>,
@@ -75,7 +78,7 @@ impl Disk {
         let (done, answers) = channel();
         let wake = Arc::new(wake);
         let keeper = keeper.join(done.clone(), Arc::clone(&wake));
-        let helper = Helper { files, done: done.clone(), wake };
+        let helper = Helper { files: Arc::clone(&files), done: done.clone(), wake };
         let mut threads = Vec::new();
         let mut start = |part: &str, ops: Receiver<StoreOp>| {
             let helper = helper.clone();
@@ -96,7 +99,18 @@ impl Disk {
         start("fetch", fetches)?;
         start("create", creates)?;
         let queues = Some(Queues { commit, fetch, create });
-        Ok((Self { queues, keeper, done, threads }, answers))
+        Ok((Self { files, queues, keeper, done, threads }, answers))
+    }
+
+    /// Performs a commit or a fetch on the calling thread and gives the answer: for a program that
+    /// has nothing else to do meanwhile, and is spared two wake-ups. Any other op is handed over as
+    /// by [`Disk::submit`].
+    pub fn perform(&mut self, op: StoreOp) -> Option<StoreDone> {
+        if matches!(op, StoreOp::Commit { .. } | StoreOp::Fetch { .. }) {
+            return Some(perform(&self.files, op));
+        }
+        self.submit(op);
+        None
     }
 
     /// Hands an op to its thread. Never blocks.

@@ -8,14 +8,17 @@ use std::path::Path;
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::direct;
 use super::files::{Files, disk_error};
+use super::growing::Growing;
 use crate::error::DiskError;
 use crate::header::mark_recycled;
 use crate::layout::{index_of, u64_of, usize_of};
 use crate::op::{CommitPart, StoreDone, StoreOp};
 use crate::position::{FileId, SegmentId};
 
-const ZEROS: usize = 256 * 1024;
+/// Zeros written at once.
+const ZEROS: usize = 512 * 1024;
 
 /// Performs an op that is not the keeper's. Blocks.
 pub(super) fn perform(files: &Files, op: StoreOp) -> StoreDone {
@@ -110,9 +113,8 @@ fn take_spare(files: &Files, bytes: u64, name: &Path) -> Result<bool, io::Error>
 }
 
 fn zeros(path: &Path, bytes: u64) -> Result<File, io::Error> {
-    let mut options = File::options();
-    let file = options.read(true).write(true).create(true).truncate(true).open(path)?;
-    match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+    let file = Growing::make(path, 0)?;
+    match fallocate(file.file(), FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
     }
@@ -120,11 +122,12 @@ fn zeros(path: &Path, bytes: u64) -> Result<File, io::Error> {
     let mut at = 0;
     while at < bytes {
         let some = index_of((bytes - at).min(u64_of(ZEROS)));
-        file.write_all_at(&zeros[..some], at)?;
+        file.write(at, &zeros[..some])?;
         // A little at a time: a flush of the log that comes meanwhile waits for this much, not for
-        // a whole segment of dirty pages.
-        file.sync_data()?;
+        // a whole segment.
+        file.flush()?;
         at += u64_of(some);
     }
-    Ok(file)
+    direct::rest();
+    Ok(file.into_file())
 }

@@ -243,8 +243,8 @@ pub fn inspect_stream(
         let Some(line) = line.filter(|line| line.stream == stream) else { continue };
         let mut window = Window::new(&table.name, table.file_bytes);
         let mut records = Vec::new();
-        for item in items_of(look, &mut window, &line, &mut flaws) {
-            let found = records_of(look, &mut window, stream, &item, &mut flaws);
+        for item in items_of(look, &mut window, (root, &line), &mut flaws) {
+            let found = records_of(look, &mut window, (root, stream), &item, &mut flaws);
             records.extend(found.iter().map(|record| RecordFacts {
                 offset: item.offset,
                 number: record.number,
@@ -256,9 +256,9 @@ pub fn inspect_stream(
             }));
         }
         let facts = LineFacts {
-            offset: line.offset,
-            bytes: line.bytes,
-            chunks: line.chunks,
+            offset: line.begin(),
+            bytes: line.chunk_bytes(),
+            chunks: line.chunks(),
             floor: line.floor,
             deletes: line.deletes,
         };
@@ -287,6 +287,6 @@ fn record_facts(place: &Place) -> RecordFacts {
             Role::Trim => "trim",
             Role::Delete => "delete",
         },
-        body_bytes: place.body_bytes(),
+        body_bytes: u64::from(place.body_bytes),
     }
 }

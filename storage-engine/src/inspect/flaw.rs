@@ -41,7 +41,7 @@ pub enum FlawKind {
     /// A table's list of its leaves, or its filter.
     Root,
     /// A block that says where streams are.
-    Leaf,
+    Page,
     /// A list of a stream's chunks.
     List,
     /// Some records of a stream, stored together.
@@ -74,7 +74,7 @@ impl FlawKind {
             Self::Short => "short",
             Self::Footer => "footer",
             Self::Root => "root",
-            Self::Leaf => "leaf",
+            Self::Page => "page",
             Self::List => "list",
             Self::Chunk => "chunk",
             Self::ChunkRecord => "chunk_record",
@@ -99,7 +99,7 @@ impl fmt::Display for FlawKind {
             Self::Short => f.write_str("the file ends early"),
             Self::Footer => f.write_str("the footer is damaged"),
             Self::Root => f.write_str("the list of leaves or the filter is damaged"),
-            Self::Leaf => f.write_str("a leaf is damaged: its streams cannot be found"),
+            Self::Page => f.write_str("a page is damaged: its streams cannot be found"),
             Self::List => f.write_str("a stream's list of chunks is damaged"),
             Self::Chunk => f.write_str("a chunk of records is damaged"),
             Self::ChunkRecord => f.write_str("a record in a chunk is damaged"),

@@ -11,7 +11,8 @@ use crate::error::DiskError;
 use crate::layout::{index_of, u64_of};
 use crate::position::StreamId;
 use crate::query::StoredRecord;
-use crate::table::{CHUNK_HEAD, Item, LEAF_BYTES, Line, TableRoot, decode, read_items, read_leaf};
+use crate::table::former::{CHUNK_HEAD, Chunk};
+use crate::table::{HEAD_MIN, Head, Item, Line, TableRoot, read_items};
 
 /// Bytes read at once.
 const READ_BYTES: u64 = 1 << 20;
@@ -52,53 +53,53 @@ impl Window {
 /// A place among a table's lines.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
-    pub(crate) next_leaf: usize,
+    next_page: usize,
     lines: VecDeque<Line>,
     window: Window,
 }
 
 impl Lines {
-    /// The lines from the leaf on that may have this stream.
+    /// The lines from the page on that may have this stream.
     pub(crate) fn from(table: &TableSeen, root: &TableRoot, stream: StreamId) -> Self {
-        let (mut low, mut high) = (0, root.leaves());
-        while low < high {
-            let middle = low.midpoint(high);
-            if root.first_of(middle) <= stream {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
         Self {
-            next_leaf: low.saturating_sub(1),
+            next_page: root.keys.find(stream).unwrap_or(0),
             lines: VecDeque::new(),
             window: Window::new(&table.name, root.end.min(table.file_bytes)),
         }
     }
 
-    /// The line that comes next; none at the end. Damaged leaves are named and left out.
+    /// The line that comes next; none at the end. What is damaged is named and left out.
     pub(crate) fn peek(
         &mut self,
         look: &mut dyn Look,
         root: &TableRoot,
         flaws: &mut Vec<Flaw>,
     ) -> Option<Line> {
-        while self.lines.is_empty() && self.next_leaf < root.leaves() {
-            let at = root.leaf_at(self.next_leaf);
-            self.next_leaf += 1;
+        while self.lines.is_empty() && self.next_page < root.pages() {
+            let (at, bytes) = root.page_range(self.next_page);
+            self.next_page += 1;
+            let name = &self.window.name;
             // Leaves are apart: only the block itself is read.
-            let end = at.saturating_add(u64::from(LEAF_BYTES));
-            let block = if end <= self.window.size {
-                look.bytes(&self.window.name, at, LEAF_BYTES)
+            let page = if root.has_leaves() {
+                look.bytes(name, at, bytes).map(Bytes::from)
             } else {
-                Err(DiskError::Corrupt { offset: at })
+                self.window.get(look, at, u64::from(bytes))
             };
-            let lines = block
-                .and_then(|block| read_leaf(&block, at).ok_or(DiskError::Corrupt { offset: at }));
+            let lines = page
+                .and_then(|page| root.lines_of(&page, at).ok_or(DiskError::Corrupt { offset: at }));
             match lines {
-                Ok(lines) => self.lines.extend(lines),
+                Ok((lines, _end)) => {
+                    for line in lines {
+                        match line {
+                            Ok(line) => self.lines.push_back(line),
+                            Err(at) => {
+                                flaws.push(Flaw::new(&self.window.name, at, FlawKind::Chunk));
+                            }
+                        }
+                    }
+                }
                 Err(error) => {
-                    flaws.push(Flaw::reading(&self.window.name, at, error, FlawKind::Leaf));
+                    flaws.push(Flaw::reading(&self.window.name, at, error, FlawKind::Page));
                 }
             }
         }
@@ -115,21 +116,26 @@ impl Lines {
 pub(crate) fn items_of(
     look: &mut dyn Look,
     window: &mut Window,
-    line: &Line,
+    (root, line): (&TableRoot, &Line),
     flaws: &mut Vec<Flaw>,
 ) -> Vec<Item> {
-    if line.chunks == 0 {
-        return Vec::new();
-    }
-    if line.chunks == 1 {
-        return line.only_chunk().into_iter().collect();
-    }
+    let mut all =
+        if line.listed > 0 { listed(look, window, (root, line), flaws) } else { Vec::new() };
+    all.extend(line.last);
+    all
+}
+
+fn listed(
+    look: &mut dyn Look,
+    window: &mut Window,
+    (root, line): (&TableRoot, &Line),
+    flaws: &mut Vec<Flaw>,
+) -> Vec<Item> {
     let name = window.name.clone();
     // Each chunk takes room: more than fit are not there.
-    let possible = u64::from(line.chunks) <= line.bytes / u64_of(CHUNK_HEAD);
+    let possible = u64::from(line.listed) <= line.bytes / u64_of(HEAD_MIN);
     let list = if possible {
-        let bytes = u64::from(line.list_bytes());
-        window.get(look, line.list_at, bytes)
+        window.get(look, line.list_at, u64::from(line.list_bytes))
     } else {
         Err(DiskError::Corrupt { offset: line.list_at })
     };
@@ -141,31 +147,53 @@ pub(crate) fn items_of(
         Err(error) => {
             let flaw = Flaw::reading(&name, line.list_at, error, FlawKind::List);
             flaws.push(flaw.of(line.stream));
-            walk_heads(look, window, line)
+            walk_heads(look, window, root, line)
         }
     }
 }
 
-/// The chunks of a stream, each found by the length of the one before.
-fn walk_heads(look: &mut dyn Look, window: &mut Window, line: &Line) -> Vec<Item> {
+/// The chunks of a stream's list, each found by the length of the one before.
+fn walk_heads(
+    look: &mut dyn Look,
+    window: &mut Window,
+    root: &TableRoot,
+    line: &Line,
+) -> Vec<Item> {
     let mut items = Vec::new();
     let mut at = line.offset;
     let end = line.offset.saturating_add(line.bytes);
     while at < end {
-        let Ok(head) = window.get(look, at, u64_of(CHUNK_HEAD)) else { break };
-        let Some(chunk) = crate::table::Chunk::parse(&head, line.stream) else { break };
-        let (stored, count) = (chunk.stored, chunk.count);
-        items.push(Item { offset: at, stored, count, first_seq: 0, last_seq: 0 });
-        at += u64::from(stored);
+        let Some(item) = head_at(look, window, (at, root.has_leaves()), line.stream) else { break };
+        items.push(item);
+        at += u64::from(item.stored);
     }
     items
+}
+
+/// The chunk of a stream that lies at a place.
+fn head_at(
+    look: &mut dyn Look,
+    window: &mut Window,
+    (at, former): (u64, bool),
+    stream: StreamId,
+) -> Option<Item> {
+    if former {
+        let head = window.get(look, at, u64_of(CHUNK_HEAD)).ok()?;
+        let chunk = Chunk::parse(&head, stream)?;
+        let (stored, count) = (chunk.stored, chunk.count);
+        return Some(Item { offset: at, stored, count, first_seq: 0, last_seq: 0 });
+    }
+    let begin = window.get(look, at, u64_of(HEAD_MIN)).ok()?;
+    let bytes = window.get(look, at, Head::bytes_said(&begin)?).ok()?;
+    let head = Head::parse(&bytes).filter(|head| head.stream == stream)?;
+    Some(head.item(at))
 }
 
 /// The whole records of a chunk; what is damaged is named.
 pub(crate) fn records_of(
     look: &mut dyn Look,
     window: &mut Window,
-    stream: StreamId,
+    (root, stream): (&TableRoot, StreamId),
     item: &Item,
     flaws: &mut Vec<Flaw>,
 ) -> Vec<StoredRecord> {
@@ -179,7 +207,7 @@ pub(crate) fn records_of(
         }
     };
     let mut faults = Vec::new();
-    let records = decode(&chunk, stream, &mut faults);
+    let records = root.decode(&chunk, stream, &mut faults);
     flaws.extend(faults.iter().map(|fault| {
         let kind = if fault.at == 0 { FlawKind::Chunk } else { FlawKind::ChunkRecord };
         Flaw::new(&name, item.offset + fault.at, kind).of(stream)

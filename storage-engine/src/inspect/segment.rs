@@ -1,13 +1,16 @@
 //! One segment as it lies there: its whole records, what it claims, and what lies behind damage.
 
 use crate::header::{HeaderFault, Identity, Opening, read_identity, read_opening};
-use crate::layout::{HEADER_BYTES, index_of, u32_at, u32_of, u64_at, u64_of, usize_of};
+use crate::layout::{HEADER_BYTES, VERSION, index_of, u32_of, u64_at, u64_of, usize_of};
 use crate::position::{SegmentId, StreamId};
-use crate::record::{CONTROL_BYTES, Durable, Found, Mask, RECORD_HEAD, Role, parse};
+use crate::record::{Durable, Form, Found, Mask, Role, parse, plausible};
 
 /// How often the bytes behind damage may be checksummed in search of whole records, so that
 /// hostile lengths do not make it endless.
 const SEARCH_TURNS: u64 = 64;
+
+/// A version with wide records.
+const WIDE_VERSION: u32 = 2;
 
 /// Where a record lies and what its head says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +18,8 @@ pub(crate) struct Place {
     pub(crate) stream: StreamId,
     pub(crate) offset: u32,
     pub(crate) length: u32,
+    /// Bytes of its body.
+    pub(crate) body_bytes: u32,
     pub(crate) seq: u64,
     pub(crate) stamp: u64,
     pub(crate) number: u64,
@@ -24,18 +29,14 @@ pub(crate) struct Place {
 
 impl Place {
     fn new(found: &Found, offset: u32) -> Self {
-        let Found { stream, number, seq, stamp, kind, role, length, .. } = *found;
-        Self { stream, offset, length, seq, stamp, number, kind, role }
+        let Found { stream, number, seq, stamp, kind, role, length, body, .. } = *found;
+        let body_bytes = length - body;
+        Self { stream, offset, length, body_bytes, seq, stamp, number, kind, role }
     }
 
     /// Where it ends.
     pub(crate) fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.length)
-    }
-
-    /// Bytes of its body.
-    pub(crate) fn body_bytes(&self) -> u64 {
-        u64::from(self.length).saturating_sub(u64_of(RECORD_HEAD))
     }
 }
 
@@ -44,6 +45,7 @@ impl Place {
 pub(crate) struct Scan {
     pub(crate) fault: Option<HeaderFault>,
     pub(crate) salt: u64,
+    pub(crate) version: u32,
     pub(crate) recycled: bool,
     pub(crate) opening: Option<Opening>,
     /// Where whole records end that follow each other from the beginning.
@@ -65,6 +67,7 @@ impl Scan {
         Self {
             fault: Some(fault),
             salt: 0,
+            version: VERSION,
             recycled: false,
             opening: None,
             valid: 0,
@@ -86,14 +89,17 @@ impl Scan {
             Ok(identity) => (identity, None),
             Err(fault @ HeaderFault::Newer(_)) => return Self::nothing(fault),
             Err(HeaderFault::Bad) => match guess_salt(bytes, segment, salts) {
-                Some(salt) => (Identity { segment, salt, recycled: true }, Some(HeaderFault::Bad)),
+                Some((salt, version)) => {
+                    (Identity { segment, salt, version, recycled: true }, Some(HeaderFault::Bad))
+                }
                 None => return Self::nothing(HeaderFault::Bad),
             },
         };
-        let mask = Mask::new(segment, identity.salt);
+        let mask = Mask::new(segment, identity.salt, Form::of(identity.version));
         let mut scan = Self {
             fault,
             salt: identity.salt,
+            version: identity.version,
             recycled: identity.recycled,
             opening: read_opening(bytes, mask),
             ..Self::nothing(HeaderFault::Bad)
@@ -132,14 +138,14 @@ impl Scan {
     fn search(&mut self, bytes: &[u8], from: usize, mask: Mask) {
         let mut budget = u64_of(bytes.len()).saturating_mul(SEARCH_TURNS);
         let mut at = from;
-        while at + RECORD_HEAD <= bytes.len() {
-            let length = plausible(&bytes[at..]);
-            let affordable = u64::from(length) <= budget || usize_of(length) == CONTROL_BYTES;
+        while at < bytes.len() {
+            let length = plausible(&bytes[at..], mask.form).unwrap_or(0);
+            let affordable = u64_of(length) <= budget || length == mask.form.control_bytes();
             if length == 0 || !affordable {
                 at += 1;
                 continue;
             }
-            budget = budget.saturating_sub(u64::from(length));
+            budget = budget.saturating_sub(u64_of(length));
             let Some(found) = parse(&bytes[at..], mask.at(u32_of(at))) else {
                 at += 1;
                 continue;
@@ -153,28 +159,24 @@ impl Scan {
     }
 }
 
-/// The length of the record that may begin here, without looking at its checksum; 0 if none does.
-fn plausible(bytes: &[u8]) -> u32 {
-    if bytes.len() < RECORD_HEAD || bytes[50] != 0 || bytes[51] != 0 {
-        return 0;
-    }
-    let known = matches!(bytes[49], 0 | 1 | 2 | 4 | 0x80);
-    let length = u32_at(bytes, 4);
-    let fits = usize_of(length) >= RECORD_HEAD && usize_of(length) <= bytes.len();
-    if known && fits { length } else { 0 }
-}
-
-/// The salt of a segment whose identity is damaged: its own bytes may still say it, or those of
-/// its neighbours, which have the same.
-fn guess_salt(bytes: &[u8], segment: SegmentId, salts: &[u64]) -> Option<u64> {
+/// The salt and version of a segment whose identity is damaged: its own bytes may still say the
+/// one, or those of its neighbours, which have the same; its records show the other.
+fn guess_salt(bytes: &[u8], segment: SegmentId, salts: &[u64]) -> Option<(u64, u32)> {
     if bytes.len() < usize_of(HEADER_BYTES) {
         return None;
     }
     let own = u64_at(bytes, 40);
-    let right = |salt: &u64| {
-        let mask = Mask::new(segment, *salt);
-        let first = &bytes[usize_of(HEADER_BYTES)..];
-        read_opening(bytes, mask).is_some() || parse(first, mask.at(HEADER_BYTES)).is_some()
+    let first = &bytes[usize_of(HEADER_BYTES)..];
+    let begins = |salt: u64, version: u32| {
+        parse(first, Mask::new(segment, salt, Form::of(version)).at(HEADER_BYTES)).is_some()
     };
-    core::iter::once(own).chain(salts.iter().copied()).find(right)
+    let all = || core::iter::once(own).chain(salts.iter().copied());
+    for version in [VERSION, WIDE_VERSION] {
+        if let Some(salt) = all().find(|&salt| begins(salt, version)) {
+            return Some((salt, version));
+        }
+    }
+    // The first record is damaged, too.
+    let opens = |salt: &u64| read_opening(bytes, Mask::new(segment, *salt, Form::Narrow)).is_some();
+    all().find(opens).map(|salt| (salt, VERSION))
 }

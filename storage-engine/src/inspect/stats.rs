@@ -81,11 +81,12 @@ pub fn stats(look: &mut dyn Look, progress: Progress<'_>) -> Result<StoreNumbers
                 body_bytes += u64_of(record.body.len());
                 true
             });
-            progress(part.1.bytes);
+            progress(part.1.chunk_bytes());
         }
         numbers.table_body_bytes += body_bytes;
         numbers.chunk_bytes += parts.table_bytes();
-        body_bytes += parts.places.iter().map(|(_, place)| place.body_bytes()).sum::<u64>();
+        body_bytes +=
+            parts.places.iter().map(|(_, place)| u64::from(place.body_bytes)).sum::<u64>();
         records += parts.loose_records();
         numbers.unsealed_records += parts.loose_records();
         numbers.records += records;

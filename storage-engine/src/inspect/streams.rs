@@ -13,7 +13,7 @@ use super::snapshot::Snapshot;
 use crate::layout::u64_of;
 use crate::position::{FileId, SegmentId, StreamId};
 use crate::query::StoredRecord;
-use crate::record::{Mask, Role, stored};
+use crate::record::{Form, Mask, Role, stored};
 use crate::table::{Line, TableRoot};
 
 /// A table while its lines are walked.
@@ -112,8 +112,10 @@ impl<'a> Streams<'a> {
     ) -> bool {
         let (table, line, Some(floor)) = part else { return true };
         let source = &mut self.sources[*table];
-        for item in items_of(look, &mut source.window, line, &mut self.flaws) {
-            let records = records_of(look, &mut source.window, line.stream, &item, &mut self.flaws);
+        let root = &source.root;
+        for item in items_of(look, &mut source.window, (root, line), &mut self.flaws) {
+            let of = (&**root, line.stream);
+            let records = records_of(look, &mut source.window, of, &item, &mut self.flaws);
             let kept = records.into_iter().filter(|one| one.seq == 0 || one.seq >= *floor);
             for record in kept {
                 if !give(record) {
@@ -132,7 +134,8 @@ impl<'a> Streams<'a> {
         place: &Place,
     ) -> Option<StoredRecord> {
         let seen = self.snapshot.segments.get(&segment)?;
-        let mask = Mask::new(segment, seen.scan.as_ref()?.salt);
+        let scan = seen.scan.as_ref()?;
+        let mask = Mask::new(segment, scan.salt, Form::of(scan.version));
         let bytes = look.bytes(&seen.name, u64::from(place.offset), place.length).ok()?;
         stored(&Bytes::from(bytes), place.stream, mask.at(place.offset))
     }
@@ -185,7 +188,7 @@ impl Parts {
 
     /// Bytes of its chunks.
     pub(crate) fn table_bytes(&self) -> u64 {
-        self.lines.iter().map(|(_, line, _)| line.bytes).sum()
+        self.lines.iter().map(|(_, line, _)| line.chunk_bytes()).sum()
     }
 
     /// Records of it that are in no table.

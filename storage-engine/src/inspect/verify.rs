@@ -7,11 +7,10 @@ use super::lines::{Window, items_of, records_of};
 use super::look::Look;
 use super::snapshot::{Progress, Snapshot, TableSeen, changed};
 use crate::error::DiskError;
-use crate::filter;
-use crate::layout::{block_is_whole, u32_of, u64_at, u64_of};
+use crate::layout::{BLOCK_BYTES, block_is_whole, u32_of, u64_at, u64_of};
 use crate::position::{StreamId, TableId};
 use crate::query::StoredRecord;
-use crate::table::{HEADER_BYTES, Item, LEAF_BYTES, Line, NO_CHUNK, TableRoot, read_leaf};
+use crate::table::{HEADER_BYTES, Item, Line, NO_CHUNK, Page, TableRoot};
 
 /// How often a server may merge tables while they are being checked.
 const TRIES: u32 = 100;
@@ -90,7 +89,7 @@ fn verify_tables(
 struct TableCheck<'a> {
     root: &'a TableRoot,
     window: Window,
-    /// Where the next chunk, list or leaf should begin.
+    /// Where the next chunk, list or page should begin.
     at: u64,
     last: Option<StreamId>,
     streams: u64,
@@ -122,13 +121,13 @@ impl<'a> TableCheck<'a> {
             Err(error) => return flaws.push(Flaw::reading(&name, 0, error, FlawKind::Identity)),
         }
         let mut told = 0;
-        for leaf in 0..self.root.leaves() {
-            self.leaf(look, leaf, flaws);
+        for page in 0..self.root.pages() {
+            self.page(look, page, flaws);
             let now = self.at.min(self.window.size);
             progress(now.saturating_sub(told));
             told = told.max(now);
         }
-        let footer = self.window.size.saturating_sub(u64::from(LEAF_BYTES));
+        let footer = self.window.size.saturating_sub(u64::from(BLOCK_BYTES));
         let root = self.root;
         let said = (root.streams, root.records, root.marks);
         if self.complete && said != (self.streams, self.records, self.marks) {
@@ -140,77 +139,110 @@ impl<'a> TableCheck<'a> {
         progress(self.window.size.saturating_sub(told));
     }
 
-    fn leaf(&mut self, look: &mut dyn Look, leaf: usize, flaws: &mut Vec<Flaw>) {
-        let at = self.root.leaf_at(leaf);
+    fn page(&mut self, look: &mut dyn Look, page: usize, flaws: &mut Vec<Flaw>) {
+        let (at, bytes) = self.root.page_range(page);
         let name = self.window.name.clone();
-        let block = match look_ahead(&self.window, look, at) {
-            Ok(block) => read_leaf(&block, at).ok_or(DiskError::Corrupt { offset: at }),
-            Err(error) => Err(error),
-        };
-        let lines = match block {
-            Ok(lines) => lines,
+        // Not through the window: what was read ahead of the chunks before a leaf stays.
+        let read = look.bytes(&name, at, bytes);
+        let found = read.and_then(|block| {
+            let lines = self.root.lines_of(&block, at).ok_or(DiskError::Corrupt { offset: at })?;
+            let tight = self.root.has_leaves()
+                || Page::parse(&block, at).is_some_and(|page| page.is_tight());
+            Ok((lines, tight))
+        });
+        let ((lines, end), tight) = match found {
+            Ok(found) => found,
             Err(error) => {
-                flaws.push(Flaw::reading(&name, at, error, FlawKind::Leaf));
+                flaws.push(Flaw::reading(&name, at, error, FlawKind::Page));
                 self.complete = false;
-                self.at = at.saturating_add(u64::from(LEAF_BYTES));
+                self.at = at.saturating_add(u64::from(bytes));
                 return;
             }
         };
-        if lines.first().map(|line| line.stream) != Some(self.root.first_of(leaf)) {
+        if !tight {
+            flaws.push(Flaw::new(&name, at, FlawKind::Mismatch));
+        }
+        let first = self.root.keys.first(page);
+        let firsts = lines.iter().find_map(|line| line.as_ref().ok()).map(|line| line.stream);
+        let named = match firsts {
+            Some(stream) if self.root.has_leaves() => stream == first,
+            Some(stream) => {
+                stream >= first && (page == 0 || self.last.is_none_or(|one| one < first))
+            }
+            None => !self.root.has_leaves(),
+        };
+        if !named {
             flaws.push(Flaw::new(&name, at, FlawKind::Order));
         }
         for line in &lines {
-            let in_order = self.last.is_none_or(|last| last < line.stream);
-            let known = self.root.leaf_of(line.stream).map(|leaf| self.root.leaf_at(leaf))
-                == Some(at)
-                && filter::has_partition(&self.root.bitmap, line.stream);
-            if !in_order || !known {
-                flaws.push(Flaw::new(&name, at, FlawKind::Order).of(line.stream));
+            match line {
+                Ok(line) => {
+                    self.order(line, page, flaws);
+                    self.line(look, line, flaws);
+                }
+                Err(at) => {
+                    self.complete = false;
+                    flaws.push(Flaw::new(&name, *at, FlawKind::Chunk));
+                }
             }
-            self.last = Some(line.stream);
-            self.line(look, line, flaws);
         }
         if self.complete && self.at != at {
             flaws.push(Flaw::new(&name, self.at, FlawKind::Mismatch));
         }
-        self.at = at.saturating_add(u64::from(LEAF_BYTES));
+        self.at = end;
+    }
+
+    fn order(&mut self, line: &Line, page: usize, flaws: &mut Vec<Flaw>) {
+        let in_order = self.last.is_none_or(|last| last < line.stream);
+        let known = self.root.page_of(line.stream) == Some(page);
+        if !in_order || !known {
+            let (at, _) = self.root.page_range(page);
+            flaws.push(Flaw::new(&self.window.name, at, FlawKind::Order).of(line.stream));
+        }
+        self.last = Some(line.stream);
     }
 
     fn line(&mut self, look: &mut dyn Look, line: &Line, flaws: &mut Vec<Flaw>) {
         self.streams += 1;
         self.marks += u64::from(line.floor > 0 || line.deletes);
         let before = flaws.len();
-        let items = items_of(look, &mut self.window, line, flaws);
+        let root = self.root;
+        let items = items_of(look, &mut self.window, (root, line), flaws);
         let mut tally = Tally::default();
         for item in &items {
-            let records = records_of(look, &mut self.window, line.stream, item, flaws);
+            let of = (root, line.stream);
+            let records = records_of(look, &mut self.window, of, item, flaws);
             self.records += u64_of(records.len());
-            if flaws.len() == before && !tally.add(item, &records) {
+            if flaws.len() == before && !tally.add(item, &records, line) {
                 let flaw = Flaw::new(&self.window.name, item.offset, FlawKind::Mismatch);
                 flaws.push(flaw.of(line.stream));
             }
         }
+        // In leaves' tables all chunks lie before their leaf; else those of the list do.
+        let (begin, chunks_end) = if root.has_leaves() {
+            (line.begin(), line.begin().saturating_add(line.chunk_bytes()))
+        } else {
+            (line.offset, line.offset.saturating_add(line.bytes))
+        };
+        let outside = line.listed > 0 || (root.has_leaves() && line.chunks() > 0);
+        let placed =
+            !outside || (begin == self.at && (line.listed == 0 || line.list_at == chunks_end));
         if flaws.len() > before {
             self.complete = false;
-        } else if !tally.is(line, &items, self.at) {
-            let flaw = Flaw::new(&self.window.name, line.offset, FlawKind::Mismatch);
+        } else if !tally.is(line) || !placed {
+            let flaw = Flaw::new(&self.window.name, line.begin(), FlawKind::Mismatch);
             flaws.push(flaw.of(line.stream));
         }
-        let chunks_end = line.offset.saturating_add(line.bytes);
-        let list_bytes = if items.len() > 1 { u64::from(line.list_bytes()) } else { 0 };
-        self.at = chunks_end.saturating_add(list_bytes);
+        if outside {
+            self.at = chunks_end.saturating_add(u64::from(line.list_bytes));
+        }
     }
-}
-
-/// A leaf's block without losing what was read ahead of the chunks before it.
-fn look_ahead(window: &Window, look: &mut dyn Look, at: u64) -> Result<Vec<u8>, DiskError> {
-    let fits = at.checked_add(u64::from(LEAF_BYTES)).is_some_and(|end| end <= window.size);
-    if fits { look.bytes(&window.name, at, LEAF_BYTES) } else { Err(DiskError::Short) }
 }
 
 /// What a stream's chunks add up to.
 #[derive(Default)]
 struct Tally {
+    begin: Option<u64>,
     bytes: u64,
     next: Option<u64>,
     count: u64,
@@ -223,11 +255,14 @@ struct Tally {
 
 impl Tally {
     /// Adds a chunk; answers whether its item says what it is.
-    fn add(&mut self, item: &Item, records: &[StoredRecord]) -> bool {
+    fn add(&mut self, item: &Item, records: &[StoredRecord], line: &Line) -> bool {
         let seqs = || records.iter().map(|record| record.seq).filter(|&seq| seq > 0);
         let (first, last) = (seqs().min().unwrap_or(0), seqs().max().unwrap_or(0));
-        let follows = self.next.is_none_or(|next| next == item.offset);
+        // The newest one lies in a page.
+        let is_last = line.last.is_some_and(|last| last.offset == item.offset);
+        let follows = is_last || self.next.is_none_or(|next| next == item.offset);
         self.next = item.offset.checked_add(u64::from(item.stored));
+        self.begin.get_or_insert(item.offset);
         self.bytes = self.bytes.saturating_add(u64::from(item.stored));
         self.count += u64_of(records.len());
         self.sequenced += u64_of(seqs().count());
@@ -244,14 +279,12 @@ impl Tally {
             && (first, last) == (item.first_seq, item.last_seq)
     }
 
-    /// Whether they are what the line says, and lie where the last thing ended.
-    fn is(&self, line: &Line, items: &[Item], at: u64) -> bool {
+    /// Whether they are what the line says.
+    fn is(&self, line: &Line) -> bool {
         let snapshot = self.snapshot.unwrap_or(NO_CHUNK);
-        let begins = items.first().is_none_or(|first| first.offset == line.offset);
-        begins
-            && line.offset == at
-            && self.bytes == line.bytes
-            && self.chunks == line.chunks
+        self.begin.is_none_or(|begin| begin == line.begin())
+            && self.bytes == line.chunk_bytes()
+            && self.chunks == line.chunks()
             && self.count == u64::from(line.count)
             && self.sequenced == u64::from(line.sequenced)
             && (self.first_seq, self.last_seq) == (line.first_seq, line.last_seq)

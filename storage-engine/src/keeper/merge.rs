@@ -1,18 +1,18 @@
 //! Merges tables into one, a slice at a time: older and newer records of a stream come together,
-//! what marks void and what snapshots stand for is left out.
+//! what marks void and what snapshots stand for is left out. A chunk of each stream is held, never
+//! a whole one.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::error::{Damage, DiskError};
-use crate::layout::u64_of;
+use crate::layout::usize_of;
 use crate::position::{FileId, StreamId};
 use crate::query::StoredRecord;
-use crate::table::{
-    ChunkFault, Cursor, Entry, Item, Line, NO_CHUNK, Piece, ReadTable, TableRoot, TableWriter,
-    Voids, chunk_bytes, decode, encode,
-};
+use crate::record::{Fields, Role};
+use crate::table::{Cursor, Item, Line, NO_CHUNK, Piece, ReadTable, TableRoot, TableWriter, Voids};
 
 /// A merge under way.
 #[derive(Debug)]
@@ -25,6 +25,29 @@ pub(crate) struct Merge {
     bottom: bool,
     pub(crate) retained_from: u64,
     pub(crate) damage: Vec<Damage>,
+    joining: Option<Joining>,
+}
+
+/// A stream that is being written.
+#[derive(Debug)]
+struct Joining {
+    stream: StreamId,
+    voids: Voids,
+    /// Its parts that are not written yet, the oldest first.
+    parts: VecDeque<Part>,
+    /// The input and chunk with the last record at which loading may begin: it stands for state
+    /// before it, and for messages that are too old.
+    snapshot: Option<(usize, u32)>,
+}
+
+/// A stream's part in an input.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    input: usize,
+    /// Records with a seq below it are void.
+    floor: u64,
+    /// The number of the chunk that comes next.
+    chunk: u32,
 }
 
 impl Merge {
@@ -35,189 +58,139 @@ impl Merge {
         retained_from: u64,
     ) -> Self {
         let cursors = inputs.iter().map(|_input| Cursor::new()).collect();
-        Self { inputs, cursors, writer, bottom, retained_from, damage: Vec::new() }
+        let (damage, joining) = (Vec::new(), None);
+        Self { inputs, cursors, writer, bottom, retained_from, damage, joining }
     }
 
-    /// Takes streams until so many bytes wait to be written. Answers whether all were taken.
+    /// Takes chunks until so many bytes wait to be written. Answers whether all were taken.
     pub(crate) fn step(&mut self, bytes: usize, read: ReadTable<'_>) -> Result<bool, DiskError> {
         while self.writer.waiting_bytes() < bytes {
-            let mut next: Option<StreamId> = None;
-            for (cursor, root) in self.cursors.iter_mut().zip(&self.inputs) {
-                if let Some(line) = cursor.peek(root, &mut *read)? {
-                    next = Some(next.map_or(line.stream, |next| next.min(line.stream)));
+            match self.joining.take() {
+                Some(joining) => self.join(joining, &mut *read)?,
+                None => {
+                    if !self.begin(&mut *read)? {
+                        return Ok(true);
+                    }
                 }
             }
-            let Some(stream) = next else { return Ok(true) };
-            let mut entries = Vec::new();
-            for (place, (cursor, root)) in self.cursors.iter_mut().zip(&self.inputs).enumerate() {
-                let line = cursor.peek(root, &mut *read)?;
-                if line.is_some_and(|line| line.stream == stream)
-                    && let Some(entry) = cursor.take(root, &mut *read)?
-                {
-                    entries.push((place, entry));
-                }
-            }
-            self.add(stream, entries);
         }
         Ok(false)
     }
 
-    /// Adds one stream, its parts from the oldest.
-    fn add(&mut self, stream: StreamId, mut entries: Vec<(usize, Entry)>) {
+    /// Begins the next stream; answers whether there is one.
+    fn begin(&mut self, read: ReadTable<'_>) -> Result<bool, DiskError> {
+        let mut next: Option<StreamId> = None;
+        for (cursor, root) in self.cursors.iter_mut().zip(&self.inputs) {
+            if let Some(line) = cursor.peek(root, &mut *read)? {
+                next = Some(next.map_or(line.stream, |next| next.min(line.stream)));
+            }
+        }
+        let Some(stream) = next else { return Ok(false) };
+        let mut lines: Vec<(usize, Line)> = Vec::new();
+        for (input, (cursor, root)) in self.cursors.iter_mut().zip(&self.inputs).enumerate() {
+            let line = cursor.peek(root, &mut *read)?;
+            if line.is_some_and(|line| line.stream == stream) {
+                lines.extend(cursor.begin(root, &mut *read)?.map(|line| (input, line)));
+            }
+        }
         // What newer parts void of older ones.
-        let mut floor = 0;
-        let mut deletes = false;
-        let mut floors = Vec::with_capacity(entries.len());
-        let mut first = 0;
-        for (place, (_, entry)) in entries.iter().enumerate().rev() {
-            floors.push(floor);
-            floor = floor.max(entry.line.floor);
-            if entry.line.deletes {
+        let (mut floor, mut deletes) = (0, false);
+        let mut parts = VecDeque::new();
+        let mut snapshot = None;
+        for &(input, line) in lines.iter().rev() {
+            parts.push_front(Part { input, floor, chunk: 0 });
+            floor = floor.max(line.floor);
+            if line.snapshot != NO_CHUNK && snapshot.is_none() {
+                snapshot = Some((input, line.snapshot));
+            }
+            if line.deletes {
                 deletes = true;
-                first = place;
                 break;
             }
         }
-        floors.reverse();
-        entries.drain(..first);
-        let voids = if self.bottom { Voids::default() } else { Voids { floor, deletes } };
-        if let [(place, entry)] = &entries[..]
-            && (floors[0] == 0)
-            && (entry.line.floor, entry.line.deletes) == (voids.floor, voids.deletes)
-            && self.retained_from <= self.inputs[*place].min_stamp
-        {
-            let root = &self.inputs[*place];
-            self.writer.note_stamp(root.min_stamp);
-            self.writer.note_stamp(root.max_stamp);
-            return self.writer.add_whole(&entry.line, &entry.items, &entry.chunks);
-        }
-        match self.records(stream, &entries, &floors) {
-            Some(records) => self.add_records(stream, voids, &records),
-            None => self.add_damaged(stream, voids, (&entries, &floors)),
-        }
-    }
-
-    /// All records that are not void; none if some cannot be read.
-    fn records(
-        &mut self,
-        stream: StreamId,
-        entries: &[(usize, Entry)],
-        floors: &[u64],
-    ) -> Option<Vec<StoredRecord>> {
-        let mut records = Vec::new();
-        let mut whole = true;
-        for ((place, entry), &floor) in entries.iter().zip(floors) {
-            for item in &entry.items {
-                let mut faults = Vec::new();
-                match chunk_bytes(entry, item) {
-                    Some(chunk) => {
-                        let found = decode(&chunk, stream, &mut faults);
-                        let kept = |record: &StoredRecord| record.seq == 0 || record.seq >= floor;
-                        records.extend(found.into_iter().filter(kept));
-                    }
-                    None => faults.push(ChunkFault { at: 0 }),
-                }
-                whole &= faults.is_empty();
-                let file = FileId::Table(self.inputs[*place].id);
-                self.damage.extend(faults.iter().map(|fault| Damage {
-                    file,
-                    offset: item.offset + fault.at,
-                    stream: Some(stream),
-                }));
-            }
-        }
-        whole.then_some(records)
-    }
-
-    /// Leaves out what a later snapshot stands for: state, and messages that are too old.
-    fn add_records(&mut self, stream: StreamId, voids: Voids, records: &[StoredRecord]) {
-        let snapshot = records.iter().rposition(|record| record.snapshot_start).unwrap_or(0);
-        let from = self.retained_from;
-        let kept = records.iter().enumerate().filter(|(place, record)| {
-            let old = record.stamp > 0 && record.stamp < from;
-            *place >= snapshot || (record.seq > 0 && !old)
-        });
-        let pieces: Vec<Piece<'_>> = kept.map(|(_, record)| piece_of(record)).collect();
-        if !pieces.is_empty() || voids != Voids::default() {
-            self.writer.add(stream, voids, &pieces);
-        }
-    }
-
-    /// Chunks that cannot be read go on as they are: what is left of them stays for a repair. Of
-    /// the others what is void is left out.
-    fn add_damaged(
-        &mut self,
-        stream: StreamId,
-        voids: Voids,
-        (entries, floors): (&[(usize, Entry)], &[u64]),
-    ) {
-        let mut chunks = Vec::new();
-        let mut items = Vec::new();
-        let mut line = Line {
-            stream,
-            offset: 0,
-            bytes: 0,
-            first_seq: 0,
-            last_seq: 0,
-            floor: voids.floor,
-            list_at: 0,
-            count: 0,
-            sequenced: 0,
-            chunks: 0,
-            snapshot: NO_CHUNK,
-            deletes: voids.deletes,
+        let snapshot = match snapshot {
+            Some(at) if self.has_snapshot(stream, at, &mut *read)? => Some(at),
+            _ => None,
         };
-        for ((place, entry), &floor) in entries.iter().zip(floors) {
-            if entry.line.snapshot != NO_CHUNK {
-                line.snapshot = line.chunks.saturating_add(entry.line.snapshot);
+        let voids = if self.bottom { Voids::default() } else { Voids { floor, deletes } };
+        self.writer.begin_stream(stream);
+        self.joining = Some(Joining { stream, voids, parts, snapshot });
+        Ok(true)
+    }
+
+    /// Whether the record is still there that stands for others: if it is damaged, they stay.
+    fn has_snapshot(
+        &mut self,
+        stream: StreamId,
+        (input, chunk): (usize, u32),
+        read: ReadTable<'_>,
+    ) -> Result<bool, DiskError> {
+        let root = &self.inputs[input];
+        let Some((_, bytes)) = self.cursors[input].look_at(root, chunk, read)? else {
+            return Ok(false);
+        };
+        let records = root.decode(&bytes, stream, &mut Vec::new());
+        Ok(records.iter().any(|record| record.snapshot_start))
+    }
+
+    /// Adds the next chunk of a stream, or ends it.
+    fn join(&mut self, mut joining: Joining, read: ReadTable<'_>) -> Result<(), DiskError> {
+        let Some(part) = joining.parts.front_mut() else {
+            self.writer.end_stream(joining.voids);
+            return Ok(());
+        };
+        let root = &self.inputs[part.input];
+        match self.cursors[part.input].chunk(root, read)? {
+            Some((item, bytes)) => {
+                let part_now = *part;
+                part.chunk += 1;
+                self.add(&joining, part_now, item, &bytes);
             }
-            for item in &entry.items {
-                let bytes = chunk_bytes(entry, item).unwrap_or_default();
-                let offset = u64_of(chunks.len());
-                let trimmed = trimmed(&bytes, stream, floor);
-                let bytes = trimmed.as_deref().unwrap_or(&bytes);
-                let stored = u32::try_from(bytes.len()).unwrap_or(item.stored);
-                items.push(Item { offset, stored, ..*item });
-                chunks.extend_from_slice(bytes);
-            }
-            line.count = line.count.saturating_add(entry.line.count);
-            line.sequenced = line.sequenced.saturating_add(entry.line.sequenced);
-            line.chunks = line.chunks.saturating_add(entry.line.chunks);
-            line.last_seq = line.last_seq.max(entry.line.last_seq);
-            if line.first_seq == 0 {
-                line.first_seq = entry.line.first_seq;
-            }
-            let root = &self.inputs[*place];
-            self.writer.note_stamp(root.min_stamp);
-            self.writer.note_stamp(root.max_stamp);
+            None => drop(joining.parts.pop_front()),
         }
-        line.bytes = u64_of(chunks.len());
-        self.writer.add_whole(&line, &items, &Bytes::from(chunks));
+        self.joining = Some(joining);
+        Ok(())
+    }
+
+    /// Adds the records of a chunk that are still wanted.
+    fn add(&mut self, joining: &Joining, part: Part, item: Item, bytes: &Bytes) {
+        let (mut faults, stream) = (Vec::new(), joining.stream);
+        let root = &self.inputs[part.input];
+        let records = root.decode(bytes, stream, &mut faults);
+        let file = FileId::Table(root.id);
+        self.damage.extend(faults.iter().map(|fault| Damage {
+            file,
+            offset: item.offset + fault.at,
+            stream: Some(stream),
+        }));
+        // Records before this place are before the last one at which loading may begin.
+        let here = (part.input, part.chunk);
+        let begin = match joining.snapshot {
+            Some(snapshot) if snapshot == here => {
+                records.iter().rposition(|record| record.snapshot_start).unwrap_or(0)
+            }
+            Some(snapshot) if here < snapshot => records.len(),
+            _ => 0,
+        };
+        for (place, record) in records.iter().enumerate() {
+            let void = record.seq > 0 && record.seq < part.floor;
+            let old = record.stamp > 0 && record.stamp < self.retained_from;
+            if !void && (place >= begin || (record.seq > 0 && !old)) {
+                self.writer.add(&piece_of(record));
+            }
+        }
+        if records.len() < usize_of(item.count) {
+            for _fault in &faults {
+                self.writer.add(&Piece::Damaged);
+            }
+        }
     }
 }
 
-/// A chunk anew without what is void; none if nothing is, or if it cannot be read.
-fn trimmed(chunk: &Bytes, stream: StreamId, floor: u64) -> Option<Vec<u8>> {
-    let mut faults = Vec::new();
-    let records = decode(chunk, stream, &mut faults);
-    let kept = |record: &&StoredRecord| record.seq == 0 || record.seq >= floor;
-    if !faults.is_empty() || records.iter().all(|record| kept(&record)) {
-        return None;
-    }
-    let pieces: Vec<Piece<'_>> = records.iter().filter(kept).map(piece_of).collect();
-    let mut anew = Vec::new();
-    encode(&mut anew, stream, &pieces, true);
-    Some(anew)
-}
-
-/// A record as it goes into a chunk.
+/// A record as it goes into a table.
 pub(crate) fn piece_of(record: &StoredRecord) -> Piece<'_> {
-    Piece {
-        number: record.number,
-        seq: record.seq,
-        stamp: record.stamp,
-        kind: record.kind,
-        snapshot: record.snapshot_start,
-        body: &record.body,
-    }
+    let StoredRecord { number, seq, stamp, kind, snapshot_start, .. } = *record;
+    let role = if snapshot_start { Role::Snapshot } else { Role::Plain };
+    let fields = Fields { number, seq, stamp, kind, role, control: false };
+    Piece::Parts { fields, body: &record.body }
 }

@@ -17,7 +17,7 @@ use sealing::Sorted;
 
 use crate::catalogue::{self, Catalogue};
 use crate::error::{Damage, DiskError};
-use crate::layout::u64_of;
+use crate::layout::{u64_of, usize_of};
 use crate::open::Folder;
 use crate::position::{SegmentId, TableId};
 use crate::settings::Settings;
@@ -55,7 +55,9 @@ pub struct Keeper {
     settings: Settings,
     shards: u8,
     view: View,
-    merge: Option<(TableId, Merge)>,
+    merge: Option<(Building, Merge)>,
+    /// Where segments are read to, kept from one to the next: memory that was used is cheaper.
+    scratch: Vec<u8>,
     /// How many shards may still read an absorbed segment.
     retiring: BTreeMap<SegmentId, u8>,
     /// Merging stopped for good: damage that a merge must not hide.
@@ -97,6 +99,7 @@ impl Keeper {
             shards,
             view,
             merge: None,
+            scratch: Vec::new(),
             retiring: BTreeMap::new(),
             stopped: false,
             doubtful: None,
@@ -160,9 +163,23 @@ impl Keeper {
         pause: Pause<'_>,
     ) -> Result<(), DiskError> {
         self.check_certain()?;
+        let mut bytes = core::mem::take(&mut self.scratch);
+        let read = read_segment(folder, segment, length, &mut bytes);
+        let outcome = read.and_then(|()| self.seal_bytes(folder, segment, &bytes, pause));
+        self.scratch = bytes;
+        outcome
+    }
+
+    fn seal_bytes(
+        &mut self,
+        folder: &mut dyn Folder,
+        segment: SegmentId,
+        bytes: &[u8],
+        pause: Pause<'_>,
+    ) -> Result<(), DiskError> {
+        let length = u64_of(bytes.len());
         let slices = length.div_ceil(u64_of(SLICE_BYTES));
-        let bytes = read_segment(folder, segment, length)?;
-        let mut sorted = Sorted::new(segment, &bytes)?;
+        let mut sorted = Sorted::new(segment, bytes)?;
         let id = self.next_table();
         let sealing = self.catalogue.last_sealing + 1;
         let mut writer = TableWriter::new(Facts {
@@ -173,9 +190,9 @@ impl Keeper {
             compress: self.settings.compress,
         });
         let bottom = self.view.tables.is_empty();
-        let file = Building::begin(folder, id)?;
+        let mut file = Building::begin(folder, id, length)?;
         let written = (|| {
-            while !sorted.step(&bytes, &mut writer, SLICE_BYTES, bottom) {
+            while !sorted.step(bytes, &mut writer, SLICE_BYTES, bottom) {
                 file.write(folder, &mut writer)?;
                 pause(slices);
             }
@@ -329,6 +346,11 @@ impl Keeper {
         high
     }
 
+    /// Gives back memory that is kept from one sealing to the next.
+    pub(crate) fn rest(&mut self) {
+        self.scratch = Vec::new();
+    }
+
     /// Does one slice of what is to do: merging, above all. `now_ms` is monotonic.
     ///
     /// # Errors
@@ -387,9 +409,9 @@ impl Keeper {
     }
 
     fn give_up(&mut self, folder: &mut dyn Folder) {
-        if let Some((id, _)) = self.merge.take() {
+        if let Some((file, _)) = self.merge.take() {
             // What is left of it only takes room; the next start removes it anyway.
-            let _unimportant = folder.remove(&id.building_name());
+            let _unimportant = folder.remove(&file.id().building_name());
         }
     }
 
@@ -445,15 +467,14 @@ impl Keeper {
             compress: self.settings.compress,
         });
         let bottom = plan::is_bottom(&self.view.tables, &inputs);
-        Building::begin(folder, id)?;
+        let file = Building::begin(folder, id, bytes_of(&inputs))?;
         let merge = Merge::new(inputs, writer, bottom, self.catalogue.retained_from);
-        self.merge = Some((id, merge));
+        self.merge = Some((file, merge));
         Ok(())
     }
 
     fn merge_slice(&mut self, folder: &mut dyn Folder) -> Result<Tended, DiskError> {
-        let Some((id, merge)) = &mut self.merge else { return Ok(Tended::default()) };
-        let file = Building { id: *id };
+        let Some((file, merge)) = &mut self.merge else { return Ok(Tended::default()) };
         let mut read =
             |table: TableId, at: u64, bytes: u32| folder.read_range(&table.table_name(), at, bytes);
         let done = merge.step(SLICE_BYTES, &mut read)?;
@@ -466,8 +487,8 @@ impl Keeper {
         let root = merge.writer.finish();
         tended.bytes = file.write(folder, &mut merge.writer)?;
         file.end(folder)?;
-        let Some((id, merge)) = self.merge.take() else { return Ok(tended) };
-        self.end_merge(folder, id, (&merge.inputs, merge.retained_from), root)?;
+        let Some((file, merge)) = self.merge.take() else { return Ok(tended) };
+        self.end_merge(folder, file.id(), (&merge.inputs, merge.retained_from), root)?;
         Ok(tended)
     }
 
@@ -550,10 +571,12 @@ fn read_segment(
     folder: &mut dyn Folder,
     segment: SegmentId,
     length: u64,
-) -> Result<Vec<u8>, DiskError> {
-    let bytes = u32::try_from(length).map_err(|_too_long| DiskError::Short)?;
-    match folder.read_range(&segment.active_name(), 0, bytes) {
-        Err(DiskError::Missing) => folder.read_range(&segment.sealed_name(), 0, bytes),
+    bytes: &mut Vec<u8>,
+) -> Result<(), DiskError> {
+    let length = u32::try_from(length).map_err(|_too_long| DiskError::Short)?;
+    bytes.resize(usize_of(length), 0);
+    match folder.read_into(&segment.active_name(), 0, bytes) {
+        Err(DiskError::Missing) => folder.read_into(&segment.sealed_name(), 0, bytes),
         other => other,
     }
 }

@@ -106,6 +106,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::table::keys::Keys;
 
     fn table(id: u64, low: u64, high: u64, bytes: u64, partitions: &[usize]) -> Arc<TableRoot> {
         let mut bitmap = [0; BITMAP_BYTES];
@@ -123,7 +124,7 @@ mod tests {
             min_stamp: 0,
             max_stamp: 0,
             bitmap: Bytes::copy_from_slice(&bitmap),
-            keys: Bytes::new(),
+            keys: Keys::none(),
             filter: Bytes::new(),
         })
     }

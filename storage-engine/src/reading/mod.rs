@@ -13,13 +13,12 @@ use bytes::Bytes;
 
 use crate::error::{Damage, DiskError, ReadError};
 use crate::index::SegmentIndex;
-use crate::layout::usize_of;
 use crate::op::StoreOp;
 use crate::position::{FetchId, FileId, Position, ReadId, SegmentId};
 use crate::query::{Query, StoredRecord};
 use crate::record::Mask;
 use crate::store::{Store, StoreEvent};
-use crate::table::{LEAF_BYTES, TableRoot, read_items, read_line_of};
+use crate::table::{Spot, TableRoot, read_items};
 use crate::view::View;
 use cache::Cache;
 use read::{Awaited, Read, Wanted};
@@ -217,7 +216,7 @@ impl Store {
         let mut damage: Vec<Damage> = Vec::new();
         let outcome = match read.take_awaited() {
             Awaited::Nothing => Ok(()),
-            Awaited::Line { root, at, from } => take_line(read, &root, (at, from), buffers),
+            Awaited::Line { root, spot } => take_line(read, &root, &spot, buffers),
             Awaited::List { root, at, first } => {
                 let list = buffers.first().map_or(&[][..], |list| list);
                 let items = read_items(list, at);
@@ -247,15 +246,13 @@ impl Store {
 fn take_line(
     read: &mut Read,
     root: &Arc<TableRoot>,
-    (at, from): (u64, u64),
+    spot: &Spot,
     buffers: &[Bytes],
 ) -> Result<(), (Arc<TableRoot>, u64)> {
     let group = buffers.first().cloned().unwrap_or_default();
-    let begin = group.len().saturating_sub(usize_of(LEAF_BYTES));
-    let line = read_line_of(&group[begin..], at, read.stream());
-    let line = line.ok_or_else(|| (Arc::clone(root), at))?;
-    if let Some(line) = line {
-        read.add_line(root, &line, (from, group.slice(..begin)));
+    let line = root.line_of(spot, &group, read.stream());
+    if let Some(line) = line.map_err(|at| (Arc::clone(root), at))? {
+        read.add_line(root, &line, (spot.from, group));
     }
     Ok(())
 }

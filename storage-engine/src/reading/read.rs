@@ -11,8 +11,8 @@ use crate::index::Entry;
 use crate::layout::usize_of;
 use crate::position::{FileId, Position, ReadId, SegmentId, StreamId, TableId};
 use crate::query::{Query, StoredRecord};
-use crate::record::{Mask, RECORD_HEAD, Role, stored};
-use crate::table::{Item, LEAF_BYTES, Line, NO_CHUNK, TableRoot, decode};
+use crate::record::{Mask, RECORD_HEAD_MAX, Role, stored};
+use crate::table::{ITEMS_EACH, Item, Line, NO_CHUNK, Spot, TableRoot};
 
 /// Records closer than this are fetched as one range.
 const GAP_MAX: u64 = 1024;
@@ -20,11 +20,8 @@ const GAP_MAX: u64 = 1024;
 const FETCH_BYTES: u64 = 1 << 20;
 /// Records of a segment asked for in one fetch: each may need a range of its own.
 const FETCH_RECORDS: usize = 1024;
-/// Bytes of a leaf with the chunks of its streams that are read at once.
-const GROUP_MAX: u64 = 96 << 10;
 /// Blocks of a list of chunks read at once: 8,128 chunks, 127 MiB of one stream.
 const LIST_BLOCKS: u32 = 64;
-const ITEMS_A_BLOCK: u32 = 127;
 
 /// What a read needs next.
 pub(crate) enum Wanted {
@@ -33,7 +30,7 @@ pub(crate) enum Wanted {
         file: FileId,
         ranges: Vec<(u64, u32)>,
     },
-    /// It was fetched before, with its leaf.
+    /// It was fetched before, with its line.
     Here {
         range: (u64, u32),
         bytes: Bytes,
@@ -44,7 +41,7 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) enum Awaited {
     Nothing,
-    Line { root: Arc<TableRoot>, at: u64, from: u64 },
+    Line { root: Arc<TableRoot>, spot: Spot },
     List { root: Arc<TableRoot>, at: u64, first: u32 },
     Chunks { root: Arc<TableRoot>, items: Vec<Item> },
     Records { segment: SegmentId, mask: Mask, entries: Vec<Entry> },
@@ -68,17 +65,19 @@ struct TablePlace {
     line: Line,
     /// Records with a seq below it are void.
     floor: u64,
-    /// Chunks whose items are still to be read: from `low` to before `high`.
+    /// Chunks of the list whose items are still to be read: from `low` to before `high`.
     low: u32,
     high: u32,
+    /// The newest chunk, if no list names it and it is still to come.
+    last: Option<Item>,
     /// Chunks to fetch, in the query's order.
     items: VecDeque<Item>,
-    /// What was fetched with the leaf, and its place.
+    /// What was fetched with the line, and its place.
     group: (u64, Bytes),
 }
 
 impl Place {
-    /// The bytes of the only range, if they came with the leaf.
+    /// The bytes of the only range, if they came with the line.
     fn group_bytes(&self, ranges: &[(u64, u32)]) -> Option<((u64, u32), Bytes)> {
         let Self::Table(place) = self else { return None };
         let (from, group) = &place.group;
@@ -253,14 +252,13 @@ impl Read {
     pub(crate) fn add_line(&mut self, root: &Arc<TableRoot>, line: &Line, group: (u64, Bytes)) {
         let floor = self.floor;
         self.floor = floor.max(line.floor);
-        let from = |chunk: u32| chunk.min(line.chunks);
-        let (mut low, high) = (0, line.chunks);
+        let (mut low, high) = (0, line.listed);
         let mut enough = line.deletes;
-        let mut useful = line.chunks > 0;
+        let mut useful = line.chunks() > 0;
         match self.query {
             Query::Load { .. } => {
                 let snapshot = line.snapshot != NO_CHUNK;
-                low = if snapshot { from(line.snapshot) } else { 0 };
+                low = if snapshot { line.snapshot.min(high) } else { 0 };
                 enough |= snapshot;
             }
             Query::Before { seq, limit, .. } => {
@@ -278,14 +276,24 @@ impl Read {
             Query::Replay { .. } => {}
         }
         if useful {
-            let items: VecDeque<Item> = line.only_chunk().into_iter().collect();
-            let (low, high) = if items.is_empty() { (low, high) } else { (high, high) };
-            let place =
-                TablePlace { root: Arc::clone(root), line: *line, floor, low, high, items, group };
+            let last = line.last.filter(|last| self.needs(last, floor));
+            let (root, items) = (Arc::clone(root), VecDeque::new());
+            let place = TablePlace { root, line: *line, floor, low, high, last, items, group };
             self.places.push(Place::Table(Box::new(place)));
         }
         if enough {
             self.end_locating();
+        }
+    }
+
+    /// Whether a chunk may have records that are asked for.
+    fn needs(&self, item: &Item, floor: u64) -> bool {
+        match self.query {
+            Query::Load { .. } | Query::Replay { .. } => true,
+            Query::Before { seq, .. } => {
+                item.first_seq > 0 && item.first_seq < seq && item.last_seq >= floor
+            }
+            Query::After { seq, .. } => item.last_seq > seq && item.last_seq >= floor,
         }
     }
 
@@ -305,16 +313,10 @@ impl Read {
                 self.end_locating();
                 break;
             };
-            if let Some(leaf) = root.leaf_of(self.stream()) {
-                let at = root.leaf_at(leaf);
-                let end = at + u64::from(LEAF_BYTES);
-                // The chunks lie before their leaf: a small group is one read of the device.
-                let group_at = root.group_at(leaf);
-                let from = if end - group_at.min(end) <= GROUP_MAX { group_at } else { at };
-                let bytes = u32::try_from(end - from).expect("at most a group");
+            if let Some(spot) = root.spot_of(self.stream()) {
                 let file = FileId::Table(root.id());
-                self.awaited = Awaited::Line { root, at, from };
-                return Wanted::Ranges { file, ranges: vec![(from, bytes)] };
+                self.awaited = Awaited::Line { root, spot };
+                return Wanted::Ranges { file, ranges: vec![(spot.from, spot.bytes)] };
             }
         }
         let descending = matches!(self.query, Query::Before { .. });
@@ -343,26 +345,20 @@ impl Read {
 
     /// Takes items of a table's list, the first of which is the chunk with number `first`.
     pub(crate) fn add_items(&mut self, first: u32, items: &[Item]) {
-        let (query, descending) = (self.query, matches!(self.query, Query::Before { .. }));
-        let Some(Place::Table(place)) = self.places.last_mut() else { return };
+        let descending = matches!(self.query, Query::Before { .. });
+        let Some(Place::Table(place)) = self.places.last() else { return };
         let end = first.saturating_add(u32::try_from(items.len()).unwrap_or(u32::MAX));
-        let floor = place.floor;
-        let useful = |item: &Item| match query {
-            Query::Load { .. } | Query::Replay { .. } => true,
-            Query::Before { seq, .. } => {
-                item.first_seq > 0 && item.first_seq < seq && item.last_seq >= floor
-            }
-            Query::After { seq, .. } => item.last_seq > seq && item.last_seq >= floor,
-        };
         let within = (first..).zip(items);
         let within = within.filter(|(chunk, _)| (place.low..place.high).contains(chunk));
-        let chosen = within.map(|(_, item)| *item).filter(useful);
+        let chosen = within.map(|(_, item)| *item).filter(|item| self.needs(item, place.floor));
+        let mut chosen: VecDeque<Item> = chosen.collect();
+        let Some(Place::Table(place)) = self.places.last_mut() else { return };
         if descending {
-            place.items = chosen.collect();
-            place.items.make_contiguous().reverse();
+            chosen.make_contiguous().reverse();
+            place.items = chosen;
             place.high = place.high.min(first);
         } else {
-            place.items = chosen.collect();
+            place.items = chosen;
             // A list that ends early must not be asked for ever.
             place.low = if items.is_empty() { place.high } else { place.low.max(end) };
         }
@@ -388,7 +384,7 @@ impl Read {
                 buffers.first().filter(|all| end <= all.len()).map(|all| all.slice(at..end));
             let mut faults = Vec::new();
             let chunk = chunk.unwrap_or_default();
-            let mut records = decode(&chunk, self.stream(), &mut faults);
+            let mut records = root.decode(&chunk, self.stream(), &mut faults);
             damage.extend(faults.iter().map(|fault| Damage {
                 file: FileId::Table(root.id()),
                 offset: item.offset + fault.at,
@@ -489,7 +485,7 @@ fn next_of_memory(
     let mut bytes = 0_u64;
     let mut bodies = 0_usize;
     let count = entries.iter().take(left.min(FETCH_RECORDS)).take_while(|entry| {
-        bodies = bodies.saturating_add(usize_of(entry.length).saturating_sub(RECORD_HEAD));
+        bodies = bodies.saturating_add(usize_of(entry.length).saturating_sub(RECORD_HEAD_MAX));
         let fits = bytes == 0 || (bytes < FETCH_BYTES && bodies <= bytes_left);
         bytes += u64::from(entry.length);
         fits
@@ -520,19 +516,24 @@ fn next_of_memory(
 fn next_of_table(place: &mut TablePlace, descending: bool, left: usize) -> Next {
     let file = FileId::Table(place.root.id());
     let root = Arc::clone(&place.root);
+    let listed = place.low < place.high;
+    if place.items.is_empty() && (descending || !listed) {
+        // The newest chunk comes before those of the list, or after them.
+        place.items.extend(place.last.take());
+    }
     if place.items.is_empty() {
-        if place.low >= place.high {
+        if !listed {
             return None;
         }
-        let (low, high) = (place.low / ITEMS_A_BLOCK, (place.high - 1) / ITEMS_A_BLOCK + 1);
+        let (low, high) = (place.low / ITEMS_EACH, (place.high - 1) / ITEMS_EACH + 1);
         let (from, to) = if descending {
             (high.saturating_sub(LIST_BLOCKS).max(low), high)
         } else {
             (low, high.min(low + LIST_BLOCKS))
         };
-        let at = place.line.list_at + u64::from(from) * u64::from(LEAF_BYTES);
-        let awaited = Awaited::List { root, at, first: from * ITEMS_A_BLOCK };
-        return Some((file, awaited, vec![(at, (to - from) * LEAF_BYTES)]));
+        let (at, bytes) = place.line.list_range((from, to));
+        let awaited = Awaited::List { root, at, first: from * ITEMS_EACH };
+        return Some((file, awaited, vec![(at, bytes)]));
     }
     let mut items: Vec<Item> = Vec::new();
     let (mut bytes, mut records) = (0_u64, 0_usize);

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Damage, DiskError, ReadError, StoreError};
 use crate::header::{Identity, Opening, write_identity, write_opening};
 use crate::index::{Entry, SegmentIndex};
-use crate::layout::{HEADER_BYTES, OPENING_AT, u32_of, u64_of, usize_of};
+use crate::layout::{
+    BLOCK_BYTES, HEADER_BYTES, OPENING_AT, VERSION, block_ceil, index_of, u32_of, u64_of, usize_of,
+};
 use crate::op::{CommitPart, StoreDone, StoreOp};
 use crate::position::{CommitId, Position, ReadId, SegmentId, StreamId};
 use crate::query::StoredRecord;
 use crate::reading::{Held, Reading};
-use crate::record::{self, CONTROL_BYTES, Durable, Mask, RECORD_HEAD, Role};
+use crate::record::{self, CONTROL_BYTES, Durable, Form, Mask, RECORD_HEAD_MAX, Role};
 use crate::settings::{Durability, Settings};
 use tending::Tending;
 
@@ -165,6 +167,15 @@ struct Gathered {
     position: u64,
 }
 
+/// The records of the block that the last commit ended in. The next one writes them again: so it
+/// writes whole blocks, of which the system need read nothing first.
+#[derive(Debug, Default)]
+struct Tail {
+    /// Where they end.
+    end: Durable,
+    bytes: Vec<u8>,
+}
+
 #[derive(Debug)]
 struct InFlight {
     id: CommitId,
@@ -200,6 +211,7 @@ pub struct Store {
     tending: Tending,
 
     gathered: Vec<Gathered>,
+    tail: Tail,
     /// Bytes of all of it.
     gathered_bytes: usize,
     /// Whether the last of it may grow.
@@ -258,6 +270,7 @@ impl Store {
             held,
             tending: Tending::new(),
             gathered: Vec::new(),
+            tail: Tail::default(),
             gathered_bytes: 0,
             open: false,
             spare: Vec::new(),
@@ -307,11 +320,14 @@ impl Store {
 
     fn append_as(&mut self, record: &NewRecord<'_>, role: Role) -> Result<Appended, StoreError> {
         let body: usize = record.body.iter().map(|part| part.len()).sum();
-        let bytes = RECORD_HEAD + body;
+        let bytes = RECORD_HEAD_MAX + body;
         self.check_room(bytes)?;
         let begins = !self.open;
         let needed = bytes + if begins { CONTROL_BYTES } else { 0 };
         if needed > usize_of(self.active.capacity - self.active.end) {
+            if self.sealing_lags() {
+                return Err(StoreError::Busy);
+            }
             self.roll();
         }
         if !self.open {
@@ -323,7 +339,7 @@ impl Store {
         let length = record::write(&mut part.bytes, record, role, body, mask);
         self.active.index.add(record.stream, Entry::alone(record.seq, offset, length, role));
         self.active.end += length;
-        self.gathered_bytes += bytes;
+        self.gathered_bytes += usize_of(length);
         self.appended = Position(self.active.start + u64::from(self.active.end));
         part.position = self.appended.0;
         self.max_stamp = self.max_stamp.max(record.stamp);
@@ -389,9 +405,12 @@ impl Store {
         if active.end == HEADER_BYTES {
             offset = OPENING_AT;
             write_opening(&mut bytes, &active.opening, active.mask);
+        } else if self.tail.end == (Durable { segment: active.id, offset: u64::from(offset) }) {
+            bytes.extend_from_slice(&self.tail.bytes);
+            offset -= u32_of(self.tail.bytes.len());
         }
         let control = bytes.len();
-        record::reserve_control(&mut bytes);
+        record::reserve_control(&mut bytes, Form::Narrow);
         active.end += u32_of(CONTROL_BYTES);
         let (segment, mask) = (active.id, active.mask);
         self.gathered.push(Gathered { segment, offset, bytes, control, mask, position: 0 });
@@ -441,7 +460,8 @@ impl Store {
         let all = self.rolled.values_mut().chain([&mut self.active]).chain(self.next.as_mut());
         for segment in all.filter(|segment| segment.making == Making::Wanted) {
             segment.making = Making::Asked;
-            let identity = Identity { segment: segment.id, salt, recycled: false };
+            let identity =
+                Identity { segment: segment.id, salt, version: VERSION, recycled: false };
             let header = write_identity(&identity);
             let bytes = u64::from(segment.capacity);
             ops.push(StoreOp::Create { segment: segment.id, header, bytes });
@@ -469,10 +489,11 @@ impl Store {
         let mut size = 0;
         let mut parts = Vec::with_capacity(ready + self.unsynced.len());
         for part in self.gathered.drain(..ready) {
+            let offset = u64::from(part.offset) + u64_of(part.bytes.len());
             let part = finish(part, self.synced_at, &mut end);
             size += part.bytes.len();
-            let offset = part.offset + u64_of(part.bytes.len());
             end_at = Durable { segment: part.segment, offset };
+            self.tail.keep(&part, end_at);
             self.unsynced.remove(&part.segment);
             parts.push(part);
         }
@@ -698,7 +719,7 @@ impl LiveSegment {
             start: 0,
             end: HEADER_BYTES,
             capacity: settings.bytes_of(id.ordinal()),
-            mask: Mask::new(id, salt),
+            mask: Mask::new(id, salt, Form::Narrow),
             owed: 0,
             sealing: false,
             opening,
@@ -720,17 +741,34 @@ impl LiveSegment {
     }
 }
 
+impl Tail {
+    fn keep(&mut self, part: &CommitPart, end: Durable) {
+        let block = end.offset - end.offset % u64::from(BLOCK_BYTES);
+        let from = index_of(block.max(part.offset) - part.offset);
+        let to = index_of(end.offset - part.offset);
+        self.end = end;
+        self.bytes.clear();
+        // A first commit that ends in the header's block has its beginning in another's hands.
+        if block >= part.offset {
+            self.bytes.extend_from_slice(&part.bytes[from..to]);
+        }
+    }
+}
+
 /// A record that only voids others.
 fn mark(stream: StreamId) -> NewRecord<'static> {
     NewRecord { stream, number: 0, seq: 0, stamp: 0, kind: 0, snapshot_start: false, body: &[] }
 }
 
-/// A part as it is written, with its control record filled; moves `end` to its end.
+/// A part as it is written, with its control record filled; moves `end` to its end. Zeros go on to
+/// the end of the block: see [`Tail`].
 fn finish(mut part: Gathered, durable: Durable, end: &mut Position) -> CommitPart {
     let control = u32_of(part.control);
     let room = &mut part.bytes[part.control..part.control + CONTROL_BYTES];
     record::write_control(room, durable, part.mask.at(part.offset + control));
     *end = Position(part.position);
+    let whole = block_ceil(u64::from(part.offset) + u64_of(part.bytes.len()));
+    part.bytes.resize(index_of(whole - u64::from(part.offset)), 0);
     CommitPart { segment: part.segment, offset: u64::from(part.offset), bytes: part.bytes }
 }
 

@@ -14,6 +14,9 @@ const TEND_EVERY_MS: u64 = 60_000;
 
 /// Rolled-over segments with more than which sealing does not take its time.
 const LAG_MAX: usize = 2;
+/// Rolled-over segments that wait to be sealed: with so many appends wait, too. Each one more is
+/// read at the next start, and its index takes memory.
+const LAG_BOUND: usize = 8;
 /// Sealing a segment is spread over half of this at most.
 const SEAL_WITHIN_MS_MAX: u64 = 20_000;
 
@@ -34,6 +37,8 @@ pub(super) struct Tending {
     /// The keeper may have something to do.
     wanted: bool,
     retain: Option<u64>,
+    /// A segment is damaged: it and all behind it are not sealed before the next start.
+    stuck: bool,
 }
 
 /// Who seals the segments of earlier runs.
@@ -58,18 +63,22 @@ impl Store {
         if self.now_ms < self.tending.seal_at {
             return;
         }
+        let olds = self.held.old.len();
         if let Some((&segment, old)) = self.held.old.first_key_value() {
             if self.tending.old.here && self.tending.sealing_old.is_none() {
                 self.tending.sealing_old = Some(segment);
-                ops.push(StoreOp::Seal { segment, length: old.length, within_ms: 0 });
+                let within_ms = u64::from(olds == 1);
+                ops.push(StoreOp::Seal { segment, length: old.length, within_ms });
             }
             return;
         }
         let synced = self.synced.0;
-        // What took long to fill may take long to seal; what lags behind is sealed at once.
-        let lags = self.rolled.len() > LAG_MAX;
         let filled_ms = self.now_ms.saturating_sub(self.seal_begun_ms);
-        let within_ms = if lags { 0 } else { filled_ms.min(SEAL_WITHIN_MS_MAX) / 2 };
+        let within_ms = match self.rolled.len() {
+            // What took long to fill may take long to seal.
+            ..=LAG_MAX => (filled_ms.min(SEAL_WITHIN_MS_MAX) / 2).max(1),
+            _ => 0,
+        };
         let Some(mut first) = self.rolled.first_entry() else { return };
         let segment = first.get_mut();
         let length = u64::from(segment.end);
@@ -79,6 +88,15 @@ impl Store {
             self.seal_begun_ms = self.now_ms;
             ops.push(seal);
         }
+    }
+
+    /// Whether appends must wait until a segment is sealed. What waits for others to be told is not
+    /// waited for: that may need appends.
+    pub(super) fn sealing_lags(&self) -> bool {
+        let first = self.rolled.values().next();
+        self.rolled.len() >= LAG_BOUND
+            && !self.tending.stuck
+            && first.is_some_and(|first| first.sealing)
     }
 
     pub(super) fn ask_keeper(&mut self, ops: &mut Vec<StoreOp>) {
@@ -141,6 +159,7 @@ impl Store {
             self.not_sealed(segment, error);
         }
         if damaged {
+            self.tending.stuck = true;
             self.tending.old.here = false;
         } else {
             self.tending.seal_at = self.now_ms.saturating_add(self.settings.retry_ms);

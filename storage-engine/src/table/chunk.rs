@@ -1,43 +1,98 @@
-//! A chunk: some records of one stream, checksummed as a whole and each by itself, compressed if
-//! that pays. Each record can be read though its neighbours are damaged.
+//! A chunk: some records of one stream. Its head says whose they are and where each one begins, so
+//! that each can be read though its neighbours are damaged; the head of a stream's last chunk is
+//! the stream's line, too. The records are compressed if that pays.
 
 use bytes::Bytes;
 
-use crate::layout::{
-    crc, put, put_varint, take_varint, u32_at, u32_of, u64_at, u64_of, u128_at, usize_of,
-};
+use super::line::{Item, Line, NO_CHUNK, list_bytes};
+use crate::layout::{crc, put, put_varint, take_varint, u32_at, u32_of, u64_of, u128_at, usize_of};
 use crate::position::StreamId;
 use crate::query::StoredRecord;
+use crate::record::{FoundPiece, PIECE_MIN, Role, parse_piece, salt_of};
 
-/// Bytes before the payload.
-pub(crate) const CHUNK_HEAD: usize = 40;
-const BASE_BYTES: usize = 24;
-const SNAPSHOT: u8 = 1;
-const RAW: u8 = 0;
+/// Bytes of a head before what varies.
+pub(crate) const HEAD_MIN: usize = 24;
+/// The place of the head's length, of its flags and of the stream.
+const HEAD_BYTES_AT: usize = 4;
+const FLAGS_AT: usize = 6;
+const MARK_AT: usize = 7;
+const STREAM_AT: usize = 8;
+/// What stands at `MARK_AT`: most bytes that are no head are seen at once.
+const MARK: u8 = 0xc5;
+
 const LZ4: u8 = 1;
-/// No payload is larger: a record has at most a segment's bytes.
-const PAYLOAD_MAX: usize = 1 << 30;
+const DELETES: u8 = 2;
+const FLOOR: u8 = 4;
+const SNAPSHOT: u8 = 8;
+const LISTED: u8 = 16;
+const ALL_FLAGS: u8 = LZ4 | DELETES | FLOOR | SNAPSHOT | LISTED;
+/// No compressed payload is smaller than this part of what it was.
+const LZ4_MOST: usize = 255;
+/// Compressing must save this part at least.
+const SAVED_PART: usize = 8;
 
-/// A record on its way into a chunk; the body is borrowed from where it lay.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Piece<'a> {
-    pub(crate) number: u64,
-    pub(crate) seq: u64,
-    pub(crate) stamp: u64,
-    pub(crate) kind: u8,
-    pub(crate) snapshot: bool,
-    pub(crate) body: &'a [u8],
+/// Records counted by their seqs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Seqs {
+    /// Records with a seq.
+    pub(crate) count: u32,
+    /// Smallest and largest, 0 if there is none.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
 }
 
-/// What a chunk's head says.
+impl Seqs {
+    pub(crate) fn add(&mut self, seq: u64) {
+        if seq > 0 {
+            self.count = self.count.saturating_add(1);
+            self.first = if self.first == 0 { seq } else { self.first.min(seq) };
+            self.last = self.last.max(seq);
+        }
+    }
+
+    fn join(self, other: Self) -> Self {
+        let first = match (self.first, other.first) {
+            (0, first) | (first, 0) => first,
+            (one, other) => one.min(other),
+        };
+        Self {
+            count: self.count.saturating_add(other.count),
+            first,
+            last: self.last.max(other.last),
+        }
+    }
+}
+
+/// The chunks of a stream that a list names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Chunk {
-    pub(crate) stream: StreamId,
-    /// Bytes of the chunk in the file, with its head.
-    pub(crate) stored: u32,
-    payload: u32,
+pub(crate) struct Listed {
+    pub(crate) list_at: u64,
+    pub(crate) chunks: u32,
+    /// Bytes of them; they end where the list begins.
+    pub(crate) bytes: u64,
     pub(crate) count: u32,
-    codec: u8,
+    pub(crate) seqs: Seqs,
+}
+
+/// What the head of a stream's last chunk says of the stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct OfStream {
+    pub(crate) floor: u64,
+    pub(crate) deletes: bool,
+    /// The chunk with the last record at which loading may begin.
+    pub(crate) snapshot: Option<u32>,
+    pub(crate) listed: Option<Listed>,
+}
+
+/// What is to become a chunk: pieces one behind the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) stream: StreamId,
+    pub(crate) pieces: &'a [u8],
+    /// Bytes of each.
+    pub(crate) sizes: &'a [u32],
+    pub(crate) seqs: Seqs,
+    pub(crate) of_stream: OfStream,
 }
 
 /// What is wrong with a chunk.
@@ -47,95 +102,207 @@ pub(crate) struct ChunkFault {
     pub(crate) at: u64,
 }
 
-impl Chunk {
-    /// The head of a chunk of this stream, if the bytes can be one.
-    pub(crate) fn parse(bytes: &[u8], stream: StreamId) -> Option<Self> {
-        if bytes.len() < CHUNK_HEAD {
+/// Writes one chunk to the end of a buffer; gives its bytes, and whether compressing paid.
+pub(crate) fn encode(buffer: &mut Vec<u8>, draft: &Draft<'_>, compress: bool) -> (u32, bool) {
+    let start = buffer.len();
+    let small = compress.then(|| lz4_flex::block::compress(draft.pieces));
+    let pays = |small: &Vec<u8>| small.len() + draft.pieces.len() / SAVED_PART < draft.pieces.len();
+    let small = small.filter(pays);
+    let payload = small.as_deref().unwrap_or(draft.pieces);
+    buffer.resize(start + HEAD_MIN, 0);
+    put(&mut buffer[start..], STREAM_AT, &draft.stream.0.to_le_bytes());
+    put_varint(buffer, u64_of(draft.sizes.len()));
+    put_varint(buffer, u64_of(payload.len()));
+    put_seqs(buffer, draft.seqs);
+    let mut flags = put_of_stream(buffer, &draft.of_stream);
+    if small.is_some() {
+        flags |= LZ4;
+        put_varint(buffer, u64_of(draft.pieces.len()));
+    }
+    for &size in draft.sizes {
+        put_varint(buffer, u64::from(size));
+    }
+    let head = u16::try_from(buffer.len() - start).expect("a chunk has some hundred records");
+    let room = &mut buffer[start..];
+    put(room, HEAD_BYTES_AT, &head.to_le_bytes());
+    room[FLAGS_AT] = flags;
+    room[MARK_AT] = MARK;
+    let sum = crc(&room[4..]);
+    put(room, 0, &sum.to_le_bytes());
+    buffer.extend_from_slice(payload);
+    (u32_of(buffer.len() - start), small.is_some())
+}
+
+fn put_seqs(buffer: &mut Vec<u8>, seqs: Seqs) {
+    put_varint(buffer, u64::from(seqs.count));
+    if seqs.count > 0 {
+        put_varint(buffer, seqs.first);
+        put_varint(buffer, seqs.last - seqs.first);
+    }
+}
+
+fn put_of_stream(buffer: &mut Vec<u8>, of_stream: &OfStream) -> u8 {
+    let mut flags = if of_stream.deletes { DELETES } else { 0 };
+    if of_stream.floor > 0 {
+        flags |= FLOOR;
+        put_varint(buffer, of_stream.floor);
+    }
+    if let Some(chunk) = of_stream.snapshot {
+        flags |= SNAPSHOT;
+        put_varint(buffer, u64::from(chunk));
+    }
+    if let Some(listed) = of_stream.listed {
+        flags |= LISTED;
+        put_varint(buffer, listed.list_at);
+        put_varint(buffer, u64::from(listed.chunks));
+        put_varint(buffer, listed.bytes);
+        put_varint(buffer, u64::from(listed.count));
+        put_seqs(buffer, listed.seqs);
+    }
+    flags
+}
+
+/// A chunk's head, found whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    pub(crate) stream: StreamId,
+    pub(crate) count: u32,
+    /// Bytes of the head, and of what follows it.
+    head: usize,
+    stored: usize,
+    /// Bytes of the records; others than `stored` if they are compressed.
+    pieces: usize,
+    compressed: bool,
+    seqs: Seqs,
+    of_stream: OfStream,
+    sizes: &'a [u8],
+}
+
+impl Head<'_> {
+    /// Bytes that a head says it has which begins so; none if it cannot be one.
+    pub(crate) fn bytes_said(begin: &[u8]) -> Option<u64> {
+        let marked = begin.len() >= HEAD_MIN && begin[MARK_AT] == MARK;
+        let said = u16::from_le_bytes([*begin.get(HEAD_BYTES_AT)?, *begin.get(HEAD_BYTES_AT + 1)?]);
+        (marked && usize::from(said) >= HEAD_MIN).then_some(u64::from(said))
+    }
+}
+
+impl<'a> Head<'a> {
+    /// The head that these bytes begin with, if it is whole.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        if bytes.len() < HEAD_MIN || bytes[MARK_AT] != MARK {
             return None;
         }
-        let chunk = Self {
-            stored: u32_at(bytes, 4),
-            payload: u32_at(bytes, 8),
-            count: u32_at(bytes, 12),
-            codec: bytes[16],
-            stream: StreamId(u128_at(bytes, 24)),
-        };
-        let possible = usize_of(chunk.stored) >= CHUNK_HEAD
-            && usize_of(chunk.payload) <= PAYLOAD_MAX
-            && usize_of(chunk.payload) >= BASE_BYTES + usize_of(chunk.count).saturating_mul(4)
-            && chunk.stream == stream
-            && chunk.codec <= LZ4
-            && (chunk.codec != RAW || chunk.stored == chunk.payload + u32_of(CHUNK_HEAD));
-        possible.then_some(chunk)
-    }
-}
-
-/// Writes one chunk to the end of a buffer; gives its bytes in the file.
-pub(crate) fn encode(
-    buffer: &mut Vec<u8>,
-    stream: StreamId,
-    pieces: &[Piece<'_>],
-    compress: bool,
-) -> u32 {
-    let start = buffer.len();
-    buffer.resize(start + CHUNK_HEAD, 0);
-    let base = |field: fn(&Piece<'_>) -> u64| {
-        pieces.iter().map(field).filter(|&value| value > 0).min().unwrap_or(0)
-    };
-    let bases = [base(|one| one.number), base(|one| one.seq), base(|one| one.stamp)];
-    for value in bases {
-        buffer.extend_from_slice(&value.to_le_bytes());
-    }
-    let salt = salt_of(stream, &buffer[start + CHUNK_HEAD..]);
-    let ends = buffer.len();
-    buffer.resize(ends + pieces.len() * 4, 0);
-    let records = buffer.len();
-    for (place, piece) in pieces.iter().enumerate() {
-        let at = buffer.len();
-        buffer.extend_from_slice(&[0; 4]);
-        buffer.push(piece.kind);
-        buffer.push(if piece.snapshot { SNAPSHOT } else { 0 });
-        for (value, base) in [piece.number, piece.seq, piece.stamp].into_iter().zip(bases) {
-            put_varint(buffer, if value == 0 { 0 } else { (value - base).saturating_add(1) });
+        let head =
+            usize::from(u16::from_le_bytes([bytes[HEAD_BYTES_AT], bytes[HEAD_BYTES_AT + 1]]));
+        let all = bytes.get(..head)?;
+        let mut rest = all.get(HEAD_MIN..)?;
+        if crc(&all[4..]) != u32_at(all, 0) {
+            return None;
         }
-        buffer.extend_from_slice(piece.body);
-        let sum = crc(&buffer[at + 4..]) ^ salt;
-        put(buffer, at, &sum.to_le_bytes());
-        let end = u32_of(buffer.len() - records);
-        put(buffer, ends + place * 4, &end.to_le_bytes());
+        let flags = all[FLAGS_AT];
+        let count = take_u32(&mut rest)?;
+        let stored = usize_of(take_u32(&mut rest)?);
+        let seqs = take_seqs(&mut rest)?;
+        let of_stream = take_of_stream(&mut rest, flags)?;
+        let compressed = flags & LZ4 != 0;
+        let pieces = if compressed { usize_of(take_u32(&mut rest)?) } else { stored };
+        let possible = flags & !ALL_FLAGS == 0
+            && rest.len() >= usize_of(count)
+            && pieces <= stored.saturating_mul(LZ4_MOST)
+            && usize_of(count).checked_mul(PIECE_MIN)? <= pieces;
+        let stream = StreamId(u128_at(all, STREAM_AT));
+        let sizes = rest;
+        possible.then_some(Self {
+            stream,
+            count,
+            head,
+            stored,
+            pieces,
+            compressed,
+            seqs,
+            of_stream,
+            sizes,
+        })
     }
-    let payload = buffer.len() - start - CHUNK_HEAD;
-    let codec = if compress && squeeze(buffer, start + CHUNK_HEAD) { LZ4 } else { RAW };
-    let stored = u32_of(buffer.len() - start);
-    let head = &mut buffer[start..];
-    put(head, 4, &stored.to_le_bytes());
-    put(head, 8, &u32_of(payload).to_le_bytes());
-    put(head, 12, &u32_of(pieces.len()).to_le_bytes());
-    head[16] = codec;
-    put(head, 24, &stream.0.to_le_bytes());
-    let sum = crc(&head[4..]);
-    put(head, 0, &sum.to_le_bytes());
-    stored
+
+    /// Bytes of the whole chunk.
+    pub(crate) fn bytes(&self) -> u32 {
+        u32::try_from(self.head + self.stored).unwrap_or(u32::MAX)
+    }
+
+    /// What it says of its stream, if it is the last chunk and lies at `at`; none if that cannot
+    /// be.
+    pub(crate) fn line(&self, at: u64) -> Option<Line> {
+        let OfStream { floor, deletes, snapshot, listed } = self.of_stream;
+        let listed_chunks = listed.map_or(0, |listed| listed.chunks);
+        let listed_bytes = listed.map_or(0, |listed| listed.bytes);
+        let list_at = listed.map_or(0, |listed| listed.list_at);
+        let seqs = listed.map_or(self.seqs, |listed| listed.seqs.join(self.seqs));
+        let last = (self.count > 0).then_some(Item {
+            offset: at,
+            stored: self.bytes(),
+            count: self.count,
+            first_seq: self.seqs.first,
+            last_seq: self.seqs.last,
+        });
+        Some(Line {
+            stream: self.stream,
+            offset: list_at.checked_sub(listed_bytes)?,
+            bytes: listed_bytes,
+            first_seq: seqs.first,
+            last_seq: seqs.last,
+            floor,
+            list_at,
+            list_bytes: list_bytes(listed_chunks),
+            count: listed.map_or(0, |listed| listed.count).checked_add(self.count)?,
+            sequenced: seqs.count,
+            listed: listed_chunks,
+            last,
+            snapshot: snapshot.unwrap_or(NO_CHUNK),
+            deletes,
+        })
+    }
+
+    /// As an item of a list.
+    pub(crate) fn item(&self, at: u64) -> Item {
+        Item {
+            offset: at,
+            stored: self.bytes(),
+            count: self.count,
+            first_seq: self.seqs.first,
+            last_seq: self.seqs.last,
+        }
+    }
 }
 
-/// Compresses the payload if that saves an eighth; bodies are often ciphertext.
-fn squeeze(buffer: &mut Vec<u8>, from: usize) -> bool {
-    let small = lz4_flex::block::compress(&buffer[from..]);
-    let pays = small.len() + (buffer.len() - from) / 8 <= buffer.len() - from;
-    if pays {
-        buffer.truncate(from);
-        buffer.extend_from_slice(&small);
-    }
-    pays
+fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    u32::try_from(take_varint(rest)?).ok()
 }
 
-/// What the checksum of each record is mixed with: what it means depends on the chunk's stream and
-/// on the numbers that its own are counted from.
-fn salt_of(stream: StreamId, bases: &[u8]) -> u32 {
-    let mut bytes = [0; 16 + BASE_BYTES];
-    put(&mut bytes, 0, &stream.0.to_le_bytes());
-    put(&mut bytes, 16, bases);
-    crc(&bytes)
+fn take_seqs(rest: &mut &[u8]) -> Option<Seqs> {
+    let count = take_u32(rest)?;
+    if count == 0 {
+        return Some(Seqs::default());
+    }
+    let first = take_varint(rest)?;
+    let last = first.checked_add(take_varint(rest)?)?;
+    Some(Seqs { count, first, last })
+}
+
+fn take_of_stream(rest: &mut &[u8], flags: u8) -> Option<OfStream> {
+    let floor = if flags & FLOOR != 0 { take_varint(rest)? } else { 0 };
+    let snapshot = if flags & SNAPSHOT != 0 { Some(take_u32(rest)?) } else { None };
+    let listed = if flags & LISTED != 0 {
+        let list_at = take_varint(rest)?;
+        let chunks = take_u32(rest)?;
+        let bytes = take_varint(rest)?;
+        let count = take_u32(rest)?;
+        Some(Listed { list_at, chunks, bytes, count, seqs: take_seqs(rest)? })
+    } else {
+        None
+    };
+    Some(OfStream { floor, deletes: flags & DELETES != 0, snapshot, listed })
 }
 
 /// Gives the records of a chunk in their order. Each one that is damaged is named in `faults`; the
@@ -145,108 +312,80 @@ pub(crate) fn decode(
     stream: StreamId,
     faults: &mut Vec<ChunkFault>,
 ) -> Vec<StoredRecord> {
-    let whole = Chunk::parse(bytes, stream)
-        .filter(|chunk| usize_of(chunk.stored) == bytes.len())
-        .map(|chunk| (chunk, crc(&bytes[4..]) == u32_at(bytes, 0)));
-    let Some((chunk, sound)) = whole else {
+    let head = Head::parse(bytes);
+    let sound = head.filter(|head| head.stream == stream && usize_of(head.bytes()) == bytes.len());
+    let Some(head) = sound else {
         faults.push(ChunkFault { at: 0 });
-        return Vec::new();
+        return if head.is_some() { Vec::new() } else { headless(bytes, stream) };
     };
-    let payload = match chunk.codec {
-        RAW => bytes.slice(CHUNK_HEAD..),
-        _compressed if !sound => {
-            faults.push(ChunkFault { at: 0 });
-            return Vec::new();
-        }
-        _compressed => {
-            let size = usize_of(chunk.payload);
-            match lz4_flex::block::decompress(&bytes[CHUNK_HEAD..], size) {
-                Ok(payload) if payload.len() == size => Bytes::from(payload),
-                _ => {
-                    faults.push(ChunkFault { at: 0 });
-                    return Vec::new();
-                }
+    let stored = bytes.slice(head.head..);
+    let pieces = if head.compressed {
+        match lz4_flex::block::decompress(&stored, head.pieces) {
+            Ok(pieces) if pieces.len() == head.pieces => Bytes::from(pieces),
+            _ => {
+                faults.push(ChunkFault { at: 0 });
+                return Vec::new();
             }
         }
+    } else {
+        stored
     };
-    let before = faults.len();
-    let records = records_of(&payload, &chunk, faults);
-    if !sound && faults.len() == before {
-        // The records are whole: the damage is in the head.
-        faults.push(ChunkFault { at: 0 });
-    }
-    records
-}
-
-fn records_of(payload: &Bytes, chunk: &Chunk, faults: &mut Vec<ChunkFault>) -> Vec<StoredRecord> {
-    let count = usize_of(chunk.count);
-    let bases = [u64_at(payload, 0), u64_at(payload, 8), u64_at(payload, 16)];
-    let salt = salt_of(chunk.stream, &payload[..BASE_BYTES]);
-    let begin = BASE_BYTES + count * 4;
-    let mut records = Vec::with_capacity(count);
-    let mut at = begin;
-    for place in 0..count {
-        let end = begin.saturating_add(usize_of(u32_at(payload, BASE_BYTES + place * 4)));
-        let record = record_at(payload, at, end, bases, salt);
-        match record {
-            Some(record) => records.push(record),
-            None => faults.push(ChunkFault { at: u64_of(CHUNK_HEAD + at) }),
+    let (salt, mut sizes, mut at) = (salt_of(stream), head.sizes, 0_usize);
+    let mut records = Vec::with_capacity(usize_of(head.count));
+    for _ in 0..head.count {
+        let size = take_u32(&mut sizes).map_or(usize::MAX, usize_of);
+        let end = at.saturating_add(size);
+        let piece = pieces.get(at..end);
+        let found = piece.and_then(|piece| parse_piece(piece, salt).filter(|one| one.end == size));
+        match found.filter(is_content) {
+            Some(found) => records.push(record_of(&pieces, at, &found)),
+            None => faults.push(ChunkFault { at: u64_of(head.head.saturating_add(at)) }),
         }
-        // A damaged end must not hide the next record: it begins where this one should end.
-        at = if (begin..=payload.len()).contains(&end) { end } else { at };
+        at = end;
     }
     records
 }
 
-fn record_at(
-    payload: &Bytes,
-    at: usize,
-    end: usize,
-    bases: [u64; 3],
-    salt: u32,
-) -> Option<StoredRecord> {
-    let bytes = payload.get(at..end)?;
-    if bytes.len() < 9 || crc(&bytes[4..]) ^ salt != u32_at(bytes, 0) {
-        return None;
+fn is_content(found: &FoundPiece) -> bool {
+    !found.fields.control && !found.fields.role.is_mark()
+}
+
+fn record_of(pieces: &Bytes, at: usize, found: &FoundPiece) -> StoredRecord {
+    let fields = &found.fields;
+    StoredRecord {
+        number: fields.number,
+        seq: fields.seq,
+        stamp: fields.stamp,
+        kind: fields.kind,
+        snapshot_start: fields.role == Role::Snapshot,
+        body: pieces.slice(at + found.body..at + found.end),
     }
-    let (kind, flags) = (bytes[4], bytes[5]);
-    let mut rest = &bytes[6..];
-    let mut fields = [0; 3];
-    for (field, base) in fields.iter_mut().zip(bases) {
-        let value = take_varint(&mut rest)?;
-        *field = if value == 0 { 0 } else { base.checked_add(value - 1)? };
+}
+
+/// The records of a chunk whose head is damaged: where it says that they begin they may begin, and
+/// each says where it ends. What lies inside a body is not looked at: it may be a client's.
+fn headless(bytes: &Bytes, stream: StreamId) -> Vec<StoredRecord> {
+    let mut records = Vec::new();
+    if bytes.len() < HEAD_MIN || bytes[FLAGS_AT] & LZ4 != 0 {
+        return records;
     }
-    let [number, seq, stamp] = fields;
-    let body = payload.slice(end - rest.len()..end);
-    Some(StoredRecord { number, seq, stamp, kind, snapshot_start: flags & SNAPSHOT != 0, body })
+    let begin = u16::from_le_bytes([bytes[HEAD_BYTES_AT], bytes[HEAD_BYTES_AT + 1]]);
+    let (salt, mut at) = (salt_of(stream), usize::from(begin));
+    while let Some(found) = bytes.get(at..).and_then(|rest| parse_piece(rest, salt)) {
+        if is_content(&found) {
+            records.push(record_of(bytes, at, &found));
+        }
+        at += found.end;
+    }
+    records
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Fields, write_piece};
 
-    const STREAM: StreamId = StreamId(77);
-
-    fn pieces(bodies: &[Vec<u8>]) -> Vec<Piece<'_>> {
-        let numbered = (5..).zip(bodies);
-        numbered
-            .map(|(number, body)| Piece {
-                number,
-                seq: if number % 3 == 0 { 0 } else { number * 2 },
-                stamp: 1 << 60 | number,
-                kind: 9,
-                snapshot: number == 6,
-                body,
-            })
-            .collect()
-    }
-
-    fn chunk_of(bodies: &[Vec<u8>], compress: bool) -> Bytes {
-        let mut buffer = Vec::new();
-        let stored = encode(&mut buffer, STREAM, &pieces(bodies), compress);
-        assert_eq!(usize_of(stored), buffer.len());
-        Bytes::from(buffer)
-    }
+    const STREAM: StreamId = StreamId(77 << 100);
 
     /// Bytes that no compressor makes smaller.
     fn noise(seed: u64, bytes: usize) -> Vec<u8> {
@@ -258,21 +397,41 @@ mod tests {
         (0..bytes).map(next).collect()
     }
 
+    fn fields(number: u64) -> Fields {
+        let seq = if number.is_multiple_of(3) { 0 } else { number * 2 };
+        let role = if number == 6 { Role::Snapshot } else { Role::Plain };
+        Fields { number, seq, stamp: 1 << 60 | number, kind: 9, role, control: false }
+    }
+
+    fn chunk_of(bodies: &[Vec<u8>], compress: bool, of_stream: OfStream) -> Bytes {
+        let (mut pieces, mut sizes, mut seqs) = (Vec::new(), Vec::new(), Seqs::default());
+        for (number, body) in (5..).zip(bodies) {
+            let fields = fields(number);
+            seqs.add(fields.seq);
+            let salt = salt_of(STREAM);
+            sizes.push(u32_of(write_piece(&mut pieces, &fields, &[body], body.len(), salt)));
+        }
+        let draft = Draft { stream: STREAM, pieces: &pieces, sizes: &sizes, seqs, of_stream };
+        let mut buffer = Vec::new();
+        let (stored, _smaller) = encode(&mut buffer, &draft, compress);
+        assert_eq!(usize_of(stored), buffer.len());
+        Bytes::from(buffer)
+    }
+
     #[test]
     fn gives_what_was_put_in() {
         let bodies = [b"hello".to_vec(), Vec::new(), vec![1; 70_000], noise(3, 200)];
         for compress in [false, true] {
-            let chunk = chunk_of(&bodies, compress);
+            let chunk = chunk_of(&bodies, compress, OfStream::default());
             let mut faults = Vec::new();
             let records = decode(&chunk, STREAM, &mut faults);
             assert!(faults.is_empty());
-            for (record, piece) in records.iter().zip(pieces(&bodies)) {
-                assert_eq!(record.number, piece.number);
-                assert_eq!(record.seq, piece.seq);
-                assert_eq!(record.stamp, piece.stamp);
-                assert_eq!(record.kind, piece.kind);
-                assert_eq!(record.snapshot_start, piece.snapshot);
-                assert_eq!(record.body, piece.body);
+            for ((number, record), body) in (5..).zip(&records).zip(&bodies) {
+                let fields = fields(number);
+                assert_eq!((record.number, record.seq), (number, fields.seq));
+                assert_eq!((record.stamp, record.kind), (fields.stamp, 9));
+                assert_eq!(record.snapshot_start, number == 6);
+                assert_eq!(record.body, body);
             }
             assert_eq!(records.len(), bodies.len());
             assert_eq!(chunk.len() < 10_000, compress);
@@ -282,34 +441,59 @@ mod tests {
     #[test]
     fn what_does_not_shrink_is_stored_as_it_is() {
         let bodies = [noise(1, 400), noise(2, 400)];
-        assert_eq!(chunk_of(&bodies, true), chunk_of(&bodies, false));
+        let of_stream = OfStream::default();
+        assert_eq!(chunk_of(&bodies, true, of_stream), chunk_of(&bodies, false, of_stream));
     }
 
     #[test]
-    fn any_flipped_bit_is_seen_and_hides_at_most_two_records() {
+    fn the_head_says_what_the_stream_has() {
+        let seqs = Seqs { count: 30, first: 2, last: 90 };
+        let listed = Listed { list_at: 9000, chunks: 130, bytes: 5000, count: 40, seqs };
+        let of_stream =
+            OfStream { floor: 3, deletes: true, snapshot: Some(130), listed: Some(listed) };
+        let chunk = chunk_of(&[noise(1, 50), noise(2, 50)], false, of_stream);
+        let line = Head::parse(&chunk).unwrap().line(20_000).unwrap();
+        assert_eq!((line.count, line.sequenced, line.listed), (42, 31, 130));
+        assert_eq!((line.first_seq, line.last_seq), (2, 90));
+        assert_eq!((line.offset, line.bytes, line.list_at), (4000, 5000, 9000));
+        assert_eq!(line.list_bytes, 4096 + 16 + 3 * 32);
+        assert_eq!((line.floor, line.deletes, line.snapshot), (3, true, 130));
+        let stored = u32_of(chunk.len());
+        let last = Item { offset: 20_000, stored, count: 2, first_seq: 10, last_seq: 10 };
+        assert_eq!(line.last, Some(last));
+        assert_eq!((line.chunks(), line.chunk_bytes()), (131, 5000 + u64::from(stored)));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_seen_and_hides_one_record() {
         let bodies = [noise(1, 60), noise(2, 60), noise(3, 60), noise(4, 60)];
-        let whole = chunk_of(&bodies, false);
+        let whole = chunk_of(&bodies, false, OfStream::default());
+        let head = Head::parse(&whole).unwrap().head;
         let expected = decode(&whole, STREAM, &mut Vec::new());
-        for at in 0..whole.len() * 8 {
+        for bit in 0..whole.len() * 8 {
             let mut damaged = whole.to_vec();
-            damaged[at / 8] ^= 1 << (at % 8);
+            damaged[bit / 8] ^= 1 << (bit % 8);
             let mut faults = Vec::new();
             let records = decode(&Bytes::from(damaged), STREAM, &mut faults);
-            assert!(!faults.is_empty(), "bit {at}");
-            assert!(records.iter().all(|record| expected.contains(record)), "bit {at}");
-            if at >= (CHUNK_HEAD + BASE_BYTES) * 8 {
-                assert!(records.len() >= 2, "bit {at}");
-            }
+            assert!(!faults.is_empty(), "bit {bit}");
+            assert!(records.iter().all(|record| expected.contains(record)), "bit {bit}");
+            // Without the head each record says where the next one is; its length and flags say
+            // where the first one is.
+            let lost = if bit / 8 >= head { 1 } else { 0 };
+            let may_hide_all = (HEAD_BYTES_AT..=FLAGS_AT).contains(&(bit / 8));
+            assert!(records.len() == 4 - lost || may_hide_all, "bit {bit}: {}", records.len());
         }
     }
 
     #[test]
     fn hostile_heads_are_faults() {
-        for length in 0..80 {
-            let mut faults = Vec::new();
-            let bytes = Bytes::from(vec![0xff; length]);
-            assert!(decode(&bytes, STREAM, &mut faults).is_empty());
-            assert_eq!(faults, [ChunkFault { at: 0 }]);
+        for byte in [0, MARK, 0xff] {
+            for length in 0..80 {
+                let mut faults = Vec::new();
+                let bytes = Bytes::from(vec![byte; length]);
+                assert!(decode(&bytes, STREAM, &mut faults).is_empty());
+                assert_eq!(faults, [ChunkFault { at: 0 }]);
+            }
         }
     }
 }

@@ -1,9 +1,13 @@
-//! What of a table stays in memory: where its leaves are, a filter of its streams, and what the
+//! What of a table stays in memory: where its pages are, a filter of its streams, and what the
 //! store must know to choose and merge it.
 
 use bytes::Bytes;
 
-use super::leaf::{LEAF_BYTES, LINES_EACH};
+use super::chunk::{self, ChunkFault};
+use super::former;
+use super::keys::{Keys, Packing};
+use super::line::Line;
+use super::page::Page;
 use crate::error::DiskError;
 use crate::filter;
 use crate::layout::{
@@ -11,21 +15,26 @@ use crate::layout::{
     u64_of, u128_at, usize_of,
 };
 use crate::position::{StreamId, TableId};
+use crate::query::StoredRecord;
 
 const MAGIC: [u8; 8] = *b"RoostTab";
 /// Bytes before the first chunk.
 pub(crate) const HEADER_BYTES: u64 = 64;
-/// Bytes that the root has for each leaf: its first stream and its place.
-pub(crate) const KEY_BYTES: usize = 24;
+/// No stream takes less of a table.
+const LINE_BYTES_MIN: u64 = 24;
+/// The first version with pages.
+const PAGES_FROM: u32 = 3;
+/// Bytes of a leaf with the chunks of its streams that are read at once.
+const GROUP_MAX: u64 = 96 << 10;
 
-/// What of a table stays in memory: 24 bytes for 48 streams, and 12 bits a stream.
+/// What of a table stays in memory: some ten bytes for a page of 8 KiB, and 12 bits a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TableRoot {
     pub(crate) id: TableId,
     /// The numbers of the oldest and the newest sealing whose records are in it.
     pub(crate) low: u64,
     pub(crate) high: u64,
-    /// Where records and leaves end.
+    /// Where records and pages end.
     pub(crate) end: u64,
     pub(crate) streams: u64,
     pub(crate) records: u64,
@@ -35,8 +44,18 @@ pub struct TableRoot {
     pub(crate) min_stamp: u64,
     pub(crate) max_stamp: u64,
     pub(crate) bitmap: Bytes,
-    pub(crate) keys: Bytes,
+    pub(crate) keys: Keys,
     pub(crate) filter: Bytes,
+}
+
+/// What to read for the line of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Spot {
+    /// The place of the page.
+    pub(crate) page_at: u64,
+    /// Bytes to read, and from where on: in older tables the chunks lie before their leaf.
+    pub(crate) from: u64,
+    pub(crate) bytes: u32,
 }
 
 /// The first bytes of the file.
@@ -71,13 +90,14 @@ impl TableRoot {
     /// Bytes of the whole file.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
-        block_ceil(self.end + u64_of(self.keys.len() + self.filter.len())) + u64::from(BLOCK_BYTES)
+        let root = u64_of(self.keys.bytes.len() + self.filter.len());
+        block_ceil(self.end + root) + u64::from(BLOCK_BYTES)
     }
 
     /// Bytes it takes in memory, roughly.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        u64_of(size_of::<Self>() + self.keys.len() + self.filter.len() + self.bitmap.len())
+        u64_of(size_of::<Self>() + self.keys.bytes.len() + self.filter.len() + self.bitmap.len())
     }
 
     /// Reads the root of a file of so many bytes; `read` gives (offset, bytes) of it.
@@ -105,8 +125,9 @@ impl TableRoot {
             return Err(damaged);
         }
         let end = u64_at(&footer, 48);
-        let leaves = usize_of(u32_at(&footer, 96));
-        let key_bytes = leaves.checked_mul(KEY_BYTES).ok_or(damaged)?;
+        let packing = packing_of(&footer, version).ok_or(damaged)?;
+        let pages = usize_of(u32_at(&footer, 96));
+        let key_bytes = pages.checked_mul(packing.key_bytes()).ok_or(damaged)?;
         let root_bytes = u32_at(&footer, 100);
         let room = footer_at.checked_sub(end).ok_or(damaged)?;
         if u64::from(root_bytes) > room || usize_of(root_bytes) < key_bytes {
@@ -127,7 +148,7 @@ impl TableRoot {
             min_stamp: u64_at(&footer, 80),
             max_stamp: u64_at(&footer, 88),
             bitmap: Bytes::copy_from_slice(&footer[128..128 + filter::BITMAP_BYTES]),
-            keys: root.slice(..key_bytes),
+            keys: Keys { packing, bytes: root.slice(..key_bytes) },
             filter: root.slice(key_bytes..),
         };
         if loaded.is_consistent() { Ok(loaded) } else { Err(damaged) }
@@ -135,27 +156,29 @@ impl TableRoot {
 
     /// Whether what it says of itself can be: others count with it.
     fn is_consistent(&self) -> bool {
-        let lines = u64_of(self.leaves()).saturating_mul(u64_of(LINES_EACH));
         let mut from = HEADER_BYTES;
-        let places = (0..self.leaves()).all(|leaf| {
-            let at = self.leaf_at(leaf);
-            let fits = at >= from && at <= self.end.saturating_sub(u64::from(LEAF_BYTES));
-            from = at.saturating_add(u64::from(LEAF_BYTES));
+        let places = (0..self.pages()).all(|page| {
+            let at = self.keys.place(page);
+            let least = if self.has_leaves() { u64::from(self.keys.bytes_of(page)) } else { 1 };
+            let fits = at >= from && at <= self.end.saturating_sub(least);
+            from = at.saturating_add(least);
             fits
         });
         let ordered = self.low <= self.high && self.min_stamp <= self.max_stamp;
-        places && ordered && self.streams <= lines && self.marks <= self.streams
+        // Each stream takes room.
+        let streams = self.end / LINE_BYTES_MIN;
+        places && ordered && self.streams <= streams && self.marks <= self.streams
     }
 
-    /// What follows records and leaves in the file.
+    /// The last bytes of the file, from where records and pages end.
     pub(crate) fn tail(&self) -> Vec<u8> {
-        let mut tail = Vec::with_capacity(self.keys.len() + self.filter.len() + 8192);
-        tail.extend_from_slice(&self.keys);
+        let mut tail = Vec::new();
+        tail.extend_from_slice(&self.keys.bytes);
         tail.extend_from_slice(&self.filter);
-        let root_bytes = tail.len();
         let sum = crc(&tail);
+        let root_bytes = tail.len();
         let padded = block_ceil(self.end + u64_of(root_bytes)) - self.end;
-        tail.resize(usize::try_from(padded).expect("a root fits memory"), 0);
+        tail.resize(usize::try_from(padded).expect("the root is in memory"), 0);
         let mut footer = vec![0; usize_of(BLOCK_BYTES)];
         put(&mut footer, 8, &MAGIC);
         put(&mut footer, 16, &VERSION.to_le_bytes());
@@ -173,57 +196,111 @@ impl TableRoot {
         for (place, value) in wide.into_iter().enumerate() {
             put(&mut footer, 24 + place * 8, &value.to_le_bytes());
         }
-        put(&mut footer, 96, &u32_of(self.leaves()).to_le_bytes());
+        put(&mut footer, 96, &u32_of(self.pages()).to_le_bytes());
         put(&mut footer, 100, &u32_of(root_bytes).to_le_bytes());
         put(&mut footer, 104, &sum.to_le_bytes());
+        if let Packing::Packed { skip, stream, place, prefix } = self.keys.packing {
+            put(&mut footer, 108, &[skip, stream, place]);
+            put(&mut footer, 112, &prefix.to_le_bytes());
+        }
         put(&mut footer, 128, &self.bitmap);
         seal_block(&mut footer, 0);
         tail.extend_from_slice(&footer);
         tail
     }
 
-    /// Leaves there are.
-    pub(crate) fn leaves(&self) -> usize {
-        self.keys.len() / KEY_BYTES
+    /// Pages there are.
+    pub(crate) fn pages(&self) -> usize {
+        self.keys.len()
     }
 
-    /// The place of a leaf.
-    pub(crate) fn leaf_at(&self, leaf: usize) -> u64 {
-        u64_at(&self.keys, leaf * KEY_BYTES + 16)
+    /// Whether its lines are in leaves, as version 2 had them.
+    pub(crate) fn has_leaves(&self) -> bool {
+        self.keys.packing == Packing::Full
     }
 
-    /// The first stream of a leaf.
-    pub(crate) fn first_of(&self, leaf: usize) -> StreamId {
-        StreamId(u128_at(&self.keys, leaf * KEY_BYTES))
-    }
-
-    /// Where the chunks of a leaf's streams begin.
-    pub(crate) fn group_at(&self, leaf: usize) -> u64 {
-        let before = leaf.checked_sub(1);
-        before.map_or(HEADER_BYTES, |before| self.leaf_at(before) + u64::from(LEAF_BYTES))
+    /// The place of a page, and bytes to read for it.
+    pub(crate) fn page_range(&self, page: usize) -> (u64, u32) {
+        let at = self.keys.place(page);
+        let left = self.end.saturating_sub(at);
+        let bytes = u64::from(self.keys.bytes_of(page));
+        (at, u32::try_from(bytes.min(left)).unwrap_or(0))
     }
 
     /// Whether a stream may have a line here; if not, it surely has none.
     pub(crate) fn may_hold(&self, stream: StreamId) -> bool {
-        self.leaf_of(stream).is_some()
+        self.page_of(stream).is_some()
     }
 
-    /// The leaf that has the stream's line if any has; none if surely none has.
-    pub(crate) fn leaf_of(&self, stream: StreamId) -> Option<usize> {
+    /// The page that has the stream's line if any has; none if surely none has.
+    pub(crate) fn page_of(&self, stream: StreamId) -> Option<usize> {
         let possible =
             filter::has_partition(&self.bitmap, stream) && filter::may_hold(&self.filter, stream);
-        if !possible {
-            return None;
-        }
-        let (mut low, mut high) = (0, self.leaves());
-        while low < high {
-            let middle = low.midpoint(high);
-            if u128_at(&self.keys, middle * KEY_BYTES) <= stream.0 {
-                low = middle + 1;
-            } else {
-                high = middle;
+        if possible { self.keys.find(stream) } else { None }
+    }
+
+    /// What to read for the line of a stream; none if surely none is here.
+    pub(crate) fn spot_of(&self, stream: StreamId) -> Option<Spot> {
+        let page = self.page_of(stream)?;
+        let (page_at, bytes) = self.page_range(page);
+        let mut spot = Spot { page_at, from: page_at, bytes };
+        if self.has_leaves() {
+            let before = page.checked_sub(1).map(|before| self.page_range(before));
+            let group = before.map_or(HEADER_BYTES, |(at, bytes)| at + u64::from(bytes));
+            let whole = (page_at + u64::from(bytes)).saturating_sub(group);
+            if group <= page_at && whole <= GROUP_MAX {
+                let bytes = u32::try_from(whole).expect("at most a group");
+                spot = Spot { page_at, from: group, bytes };
             }
         }
-        low.checked_sub(1)
+        Some(spot)
     }
+
+    /// The line of a stream in what was read of its spot; the place of damage if that hides it.
+    pub(crate) fn line_of(
+        &self,
+        spot: &Spot,
+        bytes: &[u8],
+        stream: StreamId,
+    ) -> Result<Option<Line>, u64> {
+        let at = spot.page_at;
+        let begin = usize::try_from(at - spot.from).unwrap_or(usize::MAX);
+        let page = bytes.get(begin..).ok_or(at)?;
+        if self.has_leaves() {
+            return former::read_line_of(page, at, stream).ok_or(at);
+        }
+        Page::parse(page, at).ok_or(at)?.line_of(stream)
+    }
+
+    /// The lines of a page, in order; in place of each one that is damaged the place of the damage.
+    /// None if the page's directory is damaged. Beside them where the page ends.
+    pub(crate) fn lines_of(&self, bytes: &[u8], at: u64) -> Option<(Vec<Result<Line, u64>>, u64)> {
+        if self.has_leaves() {
+            let lines = former::read_leaf(bytes, at)?;
+            return Some((lines.into_iter().map(Ok).collect(), at + u64_of(bytes.len())));
+        }
+        let page = Page::parse(bytes, at)?;
+        Some((page.lines().collect(), at + u64::from(page.bytes())))
+    }
+
+    /// Gives the records of a chunk in their order, and names those that are damaged.
+    pub(crate) fn decode(
+        &self,
+        chunk: &Bytes,
+        stream: StreamId,
+        faults: &mut Vec<ChunkFault>,
+    ) -> Vec<StoredRecord> {
+        if self.has_leaves() {
+            former::decode(chunk, stream, faults)
+        } else {
+            chunk::decode(chunk, stream, faults)
+        }
+    }
+}
+
+fn packing_of(footer: &[u8], version: u32) -> Option<Packing> {
+    if version < PAGES_FROM {
+        return Some(Packing::Full);
+    }
+    Packing::of(footer[108], footer[109], footer[110], u128_at(footer, 112))
 }

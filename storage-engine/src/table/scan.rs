@@ -1,13 +1,14 @@
-//! Reads a table from its beginning to its end, in steps: for merging, verifying, exporting.
+//! Reads a table from its beginning to its end, in steps: for merging. Of a long stream no more is
+//! held than a chunk and the list of its chunks.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::leaf::{Item, LEAF_BYTES, Line, read_items, read_leaf};
+use super::line::{Item, Line, read_items};
 use super::root::{HEADER_BYTES, TableRoot};
 use crate::error::DiskError;
-use crate::layout::{index_of, u64_of};
+use crate::layout::{index_of, u64_of, usize_of};
 use crate::position::TableId;
 
 /// Bytes read at once.
@@ -16,36 +17,34 @@ const READ_BYTES: u64 = 512 << 10;
 /// How a cursor reads: gives exactly these bytes of a table.
 pub(crate) type ReadTable<'a> = &'a mut dyn FnMut(TableId, u64, u32) -> Result<Vec<u8>, DiskError>;
 
-/// A stream of a table.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) line: Line,
-    /// Its chunks, one behind the other.
-    pub(crate) items: Vec<Item>,
-    /// Their bytes.
-    pub(crate) chunks: Bytes,
-}
-
 /// A place in a table.
 #[derive(Debug)]
 pub(crate) struct Cursor {
-    next_leaf: usize,
+    next_page: usize,
     lines: VecDeque<Line>,
+    /// The page that these lines are of, and its place.
+    page: Bytes,
+    page_at: u64,
     /// Bytes read ahead, and the place of their first.
     ahead: Bytes,
     ahead_at: u64,
-    /// Where the chunks of the next leaf begin.
+    /// Where the chunks of the next page begin.
     group_at: u64,
+    /// Chunks of the stream that was begun, which are still to come.
+    items: VecDeque<Item>,
 }
 
 impl Cursor {
     pub(crate) fn new() -> Self {
         Self {
-            next_leaf: 0,
+            next_page: 0,
             lines: VecDeque::new(),
+            page: Bytes::new(),
+            page_at: 0,
             ahead: Bytes::new(),
             ahead_at: 0,
             group_at: HEADER_BYTES,
+            items: VecDeque::new(),
         }
     }
 
@@ -55,43 +54,83 @@ impl Cursor {
         root: &TableRoot,
         read: ReadTable<'_>,
     ) -> Result<Option<Line>, DiskError> {
-        while self.lines.is_empty() && self.next_leaf < root.leaves() {
-            let at = root.leaf_at(self.next_leaf);
-            // The chunks come first in the file: read from there on, up to the leaf.
+        while self.lines.is_empty() && self.next_page < root.pages() {
+            let (at, bytes) = root.page_range(self.next_page);
+            // The chunks come first in the file: read from there on, up to the page.
             let from = self.group_at.min(at);
-            let whole = at + u64::from(LEAF_BYTES) - from;
-            let block = if whole <= READ_BYTES {
+            let whole = at + u64::from(bytes) - from;
+            self.page = if whole <= READ_BYTES {
                 self.bytes(root, from, whole, read)?.slice(index_of(at - from)..)
             } else {
-                Bytes::from(read(root.id, at, LEAF_BYTES)?)
+                Bytes::from(read(root.id, at, bytes)?)
             };
-            let lines = read_leaf(&block, at).ok_or(DiskError::Corrupt { offset: at })?;
-            self.lines.extend(lines);
-            self.next_leaf += 1;
-            self.group_at = at + u64::from(LEAF_BYTES);
+            self.page_at = at;
+            let damaged = DiskError::Corrupt { offset: at };
+            let (lines, end) = root.lines_of(&self.page, at).ok_or(damaged)?;
+            for line in lines {
+                self.lines.push_back(line.map_err(|offset| DiskError::Corrupt { offset })?);
+            }
+            self.next_page += 1;
+            self.group_at = end;
         }
         Ok(self.lines.front().copied())
     }
 
-    /// Takes the next stream, with the bytes of all its chunks.
-    pub(crate) fn take(
+    /// Takes the next line; its chunks are what `chunk` gives.
+    pub(crate) fn begin(
         &mut self,
         root: &TableRoot,
         read: ReadTable<'_>,
-    ) -> Result<Option<Entry>, DiskError> {
+    ) -> Result<Option<Line>, DiskError> {
         let Some(line) = self.peek(root, &mut *read)? else { return Ok(None) };
-        let chunks = self.bytes(root, line.offset, line.bytes, &mut *read)?;
-        let items = match line.only_chunk() {
-            Some(item) => vec![item],
-            None if line.chunks == 0 => Vec::new(),
-            None => {
-                let list = self.bytes(root, line.list_at, u64::from(line.list_bytes()), read)?;
-                let items = read_items(&list, line.list_at);
-                items.map_err(|offset| DiskError::Corrupt { offset })?
-            }
-        };
+        self.items.clear();
+        if line.listed > 0 {
+            let (at, bytes) = (line.list_at, u64::from(line.list_bytes));
+            let list = self.bytes(root, at, bytes, read)?;
+            let items = read_items(&list, at).map_err(|offset| DiskError::Corrupt { offset })?;
+            self.items.extend(items);
+        }
+        self.items.extend(line.last);
         self.lines.pop_front();
-        Ok(Some(Entry { line, items, chunks }))
+        Ok(Some(line))
+    }
+
+    /// The chunk with this number of the line that was begun, which stays to be given.
+    pub(crate) fn look_at(
+        &mut self,
+        root: &TableRoot,
+        chunk: u32,
+        read: ReadTable<'_>,
+    ) -> Result<Option<(Item, Bytes)>, DiskError> {
+        let Some(&item) = self.items.get(usize_of(chunk)) else { return Ok(None) };
+        Ok(Some((item, self.chunk_at(root, &item, read)?)))
+    }
+
+    /// The next chunk of the line that was begun, and its bytes; none after the last.
+    pub(crate) fn chunk(
+        &mut self,
+        root: &TableRoot,
+        read: ReadTable<'_>,
+    ) -> Result<Option<(Item, Bytes)>, DiskError> {
+        let Some(item) = self.items.pop_front() else { return Ok(None) };
+        Ok(Some((item, self.chunk_at(root, &item, read)?)))
+    }
+
+    fn chunk_at(
+        &mut self,
+        root: &TableRoot,
+        item: &Item,
+        read: ReadTable<'_>,
+    ) -> Result<Bytes, DiskError> {
+        let stored = u64::from(item.stored);
+        let in_page = item.offset.checked_sub(self.page_at).and_then(|from| {
+            let end = from.checked_add(stored)?;
+            (end <= u64_of(self.page.len())).then(|| index_of(from)..index_of(end))
+        });
+        match in_page {
+            Some(range) => Ok(self.page.slice(range)),
+            None => self.bytes(root, item.offset, stored, read),
+        }
     }
 
     /// Bytes of the file, read ahead as far as one read goes.
@@ -104,12 +143,14 @@ impl Cursor {
     ) -> Result<Bytes, DiskError> {
         let ahead_end = self.ahead_at + u64_of(self.ahead.len());
         let damaged = DiskError::Corrupt { offset: at };
-        if at < self.ahead_at || at.checked_add(bytes).ok_or(damaged)? > ahead_end {
+        let end = at.checked_add(bytes).ok_or(damaged)?;
+        if at < self.ahead_at || end > ahead_end {
             let wanted = bytes.max(READ_BYTES).min(root.end.saturating_sub(at));
-            if wanted < bytes {
+            let wanted = u32::try_from(wanted).map_err(|_too_many| damaged)?;
+            if u64::from(wanted) < bytes {
                 return Err(damaged);
             }
-            self.ahead = read_all(root.id, (at, wanted), read)?;
+            self.ahead = Bytes::from(read(root.id, at, wanted)?);
             self.ahead_at = at;
         }
         let from = index_of(at - self.ahead_at);
@@ -119,30 +160,4 @@ impl Cursor {
         }
         Ok(self.ahead.slice(from..to))
     }
-}
-
-/// Bytes of a table, however many, in reads of at most a GiB.
-fn read_all(
-    table: TableId,
-    (at, bytes): (u64, u64),
-    read: ReadTable<'_>,
-) -> Result<Bytes, DiskError> {
-    const MOST: u64 = 1 << 30;
-    if bytes < MOST {
-        let bytes = u32::try_from(bytes).expect("less than a GiB");
-        return Ok(Bytes::from(read(table, at, bytes)?));
-    }
-    let mut all = Vec::new();
-    while u64_of(all.len()) < bytes {
-        let some = u32::try_from((bytes - u64_of(all.len())).min(MOST)).expect("at most a GiB");
-        all.extend_from_slice(&read(table, at + u64_of(all.len()), some)?);
-    }
-    Ok(Bytes::from(all))
-}
-
-/// The bytes of one chunk among those of its stream; none if the list does not fit them.
-pub(crate) fn chunk_bytes(entry: &Entry, item: &Item) -> Option<Bytes> {
-    let from = usize::try_from(item.offset.checked_sub(entry.line.offset)?).ok()?;
-    let to = from.checked_add(usize::try_from(item.stored).ok()?)?;
-    (to <= entry.chunks.len()).then(|| entry.chunks.slice(from..to))
 }

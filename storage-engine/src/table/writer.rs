@@ -1,19 +1,28 @@
-//! Writes a table: streams in order, each with its chunks, and what is known of them behind.
+//! Writes a table: streams in order, each with its records from the oldest. Most of a stream, if it
+//! is long, goes into chunks of its own; its newest records go into a page, beside those of other
+//! streams. No more than a chunk of it is held.
 
 use bytes::Bytes;
 
-use super::CHUNK_BYTES;
-use super::chunk::{self, Piece};
-use super::leaf::{Item, LINES_EACH, Line, NO_CHUNK, write_items, write_leaf};
-use super::root::{HEADER_BYTES, TableRoot, header};
+use super::chunk::{self, Draft, Listed, OfStream, Seqs};
+use super::keys::{Key, Keys, separator};
+use super::line::{Item, write_items};
+use super::page::{PAGE_BYTES_MAX, PageDraft};
+use super::root::{TableRoot, header};
+use super::{CHUNK_BYTES, PAGE_BYTES};
 use crate::filter;
-use crate::layout::{index_of, u32_of, u64_of};
+use crate::layout::{BLOCK_BYTES, index_of, u32_of, u64_of, usize_of};
 use crate::position::{StreamId, TableId};
+use crate::record::{Fields, PIECE_HEAD_MAX, Role, mix, salt_of, write_piece};
 
-/// A leaf is ended when the chunks before it have so many bytes, so that merging reads in steps.
-const GROUP_BYTES: u64 = 4 << 20;
-/// Bytes a record has in a chunk beside its body, at most.
-const RECORD_BYTES: usize = 40;
+/// Pieces of a stream that wait for the next ones: with more bytes the oldest become a chunk, so
+/// that a page has at least half a chunk of the newest.
+const WAITING_MAX: usize = CHUNK_BYTES + CHUNK_BYTES / 2;
+/// A page that would get more bytes with the next stream is ended before it.
+const PAGE_FULL: usize = PAGE_BYTES + PAGE_BYTES / 2;
+/// Bytes that compressed and other heads may have, by far.
+const HEADS_MAX: usize = 16 << 10;
+const _: () = assert!(PAGE_FULL + WAITING_MAX + HEADS_MAX <= PAGE_BYTES_MAX, "pages are small");
 
 /// What a table is told of itself.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +42,75 @@ pub(crate) struct Voids {
     pub(crate) deletes: bool,
 }
 
-/// A table that is being written. What is ready to be written is taken from it now and then.
+/// A record on its way into a table; the bytes are borrowed from where they lay.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece<'a> {
+    /// As it lies in a segment: its checksum is mixed with this mask.
+    Whole { bytes: &'a [u8], mask: u32, fields: Fields },
+    /// What it says.
+    Parts { fields: Fields, body: &'a [u8] },
+    /// What could not be read: it stays damaged, so that nobody takes the stream for whole.
+    Damaged,
+}
+
+/// Whether compressing is worth a try: bodies are often ciphertext, and trying costs more than all
+/// else that is done with a record. After each try in vain twice as many chunks are left alone.
+#[derive(Debug, Default)]
+struct Trying {
+    wanted: bool,
+    /// Chunks left alone after the last try in vain, and those of them to come.
+    left_alone: u32,
+    to_come: u32,
+}
+
+impl Trying {
+    /// Chunks left alone at most.
+    const MOST: u32 = 64;
+
+    fn tries(&mut self) -> bool {
+        let tries = self.to_come == 0;
+        self.to_come = self.to_come.saturating_sub(1);
+        self.wanted && tries
+    }
+
+    fn note(&mut self, smaller: bool) {
+        self.left_alone = if smaller { 0 } else { (self.left_alone * 2).clamp(1, Self::MOST) };
+        self.to_come = self.left_alone;
+    }
+}
+
+/// The stream that is being written.
+#[derive(Debug, Default)]
+struct Current {
+    stream: Option<StreamId>,
+    salt: u32,
+    /// Pieces that wait, their bytes and seqs, and whether loading may begin there.
+    pieces: Vec<u8>,
+    sizes: Vec<u32>,
+    seqs: Vec<u64>,
+    snapshots: Vec<bool>,
+    /// Its chunks so far, which a list will name.
+    items: Vec<Item>,
+    listed_count: u32,
+    listed_seqs: Seqs,
+    /// The chunk with the last record at which loading may begin.
+    snapshot: Option<u32>,
+}
+
+/// A table that is being written. What is ready is written to the file now and then.
 #[derive(Debug)]
 pub(crate) struct TableWriter {
     facts: Facts,
-    /// Not taken yet; its first byte lies at `at`.
+    compress: Trying,
+    /// Not written yet; its first byte lies at `at`.
     buffer: Vec<u8>,
     at: u64,
-    lines: Vec<Line>,
-    /// Where the chunks of these lines begin.
-    group_at: u64,
-    keys: Vec<u8>,
+    page: PageDraft,
+    current: Current,
+    last: Option<StreamId>,
+    /// The last stream of the page before.
+    before: Option<StreamId>,
+    keys: Vec<Key>,
     filter: Vec<u8>,
     bitmap: [u8; filter::BITMAP_BYTES],
     streams: u64,
@@ -55,15 +122,17 @@ pub(crate) struct TableWriter {
 
 impl TableWriter {
     pub(crate) fn new(facts: Facts) -> Self {
-        let filter = filter::empty(index_of(facts.streams_max));
         Self {
             facts,
+            compress: Trying { wanted: facts.compress, ..Trying::default() },
             buffer: header(facts.id),
             at: 0,
-            lines: Vec::with_capacity(LINES_EACH),
-            group_at: HEADER_BYTES,
+            page: PageDraft::default(),
+            current: Current::default(),
+            last: None,
+            before: None,
             keys: Vec::new(),
-            filter,
+            filter: filter::empty(index_of(facts.streams_max)),
             bitmap: [0; filter::BITMAP_BYTES],
             streams: 0,
             records: 0,
@@ -78,108 +147,172 @@ impl TableWriter {
         self.at + u64_of(self.buffer.len())
     }
 
-    /// Bytes that wait to be taken.
+    /// Bytes that wait to be written.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Takes what is ready: where it goes, and the bytes.
-    pub(crate) fn take_ready(&mut self) -> (u64, Vec<u8>) {
-        let at = self.at;
-        let bytes = core::mem::take(&mut self.buffer);
-        self.at += u64_of(bytes.len());
-        (at, bytes)
+    /// What is ready to be written, and where it goes: whole blocks at a whole block's place.
+    pub(crate) fn ready(&self) -> (u64, &[u8]) {
+        let blocks = self.buffer.len() / usize_of(BLOCK_BYTES);
+        (self.at, &self.buffer[..blocks * usize_of(BLOCK_BYTES)])
     }
 
-    /// Adds a stream, in order of streams, with its records from the oldest.
-    pub(crate) fn add(&mut self, stream: StreamId, voids: Voids, pieces: &[Piece<'_>]) {
-        let offset = self.end();
-        let mut items = Vec::new();
-        let mut snapshot = NO_CHUNK;
-        let mut from = 0;
-        while from < pieces.len() {
-            let some = &pieces[from..from + chunk_length(&pieces[from..])];
-            let at = self.end();
-            let stored = chunk::encode(&mut self.buffer, stream, some, self.facts.compress);
-            if some.iter().any(|piece| piece.snapshot) {
-                snapshot = u32_of(items.len());
+    /// Forgets what was ready.
+    pub(crate) fn written(&mut self) {
+        let bytes = self.ready().1.len();
+        self.buffer.copy_within(bytes.., 0);
+        self.buffer.truncate(self.buffer.len() - bytes);
+        self.at += u64_of(bytes);
+    }
+
+    /// Begins a stream, in order of streams. Its records follow, from the oldest, then
+    /// `end_stream`.
+    pub(crate) fn begin_stream(&mut self, stream: StreamId) {
+        assert!(self.current.stream.is_none(), "the stream before was ended");
+        assert!(self.last.is_none_or(|last| last < stream), "streams come in their order");
+        self.current.stream = Some(stream);
+        self.current.salt = salt_of(stream);
+    }
+
+    /// Adds the next record of the stream.
+    pub(crate) fn add(&mut self, piece: &Piece<'_>) {
+        let begin = self.current.pieces.len();
+        let fields = self.current.take(piece);
+        let (seq, snapshot) = match fields {
+            Some(fields) => {
+                self.note_stamp(fields.stamp);
+                (fields.seq, fields.role == Role::Snapshot)
             }
-            let (first_seq, last_seq) = seqs(some.iter().map(|piece| piece.seq));
-            let count = u32_of(some.len());
-            items.push(Item { offset: at, stored, count, first_seq, last_seq });
-            from += some.len();
-        }
-        for piece in pieces {
-            self.note_stamp(piece.stamp);
-        }
-        let (first_seq, last_seq) = seqs(pieces.iter().map(|piece| piece.seq));
-        let sequenced = pieces.iter().filter(|piece| piece.seq > 0).count();
-        let line = Line {
-            stream,
-            offset,
-            bytes: self.end() - offset,
-            first_seq,
-            last_seq,
-            floor: voids.floor,
-            list_at: 0,
-            count: u32_of(pieces.len()),
-            sequenced: u32_of(sequenced),
-            chunks: u32_of(items.len()),
-            snapshot,
-            deletes: voids.deletes,
+            None => (0, false),
         };
-        self.end_stream(line, &items);
+        let bytes = self.current.pieces.len() - begin;
+        self.current.sizes.push(u32_of(bytes));
+        self.current.seqs.push(seq);
+        self.current.snapshots.push(snapshot);
+        let waiting = self.current.sizes.len();
+        if bytes > CHUNK_BYTES {
+            // A large record is alone in its chunk.
+            self.end_chunk(waiting - 1);
+            self.end_chunk(1);
+        } else if self.current.pieces.len() > WAITING_MAX {
+            let mut sum = 0;
+            let fit = self.current.sizes.iter().take_while(|&&size| {
+                sum += usize_of(size);
+                sum <= CHUNK_BYTES
+            });
+            let fit = fit.count().max(1);
+            self.end_chunk(fit);
+        }
     }
 
-    /// Adds a stream of another table as it is there: the bytes of its chunks, one behind the
-    /// other.
-    pub(crate) fn add_whole(&mut self, line: &Line, items: &[Item], chunks: &Bytes) {
+    /// Puts the oldest records that wait into a chunk which a list will name.
+    fn end_chunk(&mut self, records: usize) {
+        if records == 0 {
+            return;
+        }
+        if self.current.items.is_empty() {
+            // Between two pages lie chunks of the second one's streams only.
+            self.end_page();
+        }
         let offset = self.end();
-        self.buffer.extend_from_slice(chunks);
-        let moved: Vec<Item> = items
-            .iter()
-            .map(|item| Item { offset: item.offset - line.offset + offset, ..*item })
-            .collect();
-        self.end_stream(Line { offset, list_at: 0, ..*line }, &moved);
+        let current = &mut self.current;
+        let bytes: usize = current.sizes[..records].iter().map(|&size| usize_of(size)).sum();
+        let mut seqs = Seqs::default();
+        for &seq in &current.seqs[..records] {
+            seqs.add(seq);
+            current.listed_seqs.add(seq);
+        }
+        if current.snapshots[..records].contains(&true) {
+            current.snapshot = Some(u32_of(current.items.len()));
+        }
+        let draft = Draft {
+            stream: current.stream.expect("a stream was begun"),
+            pieces: &current.pieces[..bytes],
+            sizes: &current.sizes[..records],
+            seqs,
+            of_stream: OfStream::default(),
+        };
+        let stored = put_chunk(&mut self.buffer, &draft, &mut self.compress);
+        let count = u32_of(records);
+        let (first_seq, last_seq) = (seqs.first, seqs.last);
+        current.items.push(Item { offset, stored, count, first_seq, last_seq });
+        current.listed_count = current.listed_count.saturating_add(count);
+        current.pieces.drain(..bytes);
+        current.sizes.drain(..records);
+        current.seqs.drain(..records);
+        current.snapshots.drain(..records);
     }
 
-    /// Stamps of records that are added as they are.
-    pub(crate) fn note_stamp(&mut self, stamp: u64) {
+    /// Ends the stream. One without records and voids leaves nothing.
+    pub(crate) fn end_stream(&mut self, voids: Voids) {
+        let stream = self.current.stream.take().expect("a stream was begun");
+        let count = u32_of(self.current.sizes.len()).saturating_add(self.current.listed_count);
+        if count == 0 && voids == Voids::default() {
+            return;
+        }
+        let listed = self.put_list();
+        let current = &mut self.current;
+        let mut seqs = Seqs::default();
+        for &seq in &current.seqs {
+            seqs.add(seq);
+        }
+        if current.snapshots.contains(&true) {
+            current.snapshot = Some(listed.map_or(0, |listed| listed.chunks));
+        }
+        let (floor, deletes) = (voids.floor, voids.deletes);
+        let of_stream = OfStream { floor, deletes, snapshot: current.snapshot, listed };
+        if self.page.bytes() + current.pieces.len() > PAGE_FULL {
+            self.end_page();
+        }
+        let current = &mut self.current;
+        self.page.begin(stream);
+        let (pieces, sizes) = (&current.pieces, &current.sizes);
+        let draft = Draft { stream, pieces, sizes, seqs, of_stream };
+        put_chunk(&mut self.page.chunks, &draft, &mut self.compress);
+        current.forget();
+        filter::mark_partition(&mut self.bitmap, stream);
+        filter::add(&mut self.filter, stream);
+        self.streams += 1;
+        self.records += u64::from(count);
+        self.marks += u64::from(voids.floor > 0 || voids.deletes);
+        self.last = Some(stream);
+        if self.page.bytes() >= PAGE_BYTES {
+            self.end_page();
+        }
+    }
+
+    fn put_list(&mut self) -> Option<Listed> {
+        let (list_at, current) = (self.end(), &self.current);
+        let first = current.items.first()?;
+        write_items(&mut self.buffer, list_at, &current.items);
+        Some(Listed {
+            list_at,
+            chunks: u32_of(current.items.len()),
+            bytes: list_at - first.offset,
+            count: current.listed_count,
+            seqs: current.listed_seqs,
+        })
+    }
+
+    fn end_page(&mut self) {
+        let Some(first) = self.page.first else { return };
+        let (place, bytes) = (self.end(), self.page.bytes());
+        self.keys.push(Key { first: separator(self.before, first), place, bytes });
+        self.page.write(&mut self.buffer, place);
+        self.before = self.last;
+    }
+
+    fn note_stamp(&mut self, stamp: u64) {
         if stamp > 0 {
             self.max_stamp = self.max_stamp.max(stamp);
             self.min_stamp = if self.min_stamp == 0 { stamp } else { self.min_stamp.min(stamp) };
         }
     }
 
-    fn end_stream(&mut self, mut line: Line, items: &[Item]) {
-        if items.len() > 1 {
-            line.list_at = self.end();
-            write_items(&mut self.buffer, line.list_at, items);
-        }
-        filter::mark_partition(&mut self.bitmap, line.stream);
-        filter::add(&mut self.filter, line.stream);
-        self.streams += 1;
-        self.records += u64::from(line.count);
-        self.marks += u64::from(line.floor > 0 || line.deletes);
-        self.lines.push(line);
-        if self.lines.len() == LINES_EACH || self.end() - self.group_at >= GROUP_BYTES {
-            self.end_leaf();
-        }
-    }
-
-    fn end_leaf(&mut self) {
-        let Some(first) = self.lines.first() else { return };
-        let at = self.end();
-        self.keys.extend_from_slice(&first.stream.0.to_le_bytes());
-        self.keys.extend_from_slice(&at.to_le_bytes());
-        write_leaf(&mut self.buffer, at, &self.lines);
-        self.lines.clear();
-        self.group_at = self.end();
-    }
-
-    /// Ends the table: its root, and the last bytes of the file in `take_ready`.
+    /// Ends the table: its root. All that is left of the file is ready then.
     pub(crate) fn finish(&mut self) -> TableRoot {
-        self.end_leaf();
+        self.end_page();
         let root = TableRoot {
             id: self.facts.id,
             low: self.facts.low,
@@ -191,7 +324,7 @@ impl TableWriter {
             min_stamp: self.min_stamp,
             max_stamp: self.max_stamp,
             bitmap: Bytes::copy_from_slice(&self.bitmap),
-            keys: Bytes::from(core::mem::take(&mut self.keys)),
+            keys: Keys::pack(&core::mem::take(&mut self.keys)),
             filter: Bytes::from(core::mem::take(&mut self.filter)),
         };
         self.buffer.extend_from_slice(&root.tail());
@@ -199,20 +332,53 @@ impl TableWriter {
     }
 }
 
-/// How many records go into the next chunk.
-fn chunk_length(pieces: &[Piece<'_>]) -> usize {
-    let mut bytes = 0;
-    let fits = pieces.iter().take_while(|piece| {
-        bytes += piece.body.len() + RECORD_BYTES;
-        bytes <= CHUNK_BYTES
-    });
-    fits.count().max(1)
+impl Current {
+    /// Writes a piece behind those that wait; what it says, if it is whole.
+    fn take(&mut self, piece: &Piece<'_>) -> Option<Fields> {
+        match *piece {
+            Piece::Whole { bytes, mask, fields } => {
+                let begin = self.pieces.len();
+                self.pieces.extend_from_slice(bytes);
+                mix(&mut self.pieces[begin..], mask);
+                Some(fields)
+            }
+            Piece::Parts { fields, body } => {
+                self.pieces.reserve(PIECE_HEAD_MAX + body.len());
+                write_piece(&mut self.pieces, &fields, &[body], body.len(), self.salt);
+                Some(fields)
+            }
+            Piece::Damaged => {
+                let nothing = Fields {
+                    number: 0,
+                    seq: 0,
+                    stamp: 0,
+                    kind: 0,
+                    role: Role::Plain,
+                    control: true,
+                };
+                write_piece(&mut self.pieces, &nothing, &[], 0, !self.salt);
+                None
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        self.pieces.clear();
+        self.sizes.clear();
+        self.seqs.clear();
+        self.snapshots.clear();
+        self.items.clear();
+        self.listed_count = 0;
+        self.listed_seqs = Seqs::default();
+        self.snapshot = None;
+    }
 }
 
-/// The smallest and the largest seq, 0 if there is none.
-fn seqs(all: impl Iterator<Item = u64>) -> (u64, u64) {
-    let there = all.filter(|&seq| seq > 0);
-    there.fold((0, 0), |(first, last), seq| {
-        (if first == 0 { seq } else { seq.min(first) }, seq.max(last))
-    })
+fn put_chunk(buffer: &mut Vec<u8>, draft: &Draft<'_>, compress: &mut Trying) -> u32 {
+    let tries = !draft.pieces.is_empty() && compress.tries();
+    let (stored, smaller) = chunk::encode(buffer, draft, tries);
+    if tries {
+        compress.note(smaller);
+    }
+    stored
 }

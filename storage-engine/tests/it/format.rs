@@ -10,7 +10,7 @@ use roost_storage_engine::{Kill, Query, SimDisk, StreamId};
 
 use crate::world::{World, small, stream};
 
-const NEWEST: &str = "v2";
+const NEWEST: &str = "v3";
 
 fn folder(version: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version)
@@ -68,6 +68,33 @@ fn version_1_opens_and_reads() {
     assert!(!world.disk.names().iter().any(|name| name.ends_with(".sealed")));
     let all = Query::After { stream: stream(1), seq: 0, limit: 1000, max_bytes: usize::MAX };
     assert_eq!(world.read(all).unwrap().len(), 9);
+}
+
+#[test]
+fn version_2_opens_and_reads_and_is_merged_with_what_is_new() {
+    let built = build();
+    let mut world = World::new(small(), 11);
+    world.disk = fixture("v2");
+    world.model = built.model;
+    world.reopen().unwrap();
+    world.adopt_survivors(true);
+    let old: Vec<String> =
+        world.disk.names().into_iter().filter(|name| name.ends_with(".table")).collect();
+    assert_eq!(old.len(), 2);
+    world.seal_old();
+    for turn in 0..60 {
+        world.append(stream(turn % 3), 300).unwrap();
+        world.settle();
+    }
+    for _ in 0..20 {
+        world.now += 10;
+        world.settle();
+    }
+    world.check();
+    assert!(!world.disk.names().iter().any(|name| old.contains(name)), "they were merged");
+    world.crash(Kill::Process);
+    world.reopen().unwrap();
+    world.adopt_survivors(true);
 }
 
 #[test]

@@ -111,10 +111,12 @@ impl Running {
     }
 
     fn write_until_full(&mut self) {
-        for _ in 0..200 {
-            let full = self.write().is_err();
+        let mut refused = 0;
+        for _ in 0..400 {
+            // Sealing may make room once more.
+            refused = if self.write() == Err(StoreError::Full) { refused + 1 } else { 0 };
             self.turn();
-            if full && self.events.contains(&StoreEvent::Full) {
+            if refused == 5 {
                 return;
             }
         }

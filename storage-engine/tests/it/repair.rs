@@ -9,7 +9,7 @@ use roost_storage_engine::inspect::{
 use roost_storage_engine::{Folder, Kill, Query, SimDisk, StoredRecord, StreamId};
 
 use crate::inspect::{contents, exported, lived_in, repaired, verified};
-use crate::world::{World, small, stream};
+use crate::world::{World, first_page, small, stream};
 
 #[test]
 fn a_whole_store_is_left_alone() {
@@ -21,11 +21,16 @@ fn a_whole_store_is_left_alone() {
     assert_eq!(contents(&world.disk), before);
 }
 
-/// The place of some bytes in the only file that has them.
-fn find(disk: &SimDisk, bytes: &[u8]) -> Option<(String, u64)> {
-    disk.names().into_iter().find_map(|name| {
+/// The place of a record in its segment: stream, checksum, length, flags, kind, number.
+fn find(disk: &SimDisk, stream: StreamId, number: u64) -> Option<(String, u64)> {
+    let segments = disk.names().into_iter().filter(|name| name.ends_with(".active"));
+    segments.into_iter().find_map(|name| {
         let content = disk.content(&name).unwrap();
-        let at = content.windows(bytes.len()).position(|some| some == bytes)?;
+        let is_it = |record: &[u8]| {
+            let length = if record[20] < 0x80 { 1 } else { 2 };
+            record[..16] == stream.0.to_le_bytes() && u64::from(record[22 + length]) == number
+        };
+        let at = content.windows(40).position(is_it)?;
         Some((name, at as u64))
     })
 }
@@ -57,9 +62,7 @@ fn a_segment_damaged_in_the_middle_keeps_what_is_around() {
     let three = stream(3);
     let lost = world.model[&three].records()[1].clone();
     world.crash(Kill::Process);
-    let mut head = three.0.to_le_bytes().to_vec();
-    head.extend(lost.number.to_le_bytes());
-    let (name, at) = find(&world.disk, &head).unwrap();
+    let (name, at) = find(&world.disk, three, lost.number).unwrap();
     assert!(name.ends_with(".active"));
     world.disk.flip_bit(&name, at + 20, 5);
     assert!(world.reopen().is_err());
@@ -96,15 +99,23 @@ fn a_table_is_rebuilt_whatever_part_is_damaged() {
     let tables = |world: &World| -> Vec<String> {
         world.disk.names().into_iter().filter(|name| name.ends_with(".table")).collect()
     };
-    let (bytes, root) = {
+    let (bytes, page, root) = {
         let world = lived_in(5, 60);
         let name = tables(&world).remove(0);
         let content = world.disk.content(&name).unwrap();
+        let page = first_page(content);
         let footer = &content[content.len() - 4096..];
         let root = u64::from_le_bytes(footer[48..56].try_into().unwrap());
-        (content.len(), usize::try_from(root).unwrap())
+        (content.len(), page, usize::try_from(root).unwrap())
     };
-    for offset in (0..bytes).step_by(bytes / 150).chain([root + 5]) {
+    for offset in (0..bytes).step_by(bytes / 150).chain([
+        page + 1,
+        page + 5,
+        page + 8,
+        page + 13,
+        page + 40,
+        root + 5,
+    ]) {
         let mut world = lived_in(5, 60);
         world.crash(Kill::Process);
         let before = exported(&mut world.disk);
@@ -126,7 +137,7 @@ fn a_table_is_rebuilt_whatever_part_is_damaged() {
         }
         assert!(world.disk.names().contains(&format!("damaged/{name}")));
     }
-    for kind in [FlawKind::Chunk, FlawKind::Leaf, FlawKind::Root, FlawKind::Footer] {
+    for kind in [FlawKind::Chunk, FlawKind::Page, FlawKind::Root, FlawKind::Footer] {
         assert!(kinds.contains(&kind), "{kind:?} was not met: {kinds:?}");
     }
 }
@@ -136,9 +147,7 @@ fn a_stream_can_be_cut_at_its_hole() {
     let mut world = lived_in(5, 8);
     world.crash(Kill::Process);
     let three = stream(3);
-    let mut head = three.0.to_le_bytes().to_vec();
-    head.extend(6_u64.to_le_bytes());
-    let (name, at) = find(&world.disk, &head).unwrap();
+    let (name, at) = find(&world.disk, three, 6).unwrap();
     world.disk.flip_bit(&name, at + 60, 1);
     let (done, _found) = mend(&mut world);
     // Number 5 is a snapshot; 6 is gone; 7 and 8 follow.

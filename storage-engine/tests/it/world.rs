@@ -94,6 +94,15 @@ pub(crate) fn small() -> OpenSettings {
     OpenSettings { shards: 2, settings, fresh_incarnation: 1 }
 }
 
+/// The place of the first page of a table's file, as its footer and keys say.
+pub(crate) fn first_page(table: &[u8]) -> usize {
+    let footer = &table[table.len() - 4096..];
+    let end = usize::try_from(u64::from_le_bytes(footer[48..56].try_into().unwrap())).unwrap();
+    let (stream, place) = (usize::from(footer[109]), usize::from(footer[110]));
+    let key = &table[end + stream..][..place];
+    key.iter().rev().fold(0, |number, &byte| number << 8 | usize::from(byte))
+}
+
 /// A stream of the few a test uses, in a partition of its own.
 pub(crate) fn stream(number: u8) -> StreamId {
     StreamId(u128::from(number) << 118 | u128::from(number))

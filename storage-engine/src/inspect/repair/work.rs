@@ -15,11 +15,11 @@ use crate::inspect::look::Watched;
 use crate::inspect::segment::{Place, Scan};
 use crate::inspect::snapshot::{Snapshot, TableSeen, disk};
 use crate::keeper::piece_of;
-use crate::layout::u64_of;
+use crate::layout::{VERSION, u64_of};
 use crate::open::Folder;
 use crate::position::{SegmentId, StreamId, TableId};
 use crate::settings::Settings;
-use crate::table::{Facts, Piece, TableRoot, TableWriter, Voids};
+use crate::table::{Facts, TableRoot, TableWriter};
 
 /// Bytes written at once.
 const SLICE_BYTES: usize = 1 << 20;
@@ -96,7 +96,7 @@ impl Work<'_> {
         });
         let building = id.building_name();
         if !self.dry {
-            self.folder.make(&building).map_err(|error| disk(&building, error))?;
+            self.folder.make(&building, 0).map_err(|error| disk(&building, error))?;
         }
         let (mut kept, mut losers) = (0, Vec::new());
         for stream in streams {
@@ -112,10 +112,11 @@ impl Work<'_> {
             if gone > 0 {
                 losers.push((stream, gone));
             }
-            let pieces: Vec<Piece<'_>> = records.iter().map(piece_of).collect();
-            if !pieces.is_empty() || voids != Voids::default() {
-                writer.add(stream, voids, &pieces);
+            writer.begin_stream(stream);
+            for record in &records {
+                writer.add(&piece_of(record));
             }
+            writer.end_stream(voids);
             if writer.waiting_bytes() >= SLICE_BYTES {
                 self.write_ready(&building, &mut writer)?;
             }
@@ -137,8 +138,10 @@ impl Work<'_> {
     }
 
     fn write_ready(&mut self, name: &str, writer: &mut TableWriter) -> Result<(), InspectError> {
-        let (at, bytes) = writer.take_ready();
-        self.write(name, at, &bytes)
+        let (at, bytes) = writer.ready();
+        self.write(name, at, bytes)?;
+        writer.written();
+        Ok(())
     }
 
     fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> Result<(), InspectError> {
@@ -226,7 +229,7 @@ impl Work<'_> {
         let length = u32::try_from(length).unwrap_or(Settings::MAX_SEGMENT_BYTES);
         let bytes = self.folder.read_range(&seen.name, 0, length).map_err(failed)?;
         let mut places: Vec<Place> = seen.records().copied().collect();
-        let mut salt_now = seen.scan.as_ref().map_or(0, |scan| scan.salt);
+        let mut now = seen.scan.as_ref().map_or((0, VERSION), |scan| (scan.salt, scan.version));
         if places.is_empty()
             && let Some(salt) = salt
         {
@@ -234,7 +237,7 @@ impl Work<'_> {
             let cut = if seen.state == SegmentState::Cut { seen.end } else { u64::MAX };
             places = scan.places.iter().chain(&scan.islands).copied().collect();
             places.retain(|place| place.end() <= cut);
-            salt_now = scan.salt;
+            now = (scan.salt, scan.version);
         }
         places.retain(|one| self.cut.get(&one.stream).is_none_or(|&cut| one.number < cut));
         let kept = u64_of(places.len());
@@ -245,7 +248,7 @@ impl Work<'_> {
         }
         let stamps = places.iter().map(|place| place.stamp);
         self.after.max_stamp = stamps.fold(self.after.max_stamp, u64::max);
-        let content = segment::rewrite(id, salt_now, &bytes, &places);
+        let content = segment::rewrite(id, now, &bytes, &places);
         self.after.cuts.insert(id, u64_of(content.len()));
         self.note(&seen.name, Fate::Rewritten, kept, None);
         if self.dry {
@@ -255,11 +258,11 @@ impl Work<'_> {
         if seen.name == active {
             // The new file takes its name: what is damaged is copied first.
             let copy = self.free_name(&seen.name)?;
-            self.folder.make(&copy).map_err(|error| disk(&copy, error))?;
+            self.folder.make(&copy, 0).map_err(|error| disk(&copy, error))?;
             self.write(&copy, 0, &bytes)?;
             self.folder.flush(&copy).map_err(|error| disk(&copy, error))?;
         }
-        self.folder.make(&new).map_err(|error| disk(&new, error))?;
+        self.folder.make(&new, 0).map_err(|error| disk(&new, error))?;
         self.write(&new, 0, &content)?;
         self.end_file(&new, &active)?;
         if seen.name != active {

@@ -1,54 +1,25 @@
-//! What is whole in a damaged table, found by what lies there: chunks say whose they are, leaves
-//! what else is known of their streams. Nothing the root says is needed.
-//!
-//! A chunk counts if it follows another one without a gap, or if a leaf names its place: bytes in
-//! the middle of damage may be a client's, made to look like a chunk.
+//! What is whole in a damaged table of version 2: chunks lie before the leaf that tells of them.
 
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
+use super::{Kept, Piece};
 use crate::error::DiskError;
 use crate::inspect::lines::Window;
 use crate::inspect::look::Look;
 use crate::layout::{crc, put, u32_at, u32_of, u64_at, u64_of, u128_at, usize_of};
 use crate::position::StreamId;
 use crate::query::StoredRecord;
-use crate::table::{
-    CHUNK_HEAD, Chunk, HEADER_BYTES, Item, LEAF_BYTES, Line, TableRoot, Voids, decode, read_items,
-    read_leaf,
-};
+use crate::table::former::{self, CHUNK_HEAD, Chunk, LEAF_BYTES, read_leaf};
+use crate::table::{HEADER_BYTES, Item, Line, TableRoot, Voids, read_items};
 
-/// A chunk, or what is left of one.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    at: u64,
-    stored: u32,
-    stream: StreamId,
-    /// Whether it follows what comes before it without a gap.
-    chained: bool,
-    /// Its head is damaged; how many records it should have.
-    headless: Option<u32>,
-}
-
-/// A stream of the table.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Kept {
-    pub(super) voids: Voids,
-    pieces: Vec<Piece>,
-    /// Records that it should have, if its line could be read.
-    said: Option<u64>,
-}
-
-/// What there is of a table.
+/// A walk through the file.
 #[derive(Debug)]
-pub(super) struct Salvage {
-    pub(super) streams: BTreeMap<StreamId, Kept>,
-    /// Leaves that are known to be damaged.
-    pub(super) leaves_lost: u64,
-    /// Lines with marks that were read.
-    pub(super) marks: u64,
-    window: Window,
+struct Walk<'a> {
+    streams: BTreeMap<StreamId, Kept>,
+    marks: u64,
+    window: &'a mut Window,
     end: u64,
     leaves: Option<Vec<u64>>,
     group: Vec<Piece>,
@@ -64,31 +35,29 @@ enum Object {
     Nothing,
 }
 
-impl Salvage {
-    /// Reads a table's file from its beginning to its end.
-    pub(super) fn of(
-        look: &mut dyn Look,
-        name: &str,
-        size: u64,
-        root: Option<&TableRoot>,
-    ) -> Result<Self, DiskError> {
-        let end = root.map_or(size, |root| root.end.min(size));
-        let leaves = root.map(|root| (0..root.leaves()).map(|leaf| root.leaf_at(leaf)).collect());
-        let mut salvage = Self {
-            streams: BTreeMap::new(),
-            leaves_lost: 0,
-            marks: 0,
-            window: Window::new(name, size),
-            end,
-            leaves,
-            group: Vec::new(),
-            items: Vec::new(),
-            chained: true,
-        };
-        salvage.run(look)?;
-        Ok(salvage)
-    }
+/// Reads a table's file from its beginning to its end: its streams, and how many have marks.
+pub(super) fn walk(
+    look: &mut dyn Look,
+    window: &mut Window,
+    root: Option<&TableRoot>,
+) -> Result<(BTreeMap<StreamId, Kept>, u64), DiskError> {
+    let end = root.map_or(window.size, |root| root.end.min(window.size));
+    let leaves = root.map(|root| (0..root.pages()).map(|leaf| root.page_range(leaf).0).collect());
+    let mut walk = Walk {
+        streams: BTreeMap::new(),
+        marks: 0,
+        window,
+        end,
+        leaves,
+        group: Vec::new(),
+        items: Vec::new(),
+        chained: true,
+    };
+    walk.run(look)?;
+    Ok((walk.streams, walk.marks))
+}
 
+impl Walk<'_> {
     fn run(&mut self, look: &mut dyn Look) -> Result<(), DiskError> {
         let mut at = HEADER_BYTES;
         while at < self.end {
@@ -107,7 +76,6 @@ impl Salvage {
                 }
                 Object::Nothing if self.is_leaf_at(at) => {
                     // A damaged leaf: the next chunks follow it.
-                    self.leaves_lost += 1;
                     at += u64::from(LEAF_BYTES);
                     self.end_group(look, &[])?;
                 }
@@ -201,12 +169,12 @@ impl Salvage {
         }
         for line in lines {
             let found = by_stream.remove(&line.stream).unwrap_or_default();
-            let end = line.offset.saturating_add(line.bytes);
+            let (begin, end) = (line.begin(), line.begin().saturating_add(line.chunk_bytes()));
             let mut pieces: Vec<Piece> =
-                found.into_iter().filter(|one| (line.offset..end).contains(&one.at)).collect();
-            let of_line = |item: &&Item| (line.offset..end).contains(&item.offset);
-            let only = line.only_chunk();
-            let named: Vec<Item> = items.iter().filter(of_line).copied().chain(only).collect();
+                found.into_iter().filter(|one| (begin..end).contains(&one.at)).collect();
+            let of_line = |item: &&Item| (begin..end).contains(&item.offset);
+            let listed = items.iter().filter(of_line).copied();
+            let named: Vec<Item> = listed.chain(line.last).collect();
             let is_named = |one: &Piece| named.iter().any(|item| item.offset == one.at);
             pieces.retain(|one| one.chained || named.is_empty() || is_named(one));
             for item in &named {
@@ -243,35 +211,22 @@ impl Salvage {
         }
         let headless = Some(item.count);
         let piece = Piece { at: item.offset, stored: item.stored, stream, chained: true, headless };
-        let some = !self.records_of(look, &piece)?.is_empty();
+        let some = !records_of(look, self.window, &piece)?.is_empty();
         Ok(some.then_some(piece))
     }
+}
 
-    fn records_of(
-        &mut self,
-        look: &mut dyn Look,
-        piece: &Piece,
-    ) -> Result<Vec<StoredRecord>, DiskError> {
-        let mut chunk = self.window.get(look, piece.at, u64::from(piece.stored))?;
-        if let Some(count) = piece.headless {
-            chunk = with_head(&chunk, piece.stream, count);
-        }
-        Ok(decode(&chunk, piece.stream, &mut Vec::new()))
+/// The whole records of a chunk.
+pub(super) fn records_of(
+    look: &mut dyn Look,
+    window: &mut Window,
+    piece: &Piece,
+) -> Result<Vec<StoredRecord>, DiskError> {
+    let mut chunk = window.get(look, piece.at, u64::from(piece.stored))?;
+    if let Some(count) = piece.headless {
+        chunk = with_head(&chunk, piece.stream, count);
     }
-
-    /// The whole records of a stream, and how many it had if that is known.
-    pub(super) fn records(
-        &mut self,
-        look: &mut dyn Look,
-        stream: StreamId,
-    ) -> Result<(Vec<StoredRecord>, Option<u64>), DiskError> {
-        let Some(kept) = self.streams.get(&stream).cloned() else { return Ok((Vec::new(), None)) };
-        let mut records = Vec::new();
-        for piece in &kept.pieces {
-            records.append(&mut self.records_of(look, piece)?);
-        }
-        Ok((records, kept.said))
-    }
+    Ok(former::decode(&chunk, piece.stream, &mut Vec::new()))
 }
 
 /// Whether a chunk may lie there before the block that names it.
@@ -282,7 +237,8 @@ fn is_before(offset: u64, bytes: u64, at: u64) -> bool {
 
 /// Whether this can be a line of a leaf at this place.
 fn is_line(line: &Line, at: u64) -> bool {
-    line.offset >= HEADER_BYTES && line.offset.checked_add(line.bytes).is_some_and(|end| end <= at)
+    let end = line.begin().checked_add(line.chunk_bytes());
+    line.begin() >= HEADER_BYTES && end.is_some_and(|end| end <= at)
 }
 
 /// A chunk that is not compressed with the head it should have.

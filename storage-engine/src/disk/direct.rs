@@ -1,0 +1,65 @@
+//! Large writes around the page cache: the device fetches whole blocks from where they lie. New
+//! pages of the cache cost more than the disk does (64 MiB on one machine: 8 ms of processor time
+//! in this way, 17 to 190 with the cache).
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::layout::{BLOCK_BYTES, u64_of};
+
+/// Bytes of one transfer.
+const PIECE_BYTES: usize = 512 << 10;
+const BLOCK: usize = 4096;
+const _: () = assert!(BLOCK_BYTES == 4096, "BLOCK is a block");
+const _: () = assert!(PIECE_BYTES.is_multiple_of(BLOCK), "a piece is whole blocks");
+
+thread_local! {
+    /// The device wants bytes at a block's boundary: they are copied to where that is.
+    static STAGING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Opens a file once more, for whole blocks; none if the file system does not have that.
+pub(super) fn open(path: &Path) -> Option<File> {
+    File::options().write(true).custom_flags(libc::O_DIRECT).open(path).ok()
+}
+
+/// Whether these are whole blocks.
+pub(super) fn is_blocks(at: u64, bytes: usize) -> bool {
+    at.is_multiple_of(u64::from(BLOCK_BYTES)) && bytes.is_multiple_of(BLOCK)
+}
+
+/// Gives back what the calling thread keeps for this.
+pub(super) fn rest() {
+    STAGING.with_borrow_mut(|staging| *staging = Vec::new());
+}
+
+fn with_room<T>(act: impl FnOnce(&mut [u8]) -> T) -> T {
+    STAGING.with_borrow_mut(|staging| {
+        staging.resize(PIECE_BYTES + BLOCK, 0);
+        let begin = staging.as_ptr().align_offset(BLOCK);
+        act(&mut staging[begin..begin + PIECE_BYTES])
+    })
+}
+
+/// Writes whole blocks; `cached` is the same file.
+pub(super) fn write_all(direct: &File, cached: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    assert!(is_blocks(at, bytes.len()), "only whole blocks go this way");
+    with_room(|room| {
+        for (turn, some) in (0_u64..).zip(bytes.chunks(PIECE_BYTES)) {
+            let at = at + turn * u64_of(PIECE_BYTES);
+            let room = &mut room[..some.len()];
+            room.copy_from_slice(some);
+            match direct.write_all_at(room, at) {
+                // Some file systems open a file in this way and refuse to write.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    cached.write_all_at(some, at)?;
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    })
+}
