@@ -1,4 +1,5 @@
-//! Unsigned LEB128, bounded: at most five bytes, at most 32 bits.
+//! Unsigned LEB128: lengths of frames, at most five bytes and 32 bits, never padded; and the
+//! numbers inside of messages, at most ten bytes and 64 bits.
 
 /// Most bytes of a frame's length.
 pub const VARINT_MAX_BYTES: usize = 5;
@@ -59,12 +60,74 @@ pub const fn length(value: u32) -> usize {
     }
 }
 
+/// Takes a number of a message, as protobuf writes it, from the start of a buffer. `None` when it
+/// is not whole or has more than 64 bits.
+pub(crate) fn take_number(buffer: &mut &[u8]) -> Option<u64> {
+    let (first, mut rest) = buffer.split_first()?;
+    let mut value = u64::from(first & 0x7f);
+    let (mut last, mut shift) = (*first, 7_u32);
+    while last & 0x80 != 0 {
+        let (byte, after) = rest.split_first()?;
+        // The tenth byte holds the last bit, and nothing follows it.
+        if shift == 63 && *byte > 1 {
+            return None;
+        }
+        value |= u64::from(byte & 0x7f).wrapping_shl(shift);
+        (last, rest, shift) = (*byte, after, shift.saturating_add(7));
+    }
+    *buffer = rest;
+    Some(value)
+}
+
+/// Appends a number of a message.
+#[inline]
+pub(crate) fn write_number(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+/// How many bytes [`write_number`] takes: one for each seven bits.
+#[inline]
+pub(crate) const fn number_length(value: u64) -> usize {
+    let bits = u64::BITS.wrapping_sub((value | 1).leading_zeros());
+    bits.div_ceil(7) as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn numbers_of_messages_are_those_of_prost(value: u64, shift in 0_u32..64) {
+            let (value, mut out, mut expected) = (value >> shift, Vec::new(), Vec::new());
+            write_number(value, &mut out);
+            prost::encoding::encode_varint(value, &mut expected);
+            prop_assert_eq!(&out, &expected);
+            prop_assert_eq!(number_length(value), out.len());
+        }
+
+        #[test]
+        fn numbers_of_messages_are_taken_as_prost_does(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..14),
+            high: u16,
+        ) {
+            // Most bytes say that another follows.
+            for (at, byte) in bytes.iter_mut().enumerate() {
+                *byte |= if high >> at & 1 == 1 { 0x80 } else { 0 };
+            }
+            let (mut ours, mut theirs) = (bytes.as_slice(), bytes.as_slice());
+            let taken = take_number(&mut ours);
+            prop_assert_eq!(taken, prost::encoding::decode_varint(&mut theirs).ok());
+            if taken.is_some() {
+                prop_assert_eq!(ours, theirs);
+            }
+        }
+
         #[test]
         fn what_was_written_is_read(value: u32) {
             let mut out = Vec::new();

@@ -1,11 +1,15 @@
 //! What the server answers to a send.
 
 use crate::connection::{class, code};
+use crate::content;
+use crate::event::{Event, RefusedAsk};
 use crate::interface::Peer;
 use crate::lane::{Hold, Lane};
+use crate::limits::ENCRYPT_ROUNDS_MAX;
 use crate::record::Change;
 use crate::session::Session;
-use roost_protocol::ids::{ConversationId, UserId};
+use roost_protocol::ids::{ClientMessageId, ConversationId, Sequence, UserId};
+use roost_protocol::request::Content;
 use roost_protocol::wire::{self, ErrorClass, ErrorCode};
 
 impl Session {
@@ -44,6 +48,10 @@ impl Session {
             }
             return;
         }
+        if code == ErrorCode::ErrorDevicesChanged && error.devices.iter().all(|of| of.version != 0)
+        {
+            return self.encrypt_again(&key, id, &error.devices);
+        }
         match class(error) {
             ErrorClass::ClassRetry => self.delay_lane(&key, error.retry_after_ms),
             ErrorClass::ClassNever => refuse(self.state.lane(&key), id, code, &error.text),
@@ -67,6 +75,47 @@ impl Session {
         lane.delay_until = lane.delay_until.max(Some(until));
         lane.hold.get_or_insert(Hold::Repeat);
         self.delayed.insert(peer.clone());
+    }
+
+    /// A write was encrypted for lists that are not current: it waits for the app. (Where a version
+    /// is not known yet the server has just asked for it, and it is sent again after a while.)
+    fn encrypt_again(&mut self, peer: &Peer, id: u64, now: &[wire::DeviceVersion]) {
+        let lane = self.state.lane(peer);
+        lane.hold.get_or_insert(Hold::Repeat);
+        let Some(send) = lane.find(id) else { return };
+        send.rounds = send.rounds.saturating_add(1);
+        if send.rounds > ENCRYPT_ROUNDS_MAX {
+            let text = "the device lists change faster than the message is encrypted";
+            return refuse(lane, id, ErrorCode::ErrorDevicesChanged, text);
+        }
+        send.stale = true;
+        let (tag, client_message_id) = (send.tag, ClientMessageId(id));
+        let versions = content::versions(now);
+        self.tell(Event::EncryptAgain { tag, client_message_id, versions });
+    }
+
+    /// The app has encrypted a write again, or gives it up.
+    pub(crate) fn encrypted_again(&mut self, id: u64, content: Option<Content>) {
+        let stale = |lane: &Lane| lane.sends.iter().any(|send| send.id == id && send.stale);
+        let found = self.state.lanes.iter().find(|(_, lane)| stale(lane));
+        let Some(peer) = found.map(|(peer, _)| peer.clone()) else { return };
+        let said = content.map(|content| content::said(content, Sequence::default()));
+        let refused = match &said {
+            Some(said) => self.cannot_say(&peer, said),
+            None => Some(RefusedAsk::new(ErrorCode::ErrorDevicesChanged, "it was given up")),
+        };
+        if let (Some(said), None) = (said, &refused) {
+            self.change(Change::Rewritten { peer: peer.clone(), id, said });
+        }
+        let record = self.current_record();
+        let lane = self.state.lane(&peer);
+        if let Some(send) = lane.find(id) {
+            (send.stale, send.persist) = (false, record);
+        }
+        if let Some(RefusedAsk { code, text, .. }) = refused {
+            refuse(lane, id, code, &text);
+        }
+        self.ready.insert(peer);
     }
 
     /// The direct conversation with a user is known by its id from now on.

@@ -1,13 +1,14 @@
 //! Messages that arrive: held, written down, shown once.
 
 use crate::config::Order;
-use crate::event::Event;
+use crate::event::{Event, Form};
 use crate::interface::Peer;
 use crate::lane::Lane;
 use crate::record::Change;
 use crate::session::{Effect, Session};
 use bytes::Bytes;
-use roost_protocol::ids::{ClientMessageId, ConversationId, MessageId, Sequence};
+use prost::Message;
+use roost_protocol::ids::{ClientMessageId, ConversationId, MessageId, Sequence, UserId};
 use roost_protocol::wire::{self, message::Content};
 
 impl Session {
@@ -19,20 +20,18 @@ impl Session {
         if known && self.checking.is_none() {
             self.arrive(id, message);
         }
-        self.heard_of(id, seq, known);
+        self.heard_of(id, seq);
     }
 
     /// A head without its body.
     pub(crate) fn news(&mut self, news: &wire::News) {
         let Some(id) = ConversationId::from_slice(&news.conversation) else { return };
-        let known = self.state.conversations.get(&id).is_some_and(|entry| entry.known);
-        self.heard_of(id, news.head, known);
+        self.heard_of(id, news.head);
     }
 
-    fn heard_of(&mut self, id: ConversationId, head: u64, known: bool) {
-        if !known {
-            self.sync.wanted = true;
-        }
+    /// A conversation has this head. One that no Sync has named yet is synced first.
+    pub(crate) fn heard_of(&mut self, id: ConversationId, head: u64) {
+        self.sync.wanted |= self.state.conversations.get(&id).is_none_or(|entry| !entry.known);
         if head > self.wanted(id) {
             self.timeline.hint(id, head);
         }
@@ -50,6 +49,7 @@ impl Session {
         if self.is_answer(id, message.client_message_id) {
             let stored =
                 wire::SendReply { message_id: message.message_id, seq, ..Default::default() };
+            let stored = wire::SendReply { uncounted: message.uncounted, ..stored };
             self.accepted(&Peer::Conversation(id), message.client_message_id, id, &stored);
             return self.own_stored(id, seq, message.uncounted);
         }
@@ -89,37 +89,19 @@ impl Session {
         let seq = message.seq;
         self.hold(id, seq, seq);
         self.observe(id, seq, message.uncounted);
-        if let Some(entry) = self.state.conversations.get_mut(&id)
-            && message.client_message_id == 0
-        {
+        if message.client_message_id != 0 {
+            self.wrote_elsewhere(id, seq, message.uncounted);
+        }
+        let Some(entry) = self.state.conversations.get_mut(&id) else { return };
+        if message.client_message_id == 0 {
             entry.foreign = entry.foreign.max(seq);
         }
-        let event = self.shown(id, message);
-        if let Event::Message { body, .. } = &event {
-            self.timeline.wait(body.len());
+        if entry.is_hidden(seq) {
+            return;
         }
+        let event = shown(id, entry.peer.clone(), message);
+        self.timeline.wait(bytes(&event));
         self.tell(event);
-    }
-
-    fn shown(&self, id: ConversationId, message: wire::Message) -> Event {
-        let body: Bytes = match &message.content {
-            Some(Content::Body(body)) => body.clone(),
-            Some(Content::Forward(forward)) => forward.body.clone(),
-            Some(Content::Ciphertext(ciphertext)) => ciphertext.body.clone(),
-            Some(
-                Content::Edit(_) | Content::Delete(_) | Content::Reaction(_) | Content::System(_),
-            )
-            | None => return Event::Record { conversation: id, record: Box::new(message) },
-        };
-        Event::Message {
-            conversation: id,
-            peer: self.state.conversations.get(&id).and_then(|entry| entry.peer.clone()),
-            own: message.client_message_id != 0,
-            seq: Sequence(message.seq),
-            message_id: MessageId(message.message_id),
-            client_message_id: ClientMessageId(message.client_message_id),
-            body,
-        }
     }
 
     /// Holds a stretch; it is written down with this turn's record.
@@ -157,5 +139,58 @@ impl Session {
         if tell && self.config.auto_delivered {
             self.notices.delivered_due(id);
         }
+    }
+}
+
+/// What the app is told of a record.
+fn shown(id: ConversationId, peer: Option<UserId>, message: wire::Message) -> Event {
+    let (body, form): (Bytes, Form) = match &message.content {
+        Some(Content::Body(body)) => (body.clone(), Form::Plain),
+        Some(Content::Forward(forward)) => (forward.body.clone(), origin(forward)),
+        Some(Content::Ciphertext(ciphertext)) => (ciphertext.body.clone(), Form::Ciphertext),
+        Some(Content::Edit(_) | Content::Delete(_) | Content::Reaction(_) | Content::System(_))
+        | None => return Event::Record { conversation: id, record: Box::new(message) },
+    };
+    Event::Message {
+        conversation: id,
+        peer,
+        own: message.client_message_id != 0,
+        sender: message.sender,
+        form,
+        reply_to: Sequence(message.reply_to),
+        seq: Sequence(message.seq),
+        message_id: MessageId(message.message_id),
+        client_message_id: ClientMessageId(message.client_message_id),
+        body,
+    }
+}
+
+fn origin(forward: &wire::Forward) -> Form {
+    let seq = Sequence(forward.seq);
+    let conversation = ConversationId::from_slice(&forward.conversation);
+    conversation.map_or(Form::Plain, |conversation| Form::Forwarded { conversation, seq })
+}
+
+/// What an event that waits for its record holds in memory, about.
+pub(crate) fn bytes(event: &Event) -> usize {
+    match event {
+        Event::Message { body, .. } => body.len(),
+        Event::Record { record, .. } => record.encoded_len(),
+        Event::Connected(_)
+        | Event::Disconnected { .. }
+        | Event::Accepted { .. }
+        | Event::Refused { .. }
+        | Event::EncryptAgain { .. }
+        | Event::Answer { .. }
+        | Event::Delivered { .. }
+        | Event::Read { .. }
+        | Event::EntryChanged(_)
+        | Event::Typing { .. }
+        | Event::Presence(_)
+        | Event::DevicesChanged { .. }
+        | Event::Older { .. }
+        | Event::Dropped { .. }
+        | Event::CaughtUp
+        | Event::Fatal { .. } => 0,
     }
 }

@@ -4,6 +4,7 @@ use crate::error::RestoreError;
 use crate::interface::{Peer, PersistId};
 use crate::lane::Unanswered;
 use bytes::Bytes;
+use prost::Message;
 use roost_protocol::ids::{ConversationId, UserId};
 
 /// Appends fields.
@@ -27,6 +28,13 @@ impl Writer<'_> {
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.number(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// A message of the wire.
+    pub(crate) fn message(&mut self, message: &impl Message) -> &mut Self {
+        self.number(u64::try_from(message.encoded_len()).unwrap_or(u64::MAX));
+        message.encode(self.0).expect("a vector grows as needed");
         self
     }
 
@@ -124,12 +132,19 @@ impl<'a> Reader<'a> {
             tag: self.number()?,
             seen: self.number()?,
             seen_uncounted: self.number()?,
-            body: self.bytes()?,
+            said: self.message()?,
             persist: PersistId::default(),
             new: false,
             flying: false,
+            stale: false,
+            rounds: 0,
             refused: None,
         })
+    }
+
+    /// A message of the wire.
+    pub(crate) fn message<M: Message + Default>(&mut self) -> Result<M, RestoreError> {
+        M::decode(self.bytes()?).map_err(|_| RestoreError::Invalid("a message that is none"))
     }
 
     pub(crate) fn pairs(&mut self) -> Result<Vec<(u64, u64)>, RestoreError> {

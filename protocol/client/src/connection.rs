@@ -98,6 +98,7 @@ impl Session {
         self.sync.wanted = true;
         self.sync.next_at = self.now.monotonic + limits::SYNC_INTERVAL;
         self.ready.extend(self.state.lanes.keys().cloned());
+        self.renew_watches();
         self.tell_now(Event::Connected(Welcomed {
             user: welcome.user.clone(),
             device: <[u8; 16]>::try_from(welcome.device.as_ref()).ok().map(DeviceId),
@@ -149,6 +150,7 @@ impl Session {
     pub(crate) fn set_activity(&mut self, state: wire::ActivityState) {
         self.activity = state;
         if self.link == Link::Welcomed {
+            self.say_notices();
             self.transmit(0, Body::Activity(wire::Activity { state: state.into() }));
             self.sync.wanted |= state == wire::ActivityState::ActivityBackground;
         }
@@ -177,6 +179,9 @@ impl Session {
             Link::Off => {}
             Link::NeedsToken | Link::Waiting(_) => self.link = Link::Off,
             Link::Connecting | Link::Connected | Link::Greeting | Link::Welcomed => {
+                if self.link == Link::Welcomed {
+                    self.say_notices();
+                }
                 self.leave(DisconnectReason::Asked, None);
             }
         }
@@ -247,6 +252,8 @@ impl Session {
         self.checking = None;
         self.sync.disconnected();
         self.notices.disconnected();
+        self.questions.disconnected();
+        self.watches.disconnected();
         self.disconnect_timeline();
         self.disconnect_lanes();
         self.link = retry_in.map_or(Link::Off, |delay| Link::Waiting(self.now.monotonic + delay));
@@ -306,7 +313,11 @@ impl Session {
                 let leaving = self.connection.leaving.as_ref().map(|leaving| leaving.deadline);
                 let due = self.silent_at().min(self.heartbeat_at()).min(self.sync.due_at());
                 let paused = self.timeline.paused_until;
-                [oldest, leaving, paused, Some(due)].into_iter().flatten().min()
+                let now = self.now.monotonic;
+                let own = [self.questions.deadline(now), self.notices.deadline(now)];
+                let watches = self.watches.deadline();
+                let all = [oldest, leaving, paused, watches, Some(due)].into_iter().chain(own);
+                all.flatten().min()
             }
         }
     }
@@ -337,6 +348,7 @@ impl Session {
             self.connection.last_heartbeat = now;
         }
         self.sync.tick(now);
+        self.tick_watches();
         self.timeline.tick(now);
         self.wake_lanes();
     }

@@ -1,7 +1,9 @@
 //! What the app is told.
 
+use crate::answer::Answer;
 use bytes::Bytes;
 use roost_protocol::ids::{ClientMessageId, ConversationId, DeviceId, MessageId, Sequence, UserId};
+use roost_protocol::request::DeviceVersion;
 use roost_protocol::time::{Duration, Timestamp};
 use roost_protocol::wire;
 
@@ -18,7 +20,7 @@ pub enum Event {
         /// When the session tries again by itself; `None` when it does not.
         retry_in: Option<Duration>,
     },
-    /// A send is stored.
+    /// A send, or another write, is stored.
     Accepted {
         /// The app's name of it.
         tag: u64,
@@ -31,7 +33,7 @@ pub enum Event {
         /// Its id, which holds its time.
         message_id: MessageId,
     },
-    /// A send was refused for good. It is not visible to anybody and never will be.
+    /// A send, or another write, was refused for good. It is not visible to anybody and never will be.
     Refused {
         /// The app's name of it.
         tag: u64,
@@ -42,8 +44,27 @@ pub enum Event {
         /// For a developer's eyes.
         text: String,
     },
-    /// A message this device did not hold. Not for what it sent itself and was told of by
-    /// [`Event::Accepted`].
+    /// A message was encrypted for device lists that are not current. It waits, and what was said
+    /// after it: the app asks for the lists (`ListUserDevices`), encrypts again and says
+    /// [`crate::Command::EncryptedAgain`]. Told again after each reconnect; at most
+    /// [`crate::limits::ENCRYPT_ROUNDS_MAX`] times, then the message is refused.
+    EncryptAgain {
+        /// The app's name of it.
+        tag: u64,
+        /// Its name for ever.
+        client_message_id: ClientMessageId,
+        /// The versions now.
+        versions: Vec<DeviceVersion>,
+    },
+    /// The answer to [`crate::Command::Ask`] or [`crate::Command::LookUp`].
+    Answer {
+        /// The app's name of the question.
+        tag: u64,
+        /// What was said.
+        answer: Box<Result<Answer, RefusedAsk>>,
+    },
+    /// A message this device did not hold, and that this user did not delete for themselves. Not
+    /// for what it sent itself and was told of by [`Event::Accepted`].
     Message {
         /// Where.
         conversation: ConversationId,
@@ -51,6 +72,12 @@ pub enum Event {
         peer: Option<UserId>,
         /// Written by this user, on another device or in a life this device forgot.
         own: bool,
+        /// In a group or channel: the writer's member number + 1; else 0.
+        sender: u32,
+        /// What it is besides plain.
+        form: Form,
+        /// The record it replies to; 0 for none.
+        reply_to: Sequence,
         /// Its place.
         seq: Sequence,
         /// Its id, which holds its time.
@@ -60,7 +87,8 @@ pub enum Event {
         /// Opaque.
         body: Bytes,
     },
-    /// A record that is not a plain message: an edit, a reaction, a change of the group.
+    /// A record that is not a message: an edit, a deletion, a reaction, a change of the group, or
+    /// something that is not for this device, or from a newer app (no content).
     Record {
         /// Where.
         conversation: ConversationId,
@@ -83,6 +111,22 @@ pub enum Event {
     },
     /// An entry of the user's list.
     EntryChanged(Box<wire::Entry>),
+    /// Somebody types, or stopped.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+        /// In a group: the member number + 1; in a direct conversation the other one types.
+        member: u32,
+        /// Stopped.
+        stopped: bool,
+    },
+    /// Users who are watched came or went.
+    Presence(Vec<wire::Presence>),
+    /// The list of this user's own devices changed.
+    DevicesChanged {
+        /// Of the list now.
+        version: u64,
+    },
     /// A page asked for with `FetchOlder` is here.
     Older {
         /// Where.
@@ -150,4 +194,38 @@ pub enum DisconnectReason {
     Protocol,
     /// The app asked for it.
     Asked,
+}
+
+/// What a message is besides its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// Nothing else.
+    #[default]
+    Plain,
+    /// Said elsewhere before, as whoever forwarded it claims.
+    Forwarded {
+        /// Where.
+        conversation: ConversationId,
+        /// At which place.
+        seq: Sequence,
+    },
+    /// Encrypted for this device alone.
+    Ciphertext,
+}
+
+/// A question was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedAsk {
+    /// Which rule said no.
+    pub code: wire::ErrorCode,
+    /// For a developer's eyes.
+    pub text: String,
+    /// `trimmed`: the oldest seq there is.
+    pub first_seq: Sequence,
+}
+
+impl RefusedAsk {
+    pub(crate) fn new(code: wire::ErrorCode, text: &str) -> Self {
+        Self { code, text: text.to_owned(), first_seq: Sequence::default() }
+    }
 }

@@ -2,7 +2,8 @@
 
 use crate::event::Event;
 use bytes::Bytes;
-use roost_protocol::ids::{ConversationId, Sequence, UserId};
+use roost_protocol::ids::{ClientMessageId, ConversationId, Sequence, UserId};
+use roost_protocol::request::{Ask, Content, History, PresenceOf};
 use roost_protocol::wire;
 
 /// Names one [`Output::Persist`] until it is confirmed. Ids rise.
@@ -77,6 +78,67 @@ pub enum Command {
         body: Bytes,
         /// Chosen by the app; comes back with the answer.
         tag: u64,
+    },
+    /// Any write to a conversation: a message that replies, an edit, a reaction, a change of a
+    /// group. Numbered, persisted, repeated and answered in one order with [`Command::Send`].
+    Write {
+        /// Whom to. What is no message goes to a conversation that is there.
+        to: Peer,
+        /// What it says; bounds are those of PROTOCOL.md.
+        content: Content,
+        /// The record it replies to; 0 for none.
+        reply_to: Sequence,
+        /// Chosen by the app; comes back with the answer.
+        tag: u64,
+    },
+    /// The answer to [`Event::EncryptAgain`]: the same message for other devices. It keeps its name
+    /// and its place. Nothing happens when that event was not told, or of an earlier connection.
+    EncryptedAgain {
+        /// Which message.
+        client_message_id: ClientMessageId,
+        /// [`Content::ToDevices`] with the versions now; `None` gives the message up, which is then
+        /// refused.
+        content: Option<Content>,
+    },
+    /// A question, or a change of what is the user's own. Answered by one [`Event::Answer`] with
+    /// the tag, over reconnects; but what is not answered dies with the app. Only a new group is
+    /// persisted until it is answered. Changes go one at a time, in order.
+    Ask {
+        /// What.
+        ask: Ask,
+        /// Chosen by the app; comes back with the answer.
+        tag: u64,
+    },
+    /// Looks at a page of history without holding it. Answered as [`Command::Ask`].
+    LookUp {
+        /// What.
+        history: History,
+        /// Chosen by the app; comes back with the answer.
+        tag: u64,
+    },
+    /// The person looks at these users, or does not any more: [`Event::Presence`] tells of them as
+    /// long as the app runs. At most [`crate::limits::WATCHES_MAX`]; more are not watched.
+    WatchPresence {
+        /// Who.
+        of: PresenceOf,
+        /// Not any more.
+        stop: bool,
+    },
+    /// The person looks at a channel, or does not any more: what is new there is fetched. At most
+    /// [`crate::limits::CHANNELS_WATCHED_MAX`].
+    WatchChannel {
+        /// Where.
+        conversation: ConversationId,
+        /// Not any more.
+        stop: bool,
+    },
+    /// The person types, or stopped. Say it with every key: it is told at most once in 3 s, and
+    /// only while connected.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+        /// Stopped.
+        stopped: bool,
     },
     /// The person has seen everything up to here.
     Read {

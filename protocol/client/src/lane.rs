@@ -1,14 +1,14 @@
 //! The unanswered sends to one conversation, in order. What is persisted of a lane is `next` and
-//! of each send all but its last four fields; the rest lives as long as the app or the connection.
+//! of each send all but its last six fields; the rest lives as long as the app or the connection.
 
 use crate::interface::PersistId;
-use bytes::Bytes;
+use prost::Message;
 use roost_protocol::time::Instant;
-use roost_protocol::wire::ErrorCode;
+use roost_protocol::wire::{self, ErrorCode};
 use std::collections::VecDeque;
 
 /// One write that has no answer yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Unanswered {
     /// Its name for ever.
     pub(crate) id: u64,
@@ -19,7 +19,8 @@ pub(crate) struct Unanswered {
     /// The newest seq held when it was written; it cannot be stored below.
     pub(crate) seen: u64,
     pub(crate) seen_uncounted: u64,
-    pub(crate) body: Bytes,
+    /// What it says: content, `reply_to` and device versions; all else is empty.
+    pub(crate) said: wire::Send,
     /// It may leave once this record is confirmed.
     pub(crate) persist: PersistId,
     /// Named in this life of the app, or looked for and not found: it cannot have been stored in a
@@ -27,8 +28,19 @@ pub(crate) struct Unanswered {
     pub(crate) new: bool,
     /// Sent on this connection, not answered.
     pub(crate) flying: bool,
+    /// Encrypted for device lists that are not current: it waits for what the app makes of it.
+    pub(crate) stale: bool,
+    /// How often that was said in this life of the app.
+    pub(crate) rounds: u32,
     /// Refused for good; it is dropped as soon as nothing of the lane is in flight.
     pub(crate) refused: Option<(ErrorCode, String)>,
+}
+
+impl Unanswered {
+    /// Bytes of what it says.
+    pub(crate) fn bytes(&self) -> usize {
+        self.said.encoded_len()
+    }
 }
 
 /// Why a lane sends nothing. It is looked at when nothing of the lane is in flight any more.
@@ -110,7 +122,7 @@ impl Lane {
         }
         self.hold = None;
         for send in &mut self.sends {
-            send.flying = false;
+            (send.flying, send.stale) = (false, false);
         }
     }
 

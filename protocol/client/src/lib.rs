@@ -10,6 +10,7 @@
 //! Architecture invariant: only `blocking.rs` knows sockets and time.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod config;
 mod error;
 mod event;
@@ -18,8 +19,10 @@ pub mod limits;
 
 mod backoff;
 mod change_codec;
+mod content;
 mod lane;
 mod prng;
+mod question;
 mod record;
 mod snapshot;
 mod state;
@@ -28,8 +31,10 @@ mod stretches;
 
 mod answers;
 mod arrivals;
+mod asks;
 mod conflict;
 mod connection;
+mod listed;
 mod notices;
 mod other_store;
 mod outgoing;
@@ -39,13 +44,15 @@ mod requests;
 mod session;
 mod sync;
 mod timeline;
+mod watches;
 
 mod blocking;
 
+pub use answer::Answer;
 pub use blocking::BlockingClient;
 pub use config::{Config, Credential, Order};
 pub use error::RestoreError;
-pub use event::{DisconnectReason, Event, Welcomed};
+pub use event::{DisconnectReason, Event, Form, RefusedAsk, Welcomed};
 pub use interface::{Command, Input, Output, Peer, PersistId};
 pub use session::Session;
 pub use state::Restored;

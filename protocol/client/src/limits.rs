@@ -27,6 +27,20 @@ pub const AHEAD_MAX: usize = 1024;
 pub const AHEAD_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of messages waiting for their Persist. Past it pulls pause.
 pub const WAITING_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Questions without an answer, those in flight included. Past it one is refused.
+pub const ASKS_MAX: usize = 64;
+/// Questions in flight.
+pub const ASKS_IN_FLIGHT_MAX: usize = 8;
+/// New groups without an answer. Past it one is refused.
+pub const CREATIONS_MAX: usize = 32;
+/// Users whose presence is watched. Past it more are not.
+pub const WATCHES_MAX: usize = 1000;
+/// Channels that are watched. Past it more are not.
+pub const CHANNELS_WATCHED_MAX: usize = 64;
+/// Conversations in which typing was told of lately. Past it the oldest is forgotten.
+pub const TYPING_MAX: usize = 64;
+/// A message is given to the app to be encrypted again so often; then it is refused.
+pub const ENCRYPT_ROUNDS_MAX: u32 = 5;
 /// Conversations told *delivered* again after an app restart or another run of the server.
 pub const DELIVERED_AGAIN_MAX: usize = 256;
 /// Messages in the first page of a conversation with [`crate::Order::Newest`].
@@ -38,6 +52,12 @@ pub const SNAPSHOT_RECORD_BYTES: usize = 32 * 1024;
 
 /// A request without an answer for so long means that the connection is dead.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_seconds(30);
+/// *Delivered* and *Read* are said at most so often.
+pub const NOTICE_INTERVAL: Duration = Duration::from_ms(100);
+/// The server forgets a watch after 5 minutes: it is renewed before.
+pub const WATCH_RENEWAL: Duration = Duration::from_seconds(240);
+/// Typing is told at most so often in one conversation.
+pub const TYPING_INTERVAL: Duration = Duration::from_seconds(3);
 /// A connected device syncs at least so often.
 pub const SYNC_INTERVAL: Duration = Duration::from_seconds(600);
 /// The first delay before connecting again; it doubles.
@@ -59,7 +79,9 @@ pub const LEAVE_WITHIN: Duration = Duration::from_seconds(5);
 /// A ticket that expires sooner than this is not used, in milliseconds.
 pub const TICKET_MARGIN_MS: u64 = 5_000;
 
-const _: () = assert!(PULLS_IN_FLIGHT_MAX < REQUESTS_RESERVED);
+// Besides: one Sync and one Refresh.
+const _: () = assert!(PULLS_IN_FLIGHT_MAX + ASKS_IN_FLIGHT_MAX + 2 <= REQUESTS_RESERVED);
+const _: () = assert!(CREATIONS_MAX <= ASKS_MAX);
 const _: () = assert!(REQUESTS_RESERVED < REQUESTS_IN_FLIGHT_MAX);
 const _: () = assert!(QUEUED_PER_CONVERSATION_MAX >= protocol::UNANSWERED_WRITES_MAX);
 const _: () = assert!(WAITING_MAX_BYTES > protocol::FRAME_MAX_BYTES);

@@ -1,12 +1,13 @@
 //! *Delivered* and *Read*: watermarks without an answer, so they are said again until they must
 //! have arrived.
 
-use crate::limits::DELIVERED_AGAIN_MAX;
+use crate::limits::{DELIVERED_AGAIN_MAX, NOTICE_INTERVAL};
 use crate::record::Change;
 use crate::session::{Effect, Session, id_bytes};
 use crate::state::State;
-use roost_protocol::ids::ConversationId;
+use roost_protocol::ids::{ConversationId, KeyKind};
 use roost_protocol::limits::MARKS_MAX;
+use roost_protocol::time::Instant;
 use roost_protocol::wire::{self, client_frame::Body};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,11 +27,18 @@ pub(crate) struct Notices {
     reads_said: BTreeMap<ConversationId, (u64, u64)>,
     /// Counts the Syncs asked for.
     epoch: u64,
+    /// What comes before is gathered for one frame.
+    quiet_until: Option<Instant>,
 }
 
 impl Notices {
     pub(crate) fn is_idle(&self) -> bool {
         self.due.is_empty() && self.reads_due.is_empty()
+    }
+
+    /// When what was gathered is said.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.quiet_until.filter(|until| !self.is_idle() && *until > now)
     }
 
     pub(crate) fn delivered_due(&mut self, id: ConversationId) {
@@ -40,6 +48,14 @@ impl Notices {
     pub(crate) fn read_due(&mut self, id: ConversationId) {
         self.reads_open.insert(id);
         self.reads_due.insert(id);
+    }
+
+    /// A stranger was accepted: what was held back is due.
+    pub(crate) fn accepted(&mut self, id: ConversationId) {
+        self.due.insert(id, true);
+        if self.reads_open.contains(&id) {
+            self.reads_due.insert(id);
+        }
     }
 
     pub(crate) fn open_read(&mut self, id: ConversationId) {
@@ -62,6 +78,7 @@ impl Notices {
 
     pub(crate) fn disconnected(&mut self) {
         self.reads_said.clear();
+        self.quiet_until = None;
     }
 
     /// A Sync is asked for: its answer will prove what was said before.
@@ -83,39 +100,62 @@ impl Session {
         self.persist.effects.push(Effect::ReadMark(id));
     }
 
+    /// Says what is due: at once when nothing was said lately, else gathered for a while.
     pub(crate) fn pump_notices(&mut self) {
+        let now = self.now.monotonic;
+        let quiet = self.notices.quiet_until.is_some_and(|until| until > now);
+        if !quiet && !self.notices.is_idle() {
+            self.say_notices();
+        }
+    }
+
+    /// Says what is due without waiting.
+    pub(crate) fn say_notices(&mut self) {
         let due = std::mem::take(&mut self.notices.due);
         let mut marks = Vec::new();
         for (id, moved) in due {
-            let up_to = self.state.conversations.get(&id).map_or(0, |entry| entry.persisted);
-            if up_to == 0 || !self.config.auto_delivered {
-                continue;
-            }
+            let Some(up_to) = self.delivered_in(id) else { continue };
             marks.push(wire::Mark { conversation: id_bytes(id), seq: up_to, uncounted: 0 });
             if moved {
                 self.notices.said.insert(id);
             }
             self.notices.moved.insert(id, self.notices.epoch);
         }
-        for marks in marks.chunks(MARKS_MAX) {
-            let delivered = wire::Delivered { marks: marks.to_vec() };
-            self.transmit(0, Body::Delivered(delivered));
+        let reads = self.reads_due();
+        if !marks.is_empty() || !reads.is_empty() {
+            self.notices.quiet_until = Some(self.now.monotonic + NOTICE_INTERVAL);
         }
-        self.pump_reads();
+        for marks in marks.chunks(MARKS_MAX) {
+            let marks = marks.to_vec();
+            self.transmit(0, Body::Delivered(wire::Delivered { marks }));
+        }
+        for marks in reads.chunks(MARKS_MAX) {
+            let marks = marks.to_vec();
+            self.transmit(0, Body::Read(wire::Read { marks }));
+        }
     }
 
-    fn pump_reads(&mut self) {
+    /// Up to where *delivered* may be said; nothing to a stranger, who is not to know, and in
+    /// channels, where nobody asks.
+    fn delivered_in(&self, id: ConversationId) -> Option<u64> {
+        let entry = self.state.conversations.get(&id)?;
+        let told = entry.persisted > 0 && self.config.auto_delivered;
+        (told && !entry.is_request() && id.kind() != KeyKind::Channel).then_some(entry.persisted)
+    }
+
+    fn reads_due(&mut self) -> Vec<wire::Mark> {
         let mut marks = Vec::new();
         for id in std::mem::take(&mut self.notices.reads_due) {
             let Some(entry) = self.state.conversations.get(&id) else { continue };
+            if entry.is_request() {
+                // It stays open, and is due when the stranger is accepted.
+                continue;
+            }
             let (seq, uncounted) = (entry.read, entry.read_uncounted);
             marks.push(wire::Mark { conversation: id_bytes(id), seq, uncounted });
             self.notices.reads_said.insert(id, (seq, self.notices.epoch));
         }
-        for marks in marks.chunks(MARKS_MAX) {
-            let read = wire::Read { marks: marks.to_vec() };
-            self.transmit(0, Body::Read(read));
-        }
+        marks
     }
 
     /// A Sync was answered: what was said before it was asked for has arrived.

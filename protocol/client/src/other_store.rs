@@ -57,6 +57,7 @@ impl Session {
         }
         self.ready.extend(self.state.lanes.keys().cloned());
         self.sync.wanted = true;
+        self.drop_changes();
     }
 
     /// The durable head of a conversation.

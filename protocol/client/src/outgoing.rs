@@ -1,6 +1,7 @@
 //! Sends on their way out: taken, numbered, persisted, sent, and repeated in order.
 
-use crate::event::Event;
+use crate::content;
+use crate::event::{Event, RefusedAsk};
 use crate::interface::{Peer, PersistId};
 use crate::lane::{Lane, Unanswered};
 use crate::limits;
@@ -8,15 +9,16 @@ use crate::prng;
 use crate::record::Change;
 use crate::requests::Asked;
 use crate::session::{Effect, Session, id_bytes};
-use bytes::Bytes;
+use prost::Message;
 use roost_protocol::ids::{ClientMessageId, ConversationId};
-use roost_protocol::wire::{self, ErrorCode, client_frame::Body};
+use roost_protocol::wire::{self, ErrorCode, client_frame::Body, send::Content};
 
 impl Session {
-    pub(crate) fn queue_send(&mut self, to: &Peer, body: Bytes, tag: u64) {
+    /// Takes a write: it is named, numbered and written down.
+    pub(crate) fn queue_write(&mut self, to: &Peer, said: wire::Send, tag: u64) {
         let peer = self.state.resolve(to);
-        if let Some((code, text)) = self.cannot_queue(&peer, body.len()) {
-            let (client_message_id, text) = (ClientMessageId::default(), text.to_owned());
+        if let Some(RefusedAsk { code, text, .. }) = self.cannot_queue(&peer, &said) {
+            let client_message_id = ClientMessageId::default();
             return self.tell_now(Event::Refused { tag, client_message_id, code, text });
         }
         let id = prng::message_name(
@@ -35,30 +37,61 @@ impl Session {
             tag,
             seen,
             seen_uncounted,
-            body,
+            said,
             persist,
             new: true,
             flying: false,
+            stale: false,
+            rounds: 0,
             refused,
         };
         self.change(Change::Queued { peer: peer.clone(), send });
         self.ready.insert(peer);
     }
 
-    fn cannot_queue(&self, peer: &Peer, bytes: usize) -> Option<(ErrorCode, &'static str)> {
+    fn cannot_queue(&self, peer: &Peer, said: &wire::Send) -> Option<RefusedAsk> {
+        let no = |code, text: &str| Some(RefusedAsk::new(code, text));
+        if self.config.role == wire::Role::Extension {
+            return no(ErrorCode::ErrorForbidden, "an extension sends no messages");
+        }
+        if let Some(refused) = self.cannot_say(peer, said) {
+            return Some(refused);
+        }
         let lane = self.state.lanes.get(peer).map_or(0, |lane| lane.sends.len());
+        let bytes = self.state.queued_bytes.saturating_add(said.encoded_len());
         let full = lane >= limits::QUEUED_PER_CONVERSATION_MAX
             || self.state.queued >= limits::QUEUED_MAX
-            || self.state.queued_bytes.saturating_add(bytes) > limits::QUEUED_MAX_BYTES;
-        if self.config.role == wire::Role::Extension {
-            Some((ErrorCode::ErrorForbidden, "an extension sends no messages"))
-        } else if bytes > self.connection.body_max() {
-            Some((ErrorCode::ErrorTooLarge, "the body is larger than a message may be"))
-        } else if full {
-            Some((ErrorCode::ErrorTooManyInFlight, "too many messages of this device wait"))
-        } else {
-            None
+            || bytes > limits::QUEUED_MAX_BYTES;
+        if full {
+            return no(ErrorCode::ErrorTooManyInFlight, "too many messages of this device wait");
         }
+        None
+    }
+
+    /// Why the server would not take this, whoever says it and wherever.
+    pub(crate) fn cannot_say(&self, peer: &Peer, said: &wire::Send) -> Option<RefusedAsk> {
+        if let Some(Content::Body(body)) = &said.content {
+            let text = "the body is larger than a message may be";
+            let large = body.len() > self.connection.body_max();
+            return large.then(|| RefusedAsk::new(ErrorCode::ErrorTooLarge, text));
+        }
+        let (client_message_id, client_sequence) = (1, 1);
+        let send = wire::Send { client_message_id, client_sequence, ..said.clone() };
+        self.cannot_ask(Body::Send(address(peer, send)))
+    }
+
+    /// Why the server would not take a frame, for its form alone.
+    pub(crate) fn cannot_ask(&self, body: Body) -> Option<RefusedAsk> {
+        let frame = wire::ClientFrame { request_id: u32::MAX, body: Some(body) }.encode_to_vec();
+        if frame.len() > self.connection.frame_max() {
+            let text = "it is larger than a frame may be";
+            return Some(RefusedAsk::new(ErrorCode::ErrorTooLarge, text));
+        }
+        let refusal = match roost_protocol::request::decode(&frame) {
+            Ok(decoded) => decoded.body.err()?,
+            Err(refusal) => refusal,
+        };
+        Some(RefusedAsk::new(refusal.code, refusal.text))
     }
 
     /// The newest record this device holds of a conversation without a hole below it.
@@ -138,11 +171,10 @@ impl Session {
         stored: &wire::SendReply,
     ) {
         let peer = self.state.resolve(peer);
-        let Some(tag) =
-            self.state.lanes.get_mut(&peer).and_then(|lane| lane.find(id)).map(|send| send.tag)
-        else {
-            return;
-        };
+        let lane = self.state.lanes.get_mut(&peer);
+        let Some(send) = lane.and_then(|lane| lane.find(id)) else { return };
+        let (tag, seen) = (send.tag, (send.seen, send.seen_uncounted));
+        self.wrote(conversation, (stored.seq, stored.uncounted), seen);
         self.change(Change::Answered { peer: peer.clone(), id });
         let lane = self.state.lane(&peer);
         lane.confirming = lane.confirming.saturating_add(1);
@@ -165,7 +197,7 @@ fn next_send(lane: &mut Lane, window: usize, confirmed: PersistId) -> Option<wir
         return None;
     }
     let send = lane.sends.iter_mut().find(|send| !send.flying)?;
-    if send.persist > confirmed || send.refused.is_some() {
+    if send.persist > confirmed || send.stale || send.refused.is_some() {
         return None;
     }
     send.flying = true;
@@ -175,14 +207,16 @@ fn next_send(lane: &mut Lane, window: usize, confirmed: PersistId) -> Option<wir
         client_sequence: send.number,
         seen: send.seen,
         seen_uncounted: send.seen_uncounted,
-        content: Some(wire::send::Content::Body(send.body.clone())),
-        ..wire::Send::default()
+        ..send.said.clone()
     })
 }
 
 fn address(peer: &Peer, send: wire::Send) -> wire::Send {
     match peer {
-        Peer::User(user) => wire::Send { user: user.as_str().to_owned(), first: true, ..send },
+        Peer::User(user) => {
+            let first = content::is_message(&send);
+            wire::Send { user: user.as_str().to_owned(), first, ..send }
+        }
         Peer::Conversation(id) => wire::Send { conversation: id_bytes(*id), ..send },
     }
 }

@@ -8,7 +8,7 @@ use crate::limits::{FIRST_PAGE, PAGE, PULLS_IN_FLIGHT_MAX};
 use crate::record::Change;
 use crate::requests::{Asked, Pull, PullFrom, PullTarget, Purpose};
 use crate::session::{Link, Session, id_bytes};
-use roost_protocol::ids::ConversationId;
+use roost_protocol::ids::{ConversationId, KeyKind};
 use roost_protocol::wire::{self, ErrorClass, ErrorCode, client_frame::Body};
 
 impl Session {
@@ -46,11 +46,12 @@ impl Session {
     fn next_page(&self, id: ConversationId) -> PullFrom {
         let reach = self.reach(id);
         let entry = self.state.conversations.get(&id);
+        let is_new = reach == 0 && entry.is_none_or(|entry| entry.floor.is_none());
         match self.config.order {
+            // What a channel said in its life is looked up by whoever wants it.
+            Order::InOrder if is_new && id.kind() == KeyKind::Channel => PullFrom::Newest,
             Order::InOrder => PullFrom::After(reach),
-            Order::Newest if reach == 0 && entry.is_none_or(|entry| entry.floor.is_none()) => {
-                PullFrom::Newest
-            }
+            Order::Newest if is_new => PullFrom::Newest,
             Order::Newest => {
                 let missing = entry.and_then(|e| e.held.last_missing(reach, self.wanted(id)));
                 PullFrom::Before(missing.unwrap_or(reach).saturating_add(1))
@@ -173,17 +174,17 @@ impl Session {
             (true, Some(lowest)) => lowest.min(reply.next.max(1)),
             (true, None) => reply.next.max(1),
         };
+        if first {
+            let entry = self.state.conversations.entry(id).or_default();
+            let floor = *entry.floor.get_or_insert_with(|| bottom.saturating_sub(1));
+            // Somebody else may have written down there: they are told, too.
+            entry.foreign = entry.foreign.max(floor);
+            self.persist.touched.insert(id);
+        }
         for message in reply.messages {
             self.arrive(id, message);
         }
         if self.config.order == Order::Newest {
-            if first {
-                let entry = self.state.conversations.entry(id).or_default();
-                let floor = *entry.floor.get_or_insert_with(|| bottom.saturating_sub(1));
-                // Somebody else may have written down there: they are told, too.
-                entry.foreign = entry.foreign.max(floor);
-                self.persist.touched.insert(id);
-            }
             self.hold(id, bottom, top);
         }
         top

@@ -1,12 +1,14 @@
 //! Bytes to frames, frames to whoever waits for them.
 
-use crate::event::DisconnectReason;
+use crate::connection::class;
+use crate::event::{DisconnectReason, Event};
 use crate::limits;
 use crate::requests::Asked;
 use crate::session::{Link, Session};
 use prost::Message;
+use roost_protocol::ids::ConversationId;
 use roost_protocol::limits::FRAME_MAX_BYTES;
-use roost_protocol::wire::{self, server_frame::Body};
+use roost_protocol::wire::{self, ErrorClass, ErrorCode, server_frame::Body};
 
 impl Session {
     pub(crate) fn received(&mut self, bytes: &[u8]) {
@@ -48,6 +50,7 @@ impl Session {
             (Asked::Sync { .. }, Body::Error(error)) => self.sync_refused(&error),
             (Asked::Pull(pull), Body::History(reply)) => self.page(&pull, reply),
             (Asked::Pull(pull), Body::Error(error)) => self.page_refused(&pull, &error),
+            (Asked::Question { name }, body) => self.question_answered(name, body),
             (Asked::Send { peer, id }, Body::Send(reply)) => {
                 self.send_answered(&peer, id, &reply);
             }
@@ -67,6 +70,9 @@ impl Session {
     /// What nobody asked for.
     fn push(&mut self, body: Body) {
         match (self.link, body) {
+            (Link::Welcomed, Body::Error(error)) if is_about_a_notice(&error) => {
+                self.notice_refused(&error);
+            }
             (_, Body::Error(error)) => self.refused(&error),
             (Link::Greeting, Body::Welcome(welcome)) => {
                 self.connection.requests.clear();
@@ -87,10 +93,40 @@ impl Session {
                 }
             }
             (Link::Welcomed, Body::News(news)) => self.news(&news),
+            (Link::Welcomed, Body::Typing(typing)) => self.typing_pushed(&typing),
+            (Link::Welcomed, Body::Presence(push)) => {
+                self.tell_now(Event::Presence(push.presences));
+            }
+            (Link::Welcomed, Body::DevicesChanged(changed)) => {
+                self.tell_now(Event::DevicesChanged { version: changed.version });
+            }
             (Link::Welcomed, Body::Behind(_)) => self.sync.wanted = true,
             (Link::Welcomed, Body::GoAway(go_away)) => self.go_away(go_away),
             (Link::Welcomed, Body::TokenExpiring(_)) => self.need_token(),
             (_, _) => {}
         }
     }
+
+    fn typing_pushed(&mut self, typing: &wire::TypingPush) {
+        if let Some(conversation) = ConversationId::from_slice(&typing.conversation) {
+            let (member, stopped) = (typing.member, typing.stopped);
+            self.tell_now(Event::Typing { conversation, member, stopped });
+        }
+    }
+
+    /// A notice had no effect. Marks are said again until a Sync proves them; a watch is not proven
+    /// by anything, so it is said again soon if that may help.
+    fn notice_refused(&mut self, error: &wire::Error) {
+        if class(error) == ErrorClass::ClassRetry {
+            let after = self.backoff.retry(error.retry_after_ms);
+            self.watches.refused(self.now.monotonic, after);
+        }
+    }
+}
+
+/// Codes below this one end the connection.
+const FIRST_OF_REQUESTS: i32 = ErrorCode::ErrorUnimplemented as i32;
+
+const fn is_about_a_notice(error: &wire::Error) -> bool {
+    error.code >= FIRST_OF_REQUESTS
 }

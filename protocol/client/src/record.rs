@@ -10,12 +10,13 @@ use crate::steps::Steps;
 use crate::stretches::Stretches;
 use bytes::Bytes;
 use roost_protocol::ids::{ConversationId, UserId};
+use roost_protocol::wire;
 
 /// The first byte of every record.
 pub(crate) const VERSION: u8 = 1;
 
 /// One change of what is persisted. Values are absolute, so that repeating one is harmless.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
     ConnectionNumber(u64),
     /// Empty: there is none.
@@ -74,6 +75,26 @@ pub(crate) enum Change {
         uncounted: u64,
         pending: bool,
     },
+    /// A write says something else under its name.
+    Rewritten {
+        peer: Peer,
+        id: u64,
+        said: wire::Send,
+    },
+    /// The entry of the user's list; without the conversation's id.
+    Listed {
+        conversation: ConversationId,
+        entry: wire::Entry,
+    },
+    /// A new group was asked for.
+    Creating {
+        tag: u64,
+        group: wire::CreateGroup,
+    },
+    /// That was answered.
+    Created {
+        nonce: Bytes,
+    },
 }
 
 /// Appends one change to a record that begins with [`VERSION`].
@@ -91,14 +112,14 @@ pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
         }
         Change::PeerUnnamed { user } => writer.tag(8).bytes(user.as_str().as_bytes()),
         Change::Queued { peer, send } => writer
-            .tag(9)
+            .tag(16)
             .peer(peer)
             .number(send.id)
             .number(send.number)
             .number(send.tag)
             .number(send.seen)
             .number(send.seen_uncounted)
-            .bytes(&send.body),
+            .message(&send.said),
         Change::Answered { peer, id } => writer.tag(10).peer(peer).number(*id),
         Change::Renumbered { peer, from, to } => {
             writer.tag(11).peer(peer).number(*from).number(*to)
@@ -123,6 +144,12 @@ pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
             .number(*seq)
             .number(*uncounted)
             .number(u64::from(*pending)),
+        Change::Rewritten { peer, id, said } => writer.tag(17).peer(peer).number(*id).message(said),
+        Change::Listed { conversation, entry } => {
+            writer.tag(18).conversation(*conversation).message(entry)
+        }
+        Change::Creating { tag, group } => writer.tag(19).number(*tag).message(group),
+        Change::Created { nonce } => writer.tag(20).bytes(nonce),
     };
 }
 
@@ -150,7 +177,7 @@ fn change(tag: u8, reader: &mut Reader<'_>) -> Result<Change, RestoreError> {
         6 => Change::Named(reader.number()?),
         7 => Change::PeerNamed { user: reader.user()?, conversation: reader.conversation()? },
         8 => Change::PeerUnnamed { user: reader.user()? },
-        9 => Change::Queued { peer: reader.peer()?, send: reader.send()? },
+        // 9 was a send that knew nothing but a body.
         10 => Change::Answered { peer: reader.peer()?, id: reader.number()? },
         11 => Change::Renumbered {
             peer: reader.peer()?,
@@ -179,6 +206,15 @@ fn change(tag: u8, reader: &mut Reader<'_>) -> Result<Change, RestoreError> {
             uncounted: reader.number()?,
             pending: reader.flag()?,
         },
+        16 => Change::Queued { peer: reader.peer()?, send: reader.send()? },
+        17 => Change::Rewritten {
+            peer: reader.peer()?,
+            id: reader.number()?,
+            said: reader.message()?,
+        },
+        18 => Change::Listed { conversation: reader.conversation()?, entry: reader.message()? },
+        19 => Change::Creating { tag: reader.number()?, group: reader.message()? },
+        20 => Change::Created { nonce: reader.bytes()? },
         unknown => return Err(RestoreError::UnknownTag(unknown)),
     })
 }

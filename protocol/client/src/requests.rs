@@ -23,6 +23,10 @@ pub(crate) enum Asked {
         peer: Peer,
         id: u64,
     },
+    /// Something of the app's: see `asks.rs`.
+    Question {
+        name: u64,
+    },
     /// The durable head of a conversation in another store.
     Check {
         conversation: ConversationId,
@@ -127,7 +131,7 @@ impl Connection {
         match asked {
             Asked::Send { .. } => self.writes = self.writes.saturating_add(1),
             Asked::Pull(_) | Asked::Check { .. } => self.pulls = self.pulls.saturating_add(1),
-            Asked::Hello | Asked::Refresh | Asked::Sync { .. } => {}
+            Asked::Hello | Asked::Refresh | Asked::Sync { .. } | Asked::Question { .. } => {}
         }
         self.requests.insert(self.last_id, Request { asked, deadline });
         self.last_id
@@ -139,7 +143,7 @@ impl Connection {
         match asked {
             Asked::Send { .. } => self.writes = self.writes.saturating_sub(1),
             Asked::Pull(_) | Asked::Check { .. } => self.pulls = self.pulls.saturating_sub(1),
-            Asked::Hello | Asked::Refresh | Asked::Sync { .. } => {}
+            Asked::Hello | Asked::Refresh | Asked::Sync { .. } | Asked::Question { .. } => {}
         }
         Some(asked)
     }
@@ -167,6 +171,11 @@ impl Connection {
             0 => wanted,
             most => wanted.min(most),
         }
+    }
+
+    /// Bytes of a frame's content, at most.
+    pub(crate) fn frame_max(&self) -> usize {
+        bound(self.limits.frame_max_bytes, protocol::FRAME_MAX_BYTES)
     }
 
     /// Bytes of a body, at most.

@@ -4,8 +4,11 @@
 //! A turn: the input is taken; then what can be sent is sent; then everything that changed leaves
 //! as one record, with the events that wait for it.
 
+use crate::arrivals;
+use crate::asks::Questions;
 use crate::backoff::Backoff;
 use crate::config::{Config, Credential};
+use crate::content;
 use crate::event::Event;
 use crate::interface::{Command, Input, Output, Peer, PersistId};
 use crate::limits;
@@ -16,9 +19,11 @@ use crate::requests::{Asked, Connection};
 use crate::state::{Restored, State};
 use crate::sync::SyncRun;
 use crate::timeline::Timeline;
+use crate::watches::Watches;
 use bytes::Bytes;
 use roost_protocol::encode;
-use roost_protocol::ids::{ClientMessageId, ConversationId};
+use roost_protocol::ids::{ClientMessageId, ConversationId, Sequence};
+use roost_protocol::request::Content;
 use roost_protocol::time::{Instant, Now};
 use roost_protocol::wire::{self, client_frame};
 use std::collections::{BTreeSet, VecDeque};
@@ -87,6 +92,8 @@ pub struct Session {
     pub(crate) connection: Connection,
     pub(crate) timeline: Timeline,
     pub(crate) notices: Notices,
+    pub(crate) questions: Questions,
+    pub(crate) watches: Watches,
     pub(crate) sync: SyncRun,
     pub(crate) checking: Option<Checking>,
     /// Lanes that may have something to send.
@@ -119,6 +126,8 @@ impl Session {
             connection: Connection::default(),
             timeline: Timeline::default(),
             notices: Notices::default(),
+            questions: Questions::default(),
+            watches: Watches::default(),
             sync: SyncRun::default(),
             checking: None,
             ready: BTreeSet::new(),
@@ -130,6 +139,7 @@ impl Session {
             config,
         };
         session.restore_wishes();
+        session.restore_questions();
         session
     }
 
@@ -162,11 +172,12 @@ impl Session {
         lanes.chain(self.connection_deadline()).min()
     }
 
-    /// Nothing is on its way: no send without an answer, no *delivered* unsaid, no pull, sync or
-    /// other request running, nothing unpersisted.
+    /// Nothing is on its way: no write or question without an answer, no *delivered* unsaid, no
+    /// pull, sync or other request running, nothing unpersisted.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.state.queued == 0
+            && self.questions.len() == 0
             && self.connection.requests.is_empty()
             && self.persist.parked.is_empty()
             && self.persist.changes.is_empty()
@@ -182,7 +193,13 @@ impl Session {
         self.link == Link::Welcomed
     }
 
-    /// How many sends have no answer yet.
+    /// How many questions have no answer yet.
+    #[must_use]
+    pub fn unanswered_asks(&self) -> usize {
+        self.questions.len()
+    }
+
+    /// How many sends and other writes have no answer yet.
     #[must_use]
     pub const fn unanswered(&self) -> usize {
         self.state.queued
@@ -203,7 +220,21 @@ impl Session {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Send { to, body, tag } => self.queue_send(&to, body, tag),
+            Command::Send { to, body, tag } => {
+                let said = content::said(Content::Body(body), Sequence::default());
+                self.queue_write(&to, said, tag);
+            }
+            Command::Write { to, content, reply_to, tag } => {
+                self.queue_write(&to, content::said(content, reply_to), tag);
+            }
+            Command::EncryptedAgain { client_message_id, content } => {
+                self.encrypted_again(client_message_id.0, content);
+            }
+            Command::Ask { ask, tag } => self.queue_ask(ask, tag),
+            Command::LookUp { history, tag } => self.queue_look_up(history, tag),
+            Command::WatchPresence { of, stop } => self.watch_presence(of, stop),
+            Command::WatchChannel { conversation, stop } => self.watch_channel(conversation, stop),
+            Command::Typing { conversation, stopped } => self.typing(conversation, stopped),
             Command::Read { conversation, seq } => self.mark_read(conversation, seq.0),
             Command::SetActivity(state) => self.set_activity(state),
             Command::Sync => self.sync.wanted = true,
@@ -220,6 +251,7 @@ impl Session {
         self.pump_checks();
         if self.checking.is_none() {
             self.pump_lanes();
+            self.pump_questions();
             self.pump_notices();
             self.pump_sync();
             self.pump_pulls();
@@ -292,9 +324,7 @@ impl Session {
         for effect in effects {
             match effect {
                 Effect::Tell(event) => {
-                    if let Event::Message { body, .. } = &event {
-                        self.timeline.release(body.len());
-                    }
+                    self.timeline.release(arrivals::bytes(&event));
                     self.outputs.push(Output::Event(event));
                 }
                 Effect::Holds { conversation, up_to, tell } => {
@@ -339,6 +369,7 @@ impl fmt::Debug for Session {
             .field("lanes", &self.state.lanes)
             .field("unconfirmed", &self.persist.parked.len())
             .field("notices", &self.notices)
+            .field("questions", &self.questions)
             .field("sync", &self.sync)
             .field("timeline", &self.timeline)
             .field("checking", &self.checking)

@@ -30,6 +30,9 @@ pub(crate) fn records(state: &State) -> Vec<Vec<u8>> {
         }
         records.add(&Change::Next { peer: peer.clone(), next: lane.next });
     }
+    for (tag, group) in state.creating.values() {
+        records.add(&Change::Creating { tag: *tag, group: group.clone() });
+    }
     records.add(&Change::Named(state.named));
     records.add(&Change::Cursor(state.cursor));
     records.done.push(records.current);
@@ -76,5 +79,9 @@ impl Records {
             peer_delivered: entry.peer_delivered,
             peer_read: entry.peer_read,
         });
+        if let Some(listed) = &entry.listed {
+            let entry = (**listed).clone();
+            self.add(&Change::Listed { conversation: id, entry });
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::steps::Steps;
 use crate::stretches::Stretches;
 use bytes::Bytes;
 use roost_protocol::ids::{ConversationId, UserId};
+use roost_protocol::wire;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -79,6 +80,9 @@ pub(crate) struct Conversation {
     pub(crate) read_uncounted: u64,
     /// The server may not know it yet.
     pub(crate) read_pending: bool,
+    /// The entry of the user's list, without the conversation's id. Its read mark also moves with
+    /// this device's writes.
+    pub(crate) listed: Option<Box<wire::Entry>>,
     /// When it was last changed, among all conversations.
     pub(crate) touched: u64,
     /// Not persisted: how far one gets without a hole in what is confirmed.
@@ -114,6 +118,8 @@ pub(crate) struct State {
     pub(crate) conversations: BTreeMap<ConversationId, Conversation>,
     pub(crate) users: BTreeMap<UserId, ConversationId>,
     pub(crate) lanes: BTreeMap<Peer, Lane>,
+    /// New groups without an answer, by their nonces: the app's tag and what was asked.
+    pub(crate) creating: BTreeMap<Bytes, (u64, wire::CreateGroup)>,
     /// All unanswered sends, and their bytes.
     pub(crate) queued: usize,
     pub(crate) queued_bytes: usize,
@@ -174,6 +180,14 @@ impl State {
                 entry.peer_delivered = *peer_delivered;
                 entry.peer_read = *peer_read;
             }
+            Change::Rewritten { peer, id, said } => self.rewrite(peer, *id, said),
+            Change::Listed { conversation, entry } => {
+                self.touch(*conversation).listed = Some(Box::new(entry.clone()));
+            }
+            Change::Creating { tag, group } => {
+                self.creating.insert(group.nonce.clone(), (*tag, group.clone()));
+            }
+            Change::Created { nonce } => drop(self.creating.remove(nonce)),
             Change::ReadMark { conversation, seq, uncounted, pending } => {
                 let entry = self.touch(*conversation);
                 entry.read = *seq;
@@ -239,7 +253,7 @@ impl State {
     fn queue(&mut self, peer: &Peer, send: &Unanswered) {
         self.named = self.named.saturating_add(1);
         self.queued = self.queued.saturating_add(1);
-        self.queued_bytes = self.queued_bytes.saturating_add(send.body.len());
+        self.queued_bytes = self.queued_bytes.saturating_add(send.bytes());
         let lane = self.lane(peer);
         lane.next = send.number.saturating_add(1);
         lane.sends.push_back(send.clone());
@@ -250,7 +264,15 @@ impl State {
         let Some(place) = lane.sends.iter().position(|send| send.id == id) else { return };
         let Some(send) = lane.sends.remove(place) else { return };
         self.queued = self.queued.saturating_sub(1);
-        self.queued_bytes = self.queued_bytes.saturating_sub(send.body.len());
+        self.queued_bytes = self.queued_bytes.saturating_sub(send.bytes());
+    }
+
+    fn rewrite(&mut self, peer: &Peer, id: u64, said: &wire::Send) {
+        let Some(send) = self.lane(peer).find(id) else { return };
+        let before = send.bytes();
+        send.said = said.clone();
+        let now = send.bytes();
+        self.queued_bytes = self.queued_bytes.saturating_sub(before).saturating_add(now);
     }
 
     /// All sends of a lane were changed by the record with this id.

@@ -60,6 +60,8 @@ impl Session {
 
     fn ask_sync(&mut self) {
         self.sync.running = true;
+        // Its answer proves what was said before it.
+        self.say_notices();
         let barrier = self.notices.begin_barrier();
         let sync = wire::Sync { cursor: self.state.cursor, limit: 0 };
         self.ask(Asked::Sync { barrier }, Body::Sync(sync));
@@ -116,6 +118,7 @@ impl Session {
             });
         }
         self.observe(id, entry.head, entry.head_uncounted);
+        self.list(id, &entry);
         self.watermarks(id, entry.peer_delivered, entry.peer_read);
         self.timeline.given_up.remove(&id);
         self.consider(id);

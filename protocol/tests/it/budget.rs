@@ -48,7 +48,8 @@ fn a_hundred_byte_message_costs_at_most_392_bytes_in_its_whole_life() {
         uncounted: 0,
         client_message_id: None,
         reply_to: Sequence(0),
-        body,
+        sender: 0,
+        content: wire::message::Content::Body(body),
     }
     .to_frame()
     .len();

@@ -5,8 +5,9 @@ use crate::schema::{Schema, varint};
 use crate::vectors;
 use roost_protocol::error::Refusal;
 use roost_protocol::limits::{ELEMENTS_MAX, FRAME_MAX_BYTES};
-use roost_protocol::request;
+use roost_protocol::request::{self, Content, Request, Send};
 use roost_protocol::wire::ErrorCode;
+use std::collections::BTreeSet;
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
@@ -77,7 +78,8 @@ fn garbage_is_refused_or_read_and_nothing_else() {
 
 #[test]
 fn broken_vectors_are_refused_or_read_and_nothing_else() {
-    let whole: Vec<Vec<u8>> = vectors::frames().into_iter().map(|vector| vector.frame).collect();
+    let frames = vectors::frames().into_iter().map(|vector| vector.frame);
+    let whole: Vec<Vec<u8>> = frames.chain(vectors::refused()).collect();
     for seed in 0..20_000 {
         let random = &mut Random(seed);
         let bytes = mutated(random, &whole);
@@ -86,6 +88,56 @@ fn broken_vectors_are_refused_or_read_and_nothing_else() {
         bodies::request(bytes.get(1..).unwrap_or_default());
         bodies::request(bytes.get(2..).unwrap_or_default());
     }
+}
+
+/// What of each kind of request was taken at least once below.
+const TAKEN: &str = "AcceptRequest Activity Add Block Body CreateGroup Delete DeleteForMe \
+    Delivered \
+    Demote Describe Dissolve Edit Forward Hello History JoinChannel Leave ListBlocks \
+    ListConversations ListDevices ListMembers ListUserDevices Picture Promote QueryPresence \
+    Reaction Read ReceiptDetails Refresh Remove Rename RenameDevice SetConversation SetPrivacy \
+    SignOut Sync ToDevices Transfer Typing WatchChannel WatchPresence";
+
+#[test]
+fn random_requests_are_refused_or_within_their_bounds() {
+    let schema = Schema::read();
+    let mut taken = BTreeSet::new();
+    for seed in 0..60_000 {
+        let random = &mut Random(seed);
+        // Half of them are writes, which have the most forms.
+        let bytes = if seed % 2 == 0 {
+            schema.random("ClientFrame", &mut |bound| random.below(bound))
+        } else {
+            let send = schema.random("Send", &mut |bound| random.below(bound));
+            [&[0x08, 0x07], field(2, &send).as_slice()].concat()
+        };
+        bodies::request(&bytes);
+        if let Ok(request) = request::decode(&bytes).expect("it is a frame").body {
+            taken.insert(kind(&request));
+        }
+    }
+    taken.remove("IgnoredNotice");
+    // None is refused for ever: then this would show nothing.
+    assert_eq!(taken.into_iter().collect::<Vec<_>>().join(" "), TAKEN);
+}
+
+/// The name of what is asked, of a content, of a change.
+fn kind(request: &Request) -> String {
+    let text = match request {
+        Request::Send(Send { content: Content::Group(change), .. }) => format!("{change:?}"),
+        Request::Send(send) => format!("{:?}", send.content),
+        Request::Hello(_)
+        | Request::Refresh { .. }
+        | Request::Sync { .. }
+        | Request::History(_)
+        | Request::Delivered(_)
+        | Request::Read(_)
+        | Request::Activity(_)
+        | Request::Ask(_)
+        | Request::Hint(_)
+        | Request::IgnoredNotice => format!("{request:?}").replace("Ask(", "").replace("Hint(", ""),
+    };
+    text.split(|c: char| !c.is_alphanumeric()).next().expect("a name").to_owned()
 }
 
 #[test]

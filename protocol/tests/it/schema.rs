@@ -118,6 +118,56 @@ impl Schema {
         found
     }
 
+    /// A message with fields drawn at random: counts and lengths are about where bounds are. `draw`
+    /// gives a number below another.
+    pub(crate) fn random(&self, message: &str, draw: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
+        let fields = &self.messages[message];
+        let bodies: Vec<&Field> = fields.iter().filter(|f| f.oneof.is_some()).collect();
+        let chosen = if bodies.is_empty() { 0 } else { bodies[draw(bodies.len())].number };
+        let mut out = Vec::new();
+        for field in fields {
+            if if field.oneof.is_some() { field.number == chosen } else { draw(5) != 0 } {
+                let count = if field.repeated {
+                    pick(&[0, 1, 1, 1, 2, 2, 3, 20, 21, 101], draw)
+                } else {
+                    1
+                };
+                for _ in 0..count {
+                    let encoded = self.random_value(&field.kind, draw);
+                    self.write_field(field, &encoded, &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    fn random_value(&self, kind: &str, draw: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        match kind {
+            "string" => {
+                let wrong = [0, 1, 2, 32, 33, 64, 65, 128, 129, 257];
+                let length = if draw(3) == 0 { pick(&wrong, draw) } else { 3 };
+                out.extend((0..length).map(|_| pick(b"abcdefghijklmnopqrstuvwxyz", draw)));
+                if draw(40) == 0 {
+                    out.push(b'\n');
+                }
+            }
+            "bytes" => {
+                let length = if draw(5) == 0 { pick(&[0, 1, 15, 17], draw) } else { 16 };
+                out.resize(length, 0xd0);
+                // The kind of an id, if it is one.
+                out.pop().into_iter().for_each(|_| out.push(pick(&[0, 1, 2, 3], draw)));
+            }
+            "fixed64" => out.extend(pick(&[0_u64, 1, 2, 3], draw).to_le_bytes()),
+            _ if self.is_message(kind) => out = self.random(kind, draw),
+            _ => {
+                let value = pick(&[0_u64, 1, 1, 2, 2, 100, 101, 500, 501, 1000, 1001], draw);
+                varint(if draw(20) == 0 { u64::MAX } else { value }, &mut out);
+            }
+        }
+        out
+    }
+
     fn add_message(&mut self, name: &str) {
         assert!(self.messages.insert(name.to_owned(), Vec::new()).is_none(), "{name} twice");
     }
@@ -213,6 +263,10 @@ impl Schema {
         used.insert(format!("{kind}.{name}"));
         u64::from(self.enums[kind][name])
     }
+}
+
+fn pick<T: Copy>(from: &[T], draw: &mut impl FnMut(usize) -> usize) -> T {
+    from[draw(from.len())]
 }
 
 fn check_oneofs(message: &str, fields: &[Field], object: &Map<String, Value>) {

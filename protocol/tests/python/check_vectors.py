@@ -1,7 +1,8 @@
 """Checks protocol/vectors with stock protobuf tools and nothing of Roost's own code.
 
-The framing, keys and message ids below were written from PROTOCOL.md alone; the messages are
-what stock protoc generates from proto/roost.proto. Run it in a virtual environment:
+The framing, keys and message ids below, and the bounds in rules.py, were written from PROTOCOL.md
+alone; the messages are what stock protoc generates from proto/roost.proto. Run it in a virtual
+environment:
 
     pip install -r protocol/tests/python/requirements.txt
     python protocol/tests/python/check_vectors.py
@@ -17,6 +18,8 @@ import tempfile
 from google.protobuf.descriptor import FieldDescriptor as Kind
 from google.protobuf.message import DecodeError
 from grpc_tools import protoc
+
+import rules
 
 PROTOCOL = pathlib.Path(__file__).resolve().parents[2]
 FRAME_MAX_BYTES = 256 * 1024
@@ -141,24 +144,49 @@ def check_frames(messages):
     types = {"client": messages.ClientFrame, "server": messages.ServerFrame}
     vectors = load("frames.json")["frames"]
     for vector in vectors:
-        name, data = vector["name"], bytes.fromhex(vector["frame"])
-        reader = Reader(FRAME_MAX_BYTES)
-        (content,) = reader.push(data)
-        equal(reader.waiting, b"", name)
-        if vector["message"] is None:
-            equal(content, b"", name)
-            continue
-        message = types[vector["direction"]]()
-        try:
-            equal(message.ParseFromString(content), len(content), name)
-        except DecodeError as error:
-            raise SystemExit(f"{name}: {error}") from error
-        equal(meaning(message), vector["message"], name)
-        if vector.get("canonical", True):
-            for same in (message, build(type(message)(), vector["message"])):
-                encoded = same.SerializeToString(deterministic=True)
-                equal((write_length(len(encoded)) + encoded).hex(), data.hex(), name)
+        check_frame(types[vector["direction"]], vector)
+        if vector["direction"] == "client" and vector["message"] is not None:
+            verdict = rules.judge(vector["message"])
+            (body, *_) = [name for name in vector["message"] if name != "request_id"] or [None]
+            if body in rules.NOT_SERVED:
+                expected = "unimplemented"
+            elif body is None:
+                expected = "unimplemented" if "request_id" in vector["message"] else "ignored"
+            else:
+                # One shows the fields, of which a request may have one.
+                expected = "invalid_request" if vector["name"] == "history_by_time" else "taken"
+            equal(verdict, expected, vector["name"])
     return len(vectors)
+
+
+def check_refusals(messages):
+    vectors = load("refusals.json")["refusals"]
+    codes = {code.removeprefix("ERROR_").lower() for code in messages.ErrorCode.keys()}
+    for vector in vectors:
+        check_frame(messages.ClientFrame, vector)
+        equal(vector["code"] in codes, True, vector["name"])
+        equal(rules.judge(vector["message"]), vector["code"], vector["name"])
+    return len(vectors)
+
+
+def check_frame(kind, vector):
+    name, data = vector["name"], bytes.fromhex(vector["frame"])
+    reader = Reader(FRAME_MAX_BYTES)
+    (content,) = reader.push(data)
+    equal(reader.waiting, b"", name)
+    if vector["message"] is None:
+        equal(content, b"", name)
+        return
+    message = kind()
+    try:
+        equal(message.ParseFromString(content), len(content), name)
+    except DecodeError as error:
+        raise SystemExit(f"{name}: {error}") from error
+    equal(meaning(message), vector["message"], name)
+    if vector.get("canonical", True):
+        for same in (message, build(kind(), vector["message"])):
+            encoded = same.SerializeToString(deterministic=True)
+            equal((write_length(len(encoded)) + encoded).hex(), data.hex(), name)
 
 
 def check_framing():
@@ -258,8 +286,10 @@ def equal(found, expected, what):
 
 
 def main():
+    messages = generated()
     counts = {
-        "frames": check_frames(generated()),
+        "frames": check_frames(messages),
+        "refusals": check_refusals(messages),
         "framing": check_framing(),
         "keys": check_keys(),
         "message ids": check_message_ids(),

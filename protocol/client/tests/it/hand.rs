@@ -6,8 +6,9 @@ use roost_client::{
 };
 use roost_protocol::encode;
 use roost_protocol::frame::FrameReader;
-use roost_protocol::ids::{ConversationId, UserId};
+use roost_protocol::ids::{ConversationId, Sequence, UserId};
 use roost_protocol::preface::PREFACE;
+use roost_protocol::request::{Ask, Content};
 use roost_protocol::time::{Duration, Instant, Now, Timestamp};
 use roost_protocol::wire::{self, client_frame::Body, server_frame};
 
@@ -218,6 +219,43 @@ impl Hand {
         self.answer(id, server_frame::Body::Send(reply));
     }
 
+    /// The frames that were not taken yet, and that this is about.
+    pub(crate) fn taken(&mut self, is_it: impl Fn(&Body) -> bool) -> Vec<(u32, Body)> {
+        self.sent.extract_if(.., |(_, body)| is_it(body)).collect()
+    }
+
+    pub(crate) fn write(&mut self, content: Content, tag: u64) {
+        let (to, reply_to) = (Peer::Conversation(room()), Sequence(0));
+        self.command(Command::Write { to, content, reply_to, tag });
+    }
+
+    pub(crate) fn ask(&mut self, ask: Ask, tag: u64) {
+        self.command(Command::Ask { ask, tag });
+    }
+
+    /// What was answered: tags, and the codes of refusals.
+    pub(crate) fn answers(&self) -> Vec<(u64, Option<wire::ErrorCode>)> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Answer { tag, answer } => {
+                    Some((*tag, answer.as_ref().as_ref().err().map(|refused| refused.code)))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(crate) fn refusals(&self) -> Vec<(u64, wire::ErrorCode)> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Refused { tag, code, .. } => Some((*tag, *code)),
+                _ => None,
+            })
+            .collect()
+    }
+
     pub(crate) fn texts(&self) -> Vec<String> {
         self.events
             .iter()
@@ -287,6 +325,19 @@ pub(crate) fn bob() -> Peer {
 
 pub(crate) fn room() -> ConversationId {
     ConversationId::from_u128(0x10_01)
+}
+
+/// A group: the last two bits say so.
+pub(crate) fn group() -> ConversationId {
+    ConversationId::from_u128(0x20_02)
+}
+
+pub(crate) fn channel() -> ConversationId {
+    ConversationId::from_u128(0x30_03)
+}
+
+pub(crate) fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
 }
 
 pub(crate) fn id_bytes(id: ConversationId) -> Bytes {

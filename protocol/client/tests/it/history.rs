@@ -1,6 +1,7 @@
 //! What arrives: in order, once, and nothing lost between a cursor and the pulls it promises.
 
 use crate::hand::{Hand, config, entry, message, messages, room, token, welcome};
+use roost_client::limits::NOTICE_INTERVAL;
 use roost_client::{Command, Config, Event, Order, Restored};
 use roost_protocol::ids::Sequence;
 use roost_protocol::wire::{self, ErrorCode, client_frame::Body, server_frame};
@@ -19,6 +20,7 @@ fn a_push_ahead_of_a_gap_waits_for_what_is_missing() {
     assert_eq!(hand.texts(), ["m1", "m2", "m3", "m4", "m5"]);
     hand.push_message(3, "m3");
     assert_eq!(hand.texts().len(), 5);
+    hand.tick();
     assert!(hand.session.is_idle());
 }
 
@@ -100,6 +102,7 @@ fn news_and_pages_with_holes_and_more() {
     let asked = hand.page(messages(7..=8), 9);
     assert_eq!(asked.after, Some(6));
     assert_eq!(hand.texts(), ["m2", "m5", "m7", "m8"]);
+    hand.tick();
     assert!(hand.session.is_idle());
     assert_eq!(hand.sent.pop().map(|(id, _)| id), Some(0));
 }
@@ -202,7 +205,9 @@ fn newest_first_then_down_to_what_was_held() {
         ..wire::HistoryReply::default()
     };
     hand.answer(id, server_frame::Body::History(reply));
+    hand.tick();
     assert_eq!(hand.take_delivered().1.marks[0].seq, 103);
+    hand.pass(NOTICE_INTERVAL);
     // Older ones on demand.
     hand.command(Command::FetchOlder { conversation: room(), limit: 10 });
     let (id, asked) = hand.take_history();

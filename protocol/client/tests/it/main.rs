@@ -9,11 +9,16 @@
     reason = "test helpers: a failure stops the test, numbers are small, most events do not matter"
 )]
 
+mod asks;
 mod blocking;
 mod hand;
 mod history;
+mod list;
 mod other_store;
 mod random;
 mod sending;
 mod server;
 mod session;
+mod speech;
+mod watching;
+mod writing;

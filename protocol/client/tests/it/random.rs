@@ -3,15 +3,16 @@
 
 use crate::hand::config;
 use crate::server::{Server, USERS};
-use bytes::Bytes;
+use crate::speech::{content_of, new_group, text_in, text_of, text_shown};
 use prost::Message;
 use roost_client::{
     Command, Config, Credential, Event, Input, Order, Output, Peer, PersistId, Restored, Session,
 };
 use roost_protocol::encode;
 use roost_protocol::frame::FrameReader;
-use roost_protocol::ids::UserId;
+use roost_protocol::ids::{Sequence, UserId};
 use roost_protocol::preface::PREFACE;
+use roost_protocol::request::{Ask, ConversationSettings};
 use roost_protocol::time::{Duration, Now};
 use roost_protocol::wire::{self, ErrorCode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -45,11 +46,15 @@ struct Device {
     edge: Edge,
     /// Frames of the server on their way.
     incoming: VecDeque<(u32, wire::server_frame::Body)>,
-    /// Shown messages: seq to body.
-    shown: BTreeMap<u64, Bytes>,
+    /// Shown messages and other records: seq to what they say.
+    shown: BTreeMap<u64, String>,
     last_shown: u64,
     accepted: BTreeMap<u64, u64>,
     refused: BTreeSet<u64>,
+    /// Questions of this life of the app that have no answer; new groups by their tags.
+    asked: BTreeSet<u64>,
+    groups: BTreeSet<u64>,
+    answered: BTreeSet<u64>,
 }
 
 struct World {
@@ -119,20 +124,31 @@ impl World {
         let strict = self.order == Order::InOrder && !self.forgot;
         let device = &mut self.devices[at];
         match event {
-            Event::Message { seq, body, .. } => {
+            Event::Message { .. } | Event::Record { .. } => {
+                let (seq, text) = text_shown(&event);
                 if strict {
-                    assert!(seq.0 > device.last_shown, "{seq} after {}", device.last_shown);
+                    assert!(seq > device.last_shown, "{seq} after {}", device.last_shown);
                 }
                 if !self.forgot {
-                    assert!(!device.shown.contains_key(&seq.0), "{seq} is shown twice");
+                    assert!(!device.shown.contains_key(&seq), "{seq} is shown twice");
                 }
-                device.last_shown = device.last_shown.max(seq.0);
-                device.shown.insert(seq.0, body);
+                device.last_shown = device.last_shown.max(seq);
+                device.shown.insert(seq, text);
+            }
+            Event::EncryptAgain { tag, client_message_id, versions } => {
+                let content = (self.dice.roll(4) > 0).then(|| content_of(tag, versions[0].version));
+                let command = Command::EncryptedAgain { client_message_id, content };
+                self.feed(at, Input::Command(command));
+            }
+            Event::Answer { tag, answer } => {
+                assert!(device.asked.remove(&tag) || device.groups.contains(&tag) || self.forgot);
+                assert!(device.answered.insert(tag) || self.forgot, "{tag} is answered twice");
+                assert!(answer.is_ok() || self.forgot, "{answer:?}");
             }
             Event::Accepted { tag, seq, .. } => {
                 let before = device.accepted.insert(tag, seq.0);
                 assert!(before.is_none() || self.forgot, "{tag} is accepted twice");
-                device.shown.insert(seq.0, body_of(tag));
+                device.shown.insert(seq.0, text_of(tag));
             }
             Event::Refused { tag, .. } => {
                 assert!(device.refused.insert(tag) || self.forgot);
@@ -164,11 +180,14 @@ impl World {
         let (accepted, refused) =
             (std::mem::take(&mut device.accepted), std::mem::take(&mut device.refused));
         let (backup, last_shown) = (device.backup.clone(), device.last_shown);
+        let (groups, answered) =
+            (std::mem::take(&mut device.groups), std::mem::take(&mut device.answered));
         let seed = self.dice.roll(1 << 30);
         *device = Device::new(&records, seed, self.order);
         device.backup = backup;
         (device.shown, device.last_shown) = (keep_shown, last_shown);
         (device.accepted, device.refused) = (accepted, refused);
+        (device.groups, device.answered) = (groups, answered);
         self.feed(at, Input::Start);
     }
 
@@ -184,6 +203,8 @@ impl World {
             14 => self.tick(at),
             15 | 16 => self.serve_stale(),
             17 | 18 if self.tag < 60 => self.say(at),
+            22 if self.dice.roll(4) == 0 => self.ask(at),
+            23 if self.dice.roll(10) == 0 => self.server.devices_version += 1,
             19 if self.devices[at].connected => {
                 self.cut(at);
                 self.feed(at, Input::Disconnected);
@@ -201,9 +222,31 @@ impl World {
         self.tag += 1;
         let peer = if USERS[at] == "ann" { "bob" } else { "ann" };
         let to = Peer::User(UserId::new(peer).unwrap());
-        let body = body_of(self.tag);
-        self.said[at].push(self.tag);
-        self.feed(at, Input::Command(Command::Send { to, body, tag: self.tag }));
+        // Sometimes encrypted for a list that is not current.
+        let content = content_of(self.tag, self.server.devices_version - self.dice.roll(2));
+        let (reply_to, tag) = (Sequence(0), self.tag);
+        self.said[at].push(tag);
+        self.feed(at, Input::Command(Command::Write { to, content, reply_to, tag }));
+    }
+
+    fn ask(&mut self, at: usize) {
+        self.tag += 1;
+        let tag = self.tag;
+        let conversation = crate::server::the_conversation();
+        let settings =
+            ConversationSettings { muted_until_ms: Some(tag), ..ConversationSettings::default() };
+        let device = &mut self.devices[at];
+        let ask = match self.dice.roll(4) {
+            0 => Ask::ListDevices,
+            1 => Ask::CreateGroup(new_group(tag)),
+            _ => Ask::SetConversation { conversation, settings },
+        };
+        if matches!(ask, Ask::CreateGroup(_)) {
+            device.groups.insert(tag);
+        } else {
+            device.asked.insert(tag);
+        }
+        self.feed(at, Input::Command(Command::Ask { ask, tag }));
     }
 
     fn serve(&mut self, at: usize) {
@@ -316,8 +359,9 @@ impl World {
     fn check(&self) {
         let mut placed = BTreeSet::new();
         for (index, stored) in self.server.log.iter().enumerate() {
-            assert!(placed.insert(stored.body.clone()), "visible twice at {}", index + 1);
+            assert!(placed.insert(text_in(&stored.content)), "visible twice at {}", index + 1);
         }
+        self.check_asked();
         for (at, device) in self.devices.iter().enumerate() {
             // With the newest first, what lies below the first page comes on demand.
             let first = match self.order {
@@ -326,7 +370,8 @@ impl World {
             };
             for (index, stored) in self.server.log.iter().enumerate().skip(first) {
                 let shown = device.shown.get(&(index as u64 + 1));
-                assert_eq!(shown, Some(&stored.body), "device {at}, seq {}", index + 1);
+                let said = text_in(&stored.content);
+                assert_eq!(shown, Some(&said), "device {at}, seq {}", index + 1);
             }
             assert_eq!(device.session.unanswered(), 0);
             self.check_said(at, device);
@@ -345,12 +390,28 @@ impl World {
         }
     }
 
+    /// Every question of a living app is answered, changes were taken in order, and a group that
+    /// somebody was told of is there.
+    fn check_asked(&self) {
+        for (at, device) in self.devices.iter().enumerate() {
+            assert_eq!(device.asked.iter().collect::<Vec<_>>(), Vec::<&u64>::new());
+            assert_eq!(device.session.unanswered_asks(), 0);
+            let own = self.server.muted.iter().filter(|(of, _)| *of == at);
+            let values: Vec<u64> = own.map(|(_, value)| *value).collect();
+            assert!(values.is_sorted(), "device {at} changed {values:?}");
+            for tag in device.answered.intersection(&device.groups) {
+                let nonce = new_group(*tag).nonce;
+                assert!(self.server.groups.contains(&nonce[..]), "group {tag}");
+            }
+        }
+    }
+
     /// What a device said is stored in the order in which it was said, or was refused.
     fn check_said(&self, at: usize, device: &Device) {
         let mut last = 0;
         for tag in &self.said[at] {
-            let body = body_of(*tag);
-            let place = self.server.log.iter().position(|stored| stored.body == body);
+            let text = text_of(*tag);
+            let place = self.server.log.iter().position(|stored| text_in(&stored.content) == text);
             if let Some(seq) = device.accepted.get(tag) {
                 assert_eq!(place, Some(*seq as usize - 1), "{tag} was accepted");
             }
@@ -381,10 +442,6 @@ impl World {
     }
 }
 
-fn body_of(tag: u64) -> Bytes {
-    format!("text {tag}").into()
-}
-
 impl Device {
     fn new(records: &[Vec<u8>], seed: u64, order: Order) -> Self {
         let restored = Restored::from_records(records.iter().map(Vec::as_slice)).unwrap();
@@ -405,6 +462,9 @@ impl Device {
             last_shown: 0,
             accepted: BTreeMap::new(),
             refused: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            answered: BTreeSet::new(),
         }
     }
 

@@ -1,19 +1,20 @@
-//! A small server of two users and three devices: numbers, history, sync. It answers late, loses
-//! connections, refuses at random, and may forget what it never made durable.
+//! A small server of two users and three devices: numbers, history, sync, some settings. It answers
+//! late, loses connections, refuses at random, and may forget what it never made durable.
 
 use crate::hand::{WALL, id_bytes};
 use bytes::Bytes;
-use roost_protocol::ids::{ConversationId, MessageId};
+use roost_protocol::ids::{ConversationId, DeviceId, MessageId};
+use roost_protocol::wire::send::Content;
 use roost_protocol::wire::{self, ErrorCode, client_frame, server_frame::Body};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A stored message.
+/// A stored write.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) sender: usize,
     pub(crate) client_message_id: u64,
     pub(crate) message_id: u64,
-    pub(crate) body: Bytes,
+    pub(crate) content: Content,
 }
 
 /// What a conversation remembers of a device's writes.
@@ -35,6 +36,11 @@ pub(crate) struct Server {
     pub(crate) wall: u64,
     /// How many more sends are refused, with this code.
     pub(crate) refusing: Option<(ErrorCode, u32)>,
+    /// Of both users' device lists.
+    pub(crate) devices_version: u64,
+    /// Until when the conversation is muted, as each device said, in the order taken.
+    pub(crate) muted: Vec<(usize, u64)>,
+    pub(crate) groups: BTreeSet<Bytes>,
 }
 
 /// Users by device: the first two are ann's.
@@ -60,6 +66,9 @@ impl Server {
             run: 1,
             wall: WALL,
             refusing: None,
+            devices_version: 1,
+            muted: Vec::new(),
+            groups: BTreeSet::new(),
         }
     }
 
@@ -86,6 +95,30 @@ impl Server {
                 }
                 None
             }
+            asked => self.asked(device, number, asked),
+        }
+    }
+
+    /// What is no message; a connection that is not the newest changes nothing.
+    fn asked(&mut self, device: usize, number: u64, asked: client_frame::Body) -> Option<Body> {
+        if self.numbers.get(&device).is_some_and(|newest| number < *newest) {
+            return Some(error(ErrorCode::ErrorStaleConnection, |_| ()));
+        }
+        match asked {
+            client_frame::Body::SetConversation(set) => {
+                self.muted.push((device, set.muted_until_ms.unwrap_or_default()));
+                Some(Body::Done(wire::Done {}))
+            }
+            client_frame::Body::CreateGroup(group) => {
+                let mut id = [2; 16];
+                id[..8].copy_from_slice(&group.nonce[..8]);
+                self.groups.insert(group.nonce);
+                let conversation = Bytes::copy_from_slice(&id);
+                Some(Body::GroupCreated(wire::GroupCreated { conversation, head: 0 }))
+            }
+            client_frame::Body::ListDevices(_) => {
+                Some(Body::DeviceList(wire::DeviceList::default()))
+            }
             _ => None,
         }
     }
@@ -111,7 +144,7 @@ impl Server {
     fn send(&mut self, device: usize, number: u64, send: &wire::Send) -> Body {
         let head = self.head();
         let by_user = !send.user.is_empty();
-        if by_user && !send.first || !by_user && self.log.is_empty() {
+        if self.log.is_empty() && !(by_user && send.first) {
             return error(ErrorCode::ErrorUnknownConversation, |_| ());
         }
         let wall = self.wall;
@@ -141,19 +174,23 @@ impl Server {
             }
             return error(code, |error| error.retry_after_ms = 5);
         }
+        let versions = self.devices_version;
+        if send.device_versions.iter().any(|of| of.version != versions) {
+            return error(ErrorCode::ErrorDevicesChanged, |error| {
+                error.devices = send.device_versions.clone();
+                error.devices.iter_mut().for_each(|of| of.version = versions);
+            });
+        }
         writer.last = expected;
         writer.recent.push_back((send.client_message_id, head + 1));
         if writer.recent.len() > RECENT {
             writer.recent.pop_front();
         }
-        let Some(wire::send::Content::Body(body)) = send.content.clone() else {
-            unreachable!("devices send bodies")
-        };
         self.log.push(Stored {
             sender: device,
             client_message_id: send.client_message_id,
             message_id: MessageId::from_parts(wall, 1, 1).0,
-            body,
+            content: send.content.clone().unwrap(),
         });
         self.accepted(head + 1, by_user)
     }
@@ -210,7 +247,7 @@ impl Server {
             seq,
             message_id: stored.message_id,
             client_message_id: if own { stored.client_message_id } else { 0 },
-            content: Some(wire::message::Content::Body(stored.body.clone())),
+            content: seen_by(device, &stored.content),
             ..wire::Message::default()
         }
     }
@@ -239,6 +276,28 @@ impl Server {
             writer.newest_connection = 0;
         }
     }
+}
+
+/// The id of a device.
+pub(crate) fn device_id(device: usize) -> DeviceId {
+    DeviceId([device as u8 + 1; 16])
+}
+
+/// What a device is told of a write.
+fn seen_by(device: usize, content: &Content) -> Option<wire::message::Content> {
+    use wire::message::Content as C;
+    Some(match content.clone() {
+        Content::Body(body) => C::Body(body),
+        Content::Edit(edit) => C::Edit(edit),
+        Content::Delete(delete) => C::Delete(delete),
+        Content::Reaction(reaction) => C::Reaction(reaction),
+        Content::Forward(forward) => C::Forward(forward),
+        Content::ToDevices(all) => {
+            let own = device_id(device).0;
+            C::Ciphertext(all.ciphertexts.into_iter().find(|one| one.device == own[..])?)
+        }
+        Content::GroupChange(_) => unreachable!("this is no group"),
+    })
 }
 
 fn error(code: ErrorCode, fill: impl FnOnce(&mut wire::Error)) -> Body {

@@ -224,6 +224,7 @@ fn read_is_persisted_and_said_until_a_sync_proves_it() {
     hand.push(server_frame::Body::Message(pushed));
     hand.command(Command::Read { conversation: room(), seq: Sequence(1) });
     let mark = wire::Mark { conversation: id_bytes(room()), seq: 1, uncounted: 1 };
+    hand.tick();
     assert_eq!(hand.take_read().1.marks, std::slice::from_ref(&mark));
     // The app is killed: nobody knows whether it arrived.
     let mut restarted = hand.restarted();

@@ -1,5 +1,21 @@
 //! What a device asks: from the wire message to a checked value. Every bound of a field is here,
 //! so that nothing behind this point asks whether a value is valid.
+//!
+//! What is visible from a conversation's id, its kind, is checked here too: a change of a group for
+//! a direct conversation never reaches an actor.
+
+mod asks;
+mod check;
+mod connect;
+mod fields;
+mod reading;
+mod send;
+mod simple;
+
+pub use asks::{
+    Ask, Ciphertext, Content, ConversationSettings, CreateGroup, DeviceVersion, GroupChange, Hint,
+    PresenceOf, SetPrivacy, SignOut,
+};
 
 use crate::elements;
 use crate::error::Refusal;
@@ -7,8 +23,9 @@ use crate::ids::{
     ClientMessageId, ClientSequence, ConnectionNumber, ConversationId, DeviceId, Sequence, UserId,
 };
 use crate::limits;
-use crate::wire::{self, ErrorCode, client_frame::Body, send::Content};
+use crate::wire::{self, ErrorCode, client_frame::Body};
 use bytes::Bytes;
+use fields::invalid;
 use prost::{DecodeError, Message};
 
 /// A frame of a device, decoded.
@@ -49,7 +66,11 @@ pub enum Request {
     Read(Vec<Mark>),
     /// Notice: foreground, background, or about to be suspended.
     Activity(wire::ActivityState),
-    /// A notice this server does not know, or does not act on: ignored.
+    /// Groups, lists, settings, devices, presence.
+    Ask(Ask),
+    /// Notice: typing, and what is watched.
+    Hint(Hint),
+    /// A notice this server does not know: ignored.
     IgnoredNotice,
 }
 
@@ -105,8 +126,8 @@ pub struct Send {
     pub first: bool,
     /// The record it replies to; 0 for none.
     pub reply_to: Sequence,
-    /// The message, opaque.
-    pub body: Bytes,
+    /// What it says.
+    pub content: Content,
 }
 
 /// A watermark of a notice.
@@ -140,6 +161,10 @@ pub enum HistoryFrom {
     Before(Sequence),
     /// Above this seq, oldest first.
     After(Sequence),
+    /// Said before this time (ms since 1970), newest first.
+    BeforeTime(u64),
+    /// Said at this time or later, oldest first.
+    AfterTime(u64),
 }
 
 /// Decodes the content of a frame. The outer error ends the connection, the inner one answers the
@@ -148,6 +173,11 @@ pub enum HistoryFrom {
 /// # Errors
 /// [`ErrorCode::ErrorMalformedFrame`] when it is not the protobuf message it should be.
 pub fn decode(content: &[u8]) -> Result<ClientRequest, Refusal> {
+    simple::read(content).map_or_else(|| decode_any(content), Ok)
+}
+
+/// The way of every frame that is not simple.
+fn decode_any(content: &[u8]) -> Result<ClientRequest, Refusal> {
     let malformed = |_: DecodeError| {
         Refusal::new(ErrorCode::ErrorMalformedFrame, "the frame is not a ClientFrame")
     };
@@ -163,211 +193,81 @@ pub fn decode(content: &[u8]) -> Result<ClientRequest, Refusal> {
 }
 
 fn check(request_id: u32, body: Option<Body>) -> Result<Request, Refusal> {
-    let notice = matches!(
-        body,
-        Some(
-            Body::Delivered(_)
-                | Body::Read(_)
-                | Body::Activity(_)
-                | Body::Typing(_)
-                | Body::WatchPresence(_)
-                | Body::WatchChannel(_)
-        )
-    );
-    if request_id == 0 && !notice {
-        // What has no id cannot be answered: an unknown notice of a newer app is ignored, a
-        // known request without an id is a mistake the connection is told of.
-        return body.map_or(Ok(Request::IgnoredNotice), |_| {
-            Err(invalid("request_id is 0, which only notices may have"))
-        });
+    let Some(body) = body else {
+        // What has no id cannot be answered, so an unknown notice of a newer app is ignored.
+        return if request_id == 0 { Ok(Request::IgnoredNotice) } else { Err(unserved()) };
+    };
+    if request_id == 0 && !is_notice(&body) {
+        return Err(invalid("request_id is 0, which only notices may have"));
     }
+    meaning(body)
+}
+
+/// What a body means. One exhaustive match, so that a new request must be given a meaning.
+fn meaning(body: Body) -> Result<Request, Refusal> {
     match body {
-        Some(Body::Hello(hello)) => check_hello(hello).map(Request::Hello),
-        Some(Body::Refresh(refresh)) => {
-            check_token(&refresh.token)?;
-            Ok(Request::Refresh { token: refresh.token })
-        }
-        Some(Body::Send(send)) => check_send(send).map(Request::Send),
-        Some(Body::Sync(sync)) => check_sync(&sync),
-        Some(Body::History(history)) => check_history(&history).map(Request::History),
-        Some(Body::Delivered(delivered)) => check_marks(&delivered.marks).map(Request::Delivered),
-        Some(Body::Read(read)) => check_marks(&read.marks).map(Request::Read),
-        Some(Body::Activity(activity)) => wire::ActivityState::try_from(activity.state)
+        Body::Hello(hello) => connect::hello(hello).map(Request::Hello),
+        Body::Refresh(refresh) => connect::refresh(refresh),
+        Body::Send(send) => send::send(send).map(Request::Send),
+        Body::Sync(sync) => reading::sync(&sync),
+        Body::History(history) => reading::history(&history).map(Request::History),
+        Body::Delivered(delivered) => reading::marks(&delivered.marks).map(Request::Delivered),
+        Body::Read(read) => reading::marks(&read.marks).map(Request::Read),
+        Body::Activity(activity) => wire::ActivityState::try_from(activity.state)
             .map(Request::Activity)
             .map_err(|_| invalid("activity.state is not a state")),
-        Some(Body::Typing(_) | Body::WatchPresence(_) | Body::WatchChannel(_)) => {
-            Ok(Request::IgnoredNotice)
-        }
-        Some(_) | None => Err(Refusal::new(
-            ErrorCode::ErrorUnimplemented,
-            "this server does not know or not yet serve this request",
-        )),
+        Body::Typing(typing) => check::typing(&typing).map(Request::Hint),
+        Body::WatchPresence(watch) => check::watch_presence(&watch).map(Request::Hint),
+        Body::WatchChannel(watch) => check::watch_channel(&watch).map(Request::Hint),
+        Body::ListDevices(wire::ListDevices {}) => Ok(Request::Ask(Ask::ListDevices)),
+        Body::RenameDevice(rename) => check::rename_device(rename).map(Request::Ask),
+        Body::SignOut(sign_out) => check::sign_out(&sign_out).map(Request::Ask),
+        Body::SetPrivacy(privacy) => check::set_privacy(&privacy).map(Request::Ask),
+        Body::Block(block) => check::block(&block).map(Request::Ask),
+        Body::ListBlocks(list) => check::list_blocks(&list).map(Request::Ask),
+        Body::ListUserDevices(list) => check::list_user_devices(&list).map(Request::Ask),
+        Body::ListConversations(list) => check::list_conversations(&list).map(Request::Ask),
+        Body::SetConversation(set) => check::set_conversation(&set).map(Request::Ask),
+        Body::DeleteForMe(delete) => check::delete_for_me(delete).map(Request::Ask),
+        Body::AcceptRequest(accept) => check::accept_request(&accept).map(Request::Ask),
+        Body::JoinChannel(join) => check::join_channel(&join).map(Request::Ask),
+        Body::CreateGroup(create) => check::create_group(create).map(Request::Ask),
+        Body::DescribeConversation(describe) => check::describe(&describe).map(Request::Ask),
+        Body::ListMembers(list) => check::list_members(&list).map(Request::Ask),
+        Body::ReceiptDetails(details) => check::receipt_details(&details).map(Request::Ask),
+        Body::QueryPresence(query) => check::query_presence(&query).map(Request::Ask),
+        Body::SetPushToken(_)
+        | Body::SetQuietHours(_)
+        | Body::PublishKeys(_)
+        | Body::FetchKeys(_)
+        | Body::CreateUpload(_)
+        | Body::CreateDownload(_) => Err(unserved()),
     }
 }
 
-const fn invalid(text: &'static str) -> Refusal {
-    Refusal::new(ErrorCode::ErrorInvalidRequest, text)
-}
-
-fn check_token(token: &str) -> Result<(), Refusal> {
-    if token.len() > limits::TOKEN_MAX_BYTES {
-        return Err(Refusal::new(ErrorCode::ErrorTokenTooLong, "a token has at most 4096 bytes"));
-    }
-    if token.is_empty() {
-        return Err(Refusal::new(ErrorCode::ErrorTokenMalformed, "the token is empty"));
-    }
-    Ok(())
-}
-
-fn check_hello(hello: wire::Hello) -> Result<Hello, Refusal> {
-    let credential = match (hello.token.is_empty(), hello.ticket.is_empty()) {
-        (false, true) => {
-            check_token(&hello.token)?;
-            Credential::Token(hello.token)
-        }
-        (true, false) if hello.ticket.len() <= limits::TICKET_MAX_BYTES => {
-            Credential::Ticket(hello.ticket)
-        }
-        (true, false) => {
-            return Err(Refusal::new(
-                ErrorCode::ErrorTicketInvalid,
-                "a ticket has at most 512 bytes",
-            ));
-        }
-        (true, true) | (false, false) => {
-            return Err(invalid("hello carries exactly one of token and ticket"));
-        }
-    };
-    let device = match hello.device.len() {
-        0 => None,
-        _ => Some(
-            <[u8; 16]>::try_from(hello.device.as_ref())
-                .map(DeviceId)
-                .map_err(|_| invalid("hello.device has 16 bytes"))?,
-        ),
-    };
-    if hello.connection_number == 0 {
-        return Err(invalid("hello.connection_number starts at 1"));
-    }
-    if hello.client.len() > limits::CLIENT_NAME_MAX_BYTES {
-        return Err(invalid("hello.client has at most 128 bytes"));
-    }
-    Ok(Hello {
-        credential,
-        device,
-        connection_number: ConnectionNumber(hello.connection_number),
-        role: wire::Role::try_from(hello.role).map_err(|_| invalid("hello.role is not a role"))?,
-        activity: wire::ActivityState::try_from(hello.activity)
-            .map_err(|_| invalid("hello.activity is not a state"))?,
-        client: hello.client,
-    })
-}
-
-fn check_conversation(id: &[u8]) -> Result<ConversationId, Refusal> {
-    ConversationId::from_slice(id).ok_or(invalid("a conversation id has 16 bytes"))
-}
-
-fn check_target(conversation: &[u8], user: &str) -> Result<Target, Refusal> {
-    match (conversation.is_empty(), user.is_empty()) {
-        (false, true) => check_conversation(conversation).map(Target::Conversation),
-        (true, false) => UserId::new(user)
-            .map(Target::User)
-            .map_err(|_| invalid("user is 1 to 64 bytes of UTF-8 without control characters")),
-        (true, true) | (false, false) => {
-            Err(invalid("the request names exactly one of conversation and user"))
-        }
-    }
-}
-
-fn check_send(send: wire::Send) -> Result<Send, Refusal> {
-    let target = check_target(&send.conversation, &send.user)?;
-    if send.client_message_id == 0 {
-        return Err(invalid("client_message_id is 64 random bits, never 0"));
-    }
-    if send.client_sequence == 0 {
-        return Err(invalid("client_sequence starts at 1"));
-    }
-    if send.seen_uncounted > send.seen {
-        return Err(invalid("seen_uncounted is at most seen"));
-    }
-    let body = match send.content {
-        Some(Content::Body(body)) if body.len() <= limits::BODY_MAX_BYTES => body,
-        Some(Content::Body(_)) => {
-            return Err(Refusal::new(ErrorCode::ErrorTooLarge, "a body has at most 65536 bytes"));
-        }
-        Some(_) => {
-            return Err(Refusal::new(
-                ErrorCode::ErrorUnimplemented,
-                "this server does not yet take this kind of content",
-            ));
-        }
-        None => return Err(invalid("send has no content")),
-    };
-    Ok(Send {
-        target,
-        client_message_id: ClientMessageId(send.client_message_id),
-        client_sequence: ClientSequence(send.client_sequence),
-        seen: Sequence(send.seen),
-        seen_uncounted: send.seen_uncounted,
-        first: send.first,
-        reply_to: Sequence(send.reply_to),
+const fn is_notice(body: &Body) -> bool {
+    matches!(
         body,
-    })
+        Body::Delivered(_)
+            | Body::Read(_)
+            | Body::Activity(_)
+            | Body::Typing(_)
+            | Body::WatchPresence(_)
+            | Body::WatchChannel(_)
+    )
 }
 
-fn check_sync(sync: &wire::Sync) -> Result<Request, Refusal> {
-    let limit = match usize::try_from(sync.limit) {
-        Ok(0) => limits::SYNC_PAGE_MAX,
-        Ok(limit) if limit <= limits::SYNC_PAGE_MAX => limit,
-        Ok(_) | Err(_) => return Err(invalid("sync.limit is at most 500")),
-    };
-    Ok(Request::Sync { cursor: sync.cursor, limit })
-}
-
-fn check_history(history: &wire::History) -> Result<History, Refusal> {
-    let target = check_target(&history.conversation, &history.user)?;
-    if history.before_time_ms != 0 || history.after_time_ms != 0 {
-        return Err(Refusal::new(
-            ErrorCode::ErrorUnimplemented,
-            "this server does not yet page by time",
-        ));
-    }
-    let from = match (history.before, history.after) {
-        (None, None) => HistoryFrom::Newest,
-        (Some(before), None) => HistoryFrom::Before(Sequence(before)),
-        (None, Some(after)) => HistoryFrom::After(Sequence(after)),
-        (Some(_), Some(_)) => return Err(invalid("history has at most one of before and after")),
-    };
-    let limit = match history.limit.map(usize::try_from) {
-        None => limits::HISTORY_PAGE_DEFAULT,
-        Some(Ok(limit)) if (1..=limits::HISTORY_PAGE_MAX).contains(&limit) => limit,
-        Some(_) => return Err(invalid("history.limit is 1 to 100")),
-    };
-    Ok(History { target, from, limit })
-}
-
-fn check_marks(marks: &[wire::Mark]) -> Result<Vec<Mark>, Refusal> {
-    if marks.len() > limits::MARKS_MAX {
-        return Err(invalid("a notice names at most 256 conversations"));
-    }
-    marks
-        .iter()
-        .map(|mark| {
-            if mark.uncounted > mark.seq {
-                return Err(invalid("uncounted is at most seq"));
-            }
-            Ok(Mark {
-                conversation: check_conversation(&mark.conversation)?,
-                seq: Sequence(mark.seq),
-                uncounted: mark.uncounted,
-            })
-        })
-        .collect()
+const fn unserved() -> Refusal {
+    Refusal::new(
+        ErrorCode::ErrorUnimplemented,
+        "this server does not know or not yet serve this request",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::send::Content as WireContent;
 
     fn asked(request_id: u32, body: Body) -> Result<Request, Refusal> {
         let frame = wire::ClientFrame { request_id, body: Some(body) };
@@ -419,14 +319,14 @@ mod tests {
                 conversation: Bytes::from_static(&[0; 16]),
                 client_message_id: 1,
                 client_sequence: 1,
-                content: Some(Content::Body(Bytes::from_static(b"hello"))),
+                content: Some(WireContent::Body(Bytes::from_static(b"hello"))),
                 ..wire::Send::default()
             };
             change(&mut send);
             asked(1, Body::Send(send))
         };
         assert!(send(|_| ()).is_ok());
-        let long = |s: &mut wire::Send| s.content = Some(Content::Body(vec![0; 65_537].into()));
+        let long = |s: &mut wire::Send| s.content = Some(WireContent::Body(vec![0; 65_537].into()));
         assert_eq!(code(send(long)), ErrorCode::ErrorTooLarge);
         assert_eq!(code(send(|s| s.client_message_id = 0)), ErrorCode::ErrorInvalidRequest);
         assert_eq!(code(send(|s| s.client_sequence = 0)), ErrorCode::ErrorInvalidRequest);
