@@ -42,6 +42,10 @@ pub enum Scenario {
     Idle(IdleArgs),
     /// Pairs of users that write to each other
     Pairs(PairsArgs),
+    /// One user writes to a group whose members are all connected
+    Fanout(FanoutArgs),
+    /// Users who were away come back and look for what they missed
+    Catchup(CatchupArgs),
 }
 
 impl Scenario {
@@ -51,6 +55,8 @@ impl Scenario {
         match self {
             Self::Idle(args) => &args.common,
             Self::Pairs(args) => &args.common,
+            Self::Fanout(args) => &args.common,
+            Self::Catchup(args) => &args.common,
         }
     }
 
@@ -60,6 +66,8 @@ impl Scenario {
         match self {
             Self::Idle(args) => args.connections,
             Self::Pairs(args) => args.pairs * 2,
+            Self::Fanout(args) => args.subscribers + 1,
+            Self::Catchup(args) => args.users,
         }
     }
 }
@@ -68,7 +76,7 @@ impl Scenario {
 #[derive(Debug, Clone, ClapArgs)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["spawn", "server"]))]
 pub struct Common {
-    /// Start a server for this run and stop it afterwards
+    /// Start a server for this run and stop it afterwards; its rate limits are out of the way
     #[arg(long)]
     pub spawn: bool,
     /// Measure the server that listens here (plain TCP); tokens are signed with the key in --data
@@ -118,6 +126,82 @@ pub struct IdleArgs {
     #[arg(long, value_name = "N", default_value = "10000")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub connections: u32,
+    /// What the users have.
+    #[command(flatten)]
+    pub ties: TiesArgs,
+    /// From the last Welcome, or from the last message, to measuring
+    #[arg(long, value_name = "SECONDS", default_value = "6")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub settle: u32,
+}
+
+/// What users of a run have.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct TiesArgs {
+    /// Direct conversations of each user, with a message in each
+    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub conversations: u32,
+    /// Groups of each user
+    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub groups: u32,
+    /// Members of each group
+    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=1_024))]
+    pub group_size: u32,
+}
+
+/// `roost-bench fanout`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct FanoutArgs {
+    /// What all scenarios take.
+    #[command(flatten)]
+    pub common: Common,
+    /// Members who read
+    #[arg(long, value_name = "N", default_value = "500")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_023))]
+    pub subscribers: u32,
+    /// Closed loop: messages on their way; the next goes when one was acknowledged and is with
+    /// every member
+    #[arg(long, value_name = "N", default_value = "4")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub window: u32,
+    /// Open loop: so many messages a second, each timed from when it was due
+    #[arg(long, value_name = "N", conflicts_with = "window")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: Option<u32>,
+    /// Bytes of a message's body; the first 16 are for checking
+    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub body_bytes: u32,
+}
+
+/// `roost-bench catchup`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct CatchupArgs {
+    /// What all scenarios take.
+    #[command(flatten)]
+    pub common: Common,
+    /// Users; every second one goes away and comes back
+    #[arg(long, value_name = "N", default_value = "2000")]
+    #[arg(value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
+    pub users: u32,
+    /// What the users have.
+    #[command(flatten)]
+    pub ties: TiesArgs,
+    /// Conversations of each returning user that have news, at most half of all
+    #[arg(long, value_name = "N", default_value = "3")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=25))]
+    pub fresh: u32,
+    /// They come back within so long
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub over: u32,
+    /// With --spawn: before that everybody leaves, the server is started anew and the page cache is
+    /// dropped (as root)
+    #[arg(long, requires = "spawn")]
+    pub restart: bool,
 }
 
 /// `roost-bench pairs`.

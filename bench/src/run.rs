@@ -1,18 +1,23 @@
 //! A run from start to end: a server, tokens, a loop, a report.
 
-use crate::args::{IdleArgs, PairsArgs, Scenario as Wanted};
+use crate::args::{CatchupArgs, FanoutArgs, IdleArgs, PairsArgs, Scenario as Wanted, TiesArgs};
 use crate::machine::{self, FlushTime, Machine};
 use crate::report::{self, Report, Surroundings};
+use crate::scenario::catchup::{self, Catchup, Restart};
+use crate::scenario::fanout::{self, Fanout};
 use crate::scenario::idle::{self, Idle};
 use crate::scenario::pairs::{self, Pace, Pairs};
+use crate::scenario::population::Ties;
 use crate::server::{self, Server, ServerError};
 use crate::swarm::{Driven, Plan, Scenario, Swarm};
 use crate::tokens;
 use roost_event_loop::{Choice, EventLoop, Settings as LoopSettings};
 use roost_gateway::keys::KeysError;
 use roost_protocol::time::Duration;
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 
 /// Buffers of the loop: what comes to one device at once is small.
 const RECEIVE_BYTES: usize = 16 * 1024;
@@ -39,6 +44,7 @@ pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
         connect_rate: common.connect_rate,
         tokens,
         connection_number: started.ms,
+        comes_back: matches!(wanted, Wanted::Catchup(_)),
     };
     let swarm = Swarm::new(plan);
     let mut around = Surroundings {
@@ -60,12 +66,30 @@ pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
             Ok(report::of_pairs(wanted, &around, &found, counts, started))
         }
         Wanted::Idle(args) => {
-            let scenario = Idle::new(idle_settings(args, &server));
+            let scenario = Idle::new(idle_settings(args, &server, users));
             let driven = drive(swarm, scenario)?;
             let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
             let found = driven.scenario.into_findings();
             around.end(server, found.failure.is_some());
             Ok(report::of_idle(wanted, &around, &found, counts, started))
+        }
+        Wanted::Fanout(args) => {
+            let scenario = Fanout::new(fanout_settings(args, &server, users));
+            let driven = drive(swarm, scenario)?;
+            let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
+            let found = driven.scenario.into_findings();
+            around.end(server, found.failure.is_some());
+            Ok(report::of_fanout(wanted, &around, &found, counts, started))
+        }
+        Wanted::Catchup(args) => {
+            let server = Rc::new(RefCell::new(server));
+            let scenario = Catchup::new(catchup_settings(args, &server, users));
+            let driven = drive(swarm, scenario)?;
+            let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
+            let found = driven.scenario.into_findings();
+            let server = Rc::into_inner(server).expect("the scenario is over").into_inner();
+            around.end(server, found.failure.is_some());
+            Ok(report::of_catchup(wanted, &around, &found, counts, started))
         }
     }
 }
@@ -96,9 +120,55 @@ fn pairs_settings(args: &PairsArgs, server: &Server, users: Vec<String>) -> pair
     }
 }
 
-fn idle_settings(args: &IdleArgs, server: &Server) -> idle::Settings {
-    let hold = Duration::from_seconds(args.common.seconds.into());
-    idle::Settings { hold, server_pid: server.pid }
+fn idle_settings(args: &IdleArgs, server: &Server, users: Vec<String>) -> idle::Settings {
+    idle::Settings {
+        users,
+        ties: ties(&args.ties),
+        settle: Duration::from_seconds(args.settle.into()),
+        hold: Duration::from_seconds(args.common.seconds.into()),
+        server_pid: server.pid,
+    }
+}
+
+fn fanout_settings(args: &FanoutArgs, server: &Server, users: Vec<String>) -> fanout::Settings {
+    fanout::Settings {
+        pace: args.rate.map_or(Pace::Window(args.window), Pace::Rate),
+        body_bytes: usize::try_from(args.body_bytes).expect("bodies are below 4 GiB"),
+        warmup: Duration::from_seconds(args.common.warmup.into()),
+        measure: Duration::from_seconds(args.common.seconds.into()),
+        server_pid: server.pid,
+        users,
+    }
+}
+
+fn catchup_settings(
+    args: &CatchupArgs,
+    server: &Rc<RefCell<Server>>,
+    users: Vec<String>,
+) -> catchup::Settings {
+    let common = args.common.clone();
+    let restart = args.restart.then(|| -> Restart {
+        let server = Rc::clone(server);
+        Box::new(move || {
+            let mut server = server.borrow_mut();
+            server.restart(&common).map_err(|error| error.to_string())?;
+            Ok((server.address, server.pid))
+        })
+    });
+    let now = server.borrow();
+    catchup::Settings {
+        users,
+        ties: ties(&args.ties),
+        fresh: args.fresh,
+        over: Duration::from_seconds(args.over.into()),
+        server: now.address,
+        server_pid: now.pid,
+        restart,
+    }
+}
+
+const fn ties(args: &TiesArgs) -> Ties {
+    Ties { conversations: args.conversations, groups: args.groups, group_size: args.group_size }
 }
 
 /// Users that no earlier run of this server knew.

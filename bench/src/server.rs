@@ -16,6 +16,20 @@ use std::time::Duration;
 /// How long a server may take to stop before it is killed.
 const STOP_STEPS: u32 = 600;
 const STOP_STEP: Duration = Duration::from_millis(50);
+/// No device of a run is held back by how much it says or asks: that is what is measured.
+const CONFIG: &str = "\
+[limits]
+connection_sends_per_second = 1000000
+user_sends_per_second = 1000000
+sends_burst = 1000000
+connection_queries_per_second = 1000000
+user_queries_per_second = 1000000
+queries_burst = 1000000
+connection_group_changes_per_second = 1000000
+user_group_changes_per_second = 1000000
+group_changes_burst = 1000000
+first_contacts_per_hour = 60000
+";
 
 /// A server to measure.
 #[derive(Debug)]
@@ -84,8 +98,12 @@ impl Server {
     }
 
     fn spawn(args: &Common) -> Result<Self, ServerError> {
-        let (program, beside) = programs()?;
-        let folder = beside.join(format!("roost-bench-{}", std::process::id()));
+        let (_, beside) = programs()?;
+        Self::spawn_in(args, beside.join(format!("roost-bench-{}", std::process::id())))
+    }
+
+    fn spawn_in(args: &Common, folder: PathBuf) -> Result<Self, ServerError> {
+        let (program, _) = programs()?;
         fs::create_dir_all(&folder).map_err(ServerError::Folder)?;
         let data = args.data.clone().unwrap_or_else(|| folder.join("data"));
         let log = folder.join("server.log");
@@ -95,7 +113,12 @@ impl Server {
         let given: Vec<&str> = args.server_args.split_whitespace().collect();
         let is_given = |name: &str| given.iter().any(|word| word.split('=').next() == Some(name));
         let shards = args.server_cpus.len().to_string();
-        for (name, value) in [("--tls", "off"), ("--admin", "off"), ("--shards", &*shards)] {
+        let config = folder.join("server.toml");
+        fs::write(&config, CONFIG).map_err(ServerError::Folder)?;
+        let config = config.to_string_lossy();
+        let defaults =
+            [("--tls", "off"), ("--admin", "off"), ("--shards", &*shards), ("--config", &config)];
+        for (name, value) in defaults {
             if !is_given(name) {
                 command.args([name, value]);
             }
@@ -124,6 +147,25 @@ impl Server {
         })
     }
 
+    /// Stops it, drops the page cache, and starts it again over the same data.
+    ///
+    /// # Errors
+    /// It was not started by us, does not stop or start, or the page cache cannot be dropped.
+    pub fn restart(&mut self, args: &Common) -> Result<(), ServerError> {
+        let Some(mut spawned) = self.spawned.take() else { return Err(ServerError::NotOurs) };
+        if spawned.stop() != Ending::Clean {
+            return Err(ServerError::NotReady {
+                said: "nothing: it did not stop cleanly".to_owned(),
+                log: spawned.log_tail(),
+            });
+        }
+        rustix::fs::sync();
+        fs::write("/proc/sys/vm/drop_caches", "3").map_err(ServerError::DropCaches)?;
+        let folder = spawned.take_folder();
+        *self = Self::spawn_in(args, folder)?;
+        Ok(())
+    }
+
     /// Stops it, if it was started by us. Says how that went and what it logged last.
     #[must_use]
     pub fn stop(self) -> (Ending, String) {
@@ -135,6 +177,11 @@ impl Server {
 }
 
 impl Spawned {
+    /// The folder is somebody else's from now on.
+    fn take_folder(&mut self) -> PathBuf {
+        std::mem::take(&mut self.folder)
+    }
+
     fn stop(&mut self) -> Ending {
         let asked = kill_process(Pid::from_child(&self.child), Signal::TERM);
         if asked.is_err() {
@@ -164,7 +211,9 @@ impl Drop for Spawned {
         if matches!(self.child.try_wait(), Ok(None)) && self.child.kill().is_ok() {
             drop(self.child.wait());
         }
-        drop(fs::remove_dir_all(&self.folder));
+        if !self.folder.as_os_str().is_empty() {
+            drop(fs::remove_dir_all(&self.folder));
+        }
     }
 }
 
@@ -220,6 +269,10 @@ pub enum ServerError {
     },
     /// The folder of the run cannot be used.
     Folder(io::Error),
+    /// It was not started by this run.
+    NotOurs,
+    /// The page cache cannot be dropped.
+    DropCaches(io::Error),
     /// Processors that do not exist.
     Pin {
         /// Which were wanted.
@@ -243,6 +296,10 @@ impl fmt::Display for ServerError {
             Self::NotReady { said, log } => {
                 write!(f, "the server did not get ready; it said {said:?} and logged:\n{log}")
             }
+            Self::NotOurs => f.write_str("only a server of --spawn can be started anew"),
+            Self::DropCaches(source) => {
+                write!(f, "cannot drop the page cache: {source}; this needs root")
+            }
             Self::Folder(source) => write!(f, "cannot make a folder for this run: {source}"),
             Self::Pin { cpus, source } => {
                 write!(f, "cannot run on processors {cpus:?}: {source}; see --cpus, --server-cpus")
@@ -254,10 +311,11 @@ impl fmt::Display for ServerError {
 impl std::error::Error for ServerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Start { source, .. } | Self::Folder(source) | Self::Pin { source, .. } => {
-                Some(source)
-            }
-            Self::Missing { .. } | Self::NotReady { .. } => None,
+            Self::Start { source, .. }
+            | Self::Folder(source)
+            | Self::DropCaches(source)
+            | Self::Pin { source, .. } => Some(source),
+            Self::Missing { .. } | Self::NotReady { .. } | Self::NotOurs => None,
         }
     }
 }

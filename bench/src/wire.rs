@@ -29,6 +29,13 @@ pub enum Incoming<'a> {
     Receipts(&'a [u8]),
     /// A page; iterate with [`page`].
     History(&'a [u8]),
+    /// Entries that changed; iterate with [`entries`].
+    Sync(&'a [u8]),
+    /// A group is there.
+    GroupCreated {
+        /// Its id.
+        conversation: ConversationBytes,
+    },
     /// Pushes were dropped or merged: what was said must be pulled.
     Behind,
     /// The server refuses something.
@@ -43,6 +50,8 @@ pub enum Incoming<'a> {
 /// A message, pushed or in a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pushed<'a> {
+    /// Where; in pushes only.
+    pub conversation: Option<ConversationBytes>,
     /// Its place.
     pub seq: u64,
     /// Whether this user wrote it.
@@ -104,6 +113,7 @@ pub fn read(content: &[u8]) -> (u64, Incoming<'_>) {
             (2, Value::Bytes(body)) => incoming = send_reply(body),
             (3, Value::Bytes(body)) => incoming = Incoming::Message(message(body)),
             (4, Value::Bytes(body)) => incoming = Incoming::Receipts(body),
+            (5, Value::Bytes(body)) => incoming = Incoming::Sync(body),
             (6, Value::Bytes(body)) => incoming = Incoming::History(body),
             (9, Value::Bytes(body)) => {
                 incoming = Incoming::Error { code: number_in(body, 1) };
@@ -113,10 +123,52 @@ pub fn read(content: &[u8]) -> (u64, Incoming<'_>) {
                 let heartbeat_ms = u32::try_from(number_in(body, 2)).unwrap_or(u32::MAX);
                 incoming = Incoming::Welcome { heartbeat_ms };
             }
+            (34, Value::Bytes(body)) => {
+                if let Some(conversation) = conversation_in(body) {
+                    incoming = Incoming::GroupCreated { conversation };
+                }
+            }
             _ => {}
         }
     }
     (request, incoming)
+}
+
+/// The conversation in field 1.
+fn conversation_in(mut body: &[u8]) -> Option<ConversationBytes> {
+    while let Some((tag, value)) = field(&mut body) {
+        if let (1, Value::Bytes(id)) = (tag, value) {
+            return id.try_into().ok();
+        }
+    }
+    None
+}
+
+/// One entry of a `SyncReply`, as far as a generator cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Which conversation.
+    pub conversation: ConversationBytes,
+    /// Its newest record.
+    pub head: u64,
+}
+
+/// The entries of a `SyncReply`, the cursor to give next time, and whether there are more.
+pub fn entries(mut body: &[u8]) -> (Vec<Entry>, u64, bool) {
+    let (mut entries, mut cursor, mut more) = (Vec::new(), 0, false);
+    while let Some((tag, value)) = field(&mut body) {
+        match (tag, value) {
+            (1, Value::Bytes(entry)) => {
+                if let Some(conversation) = conversation_in(entry) {
+                    entries.push(Entry { conversation, head: number_in(entry, 4) });
+                }
+            }
+            (2, Value::Number(number)) => cursor = number,
+            (3, Value::Number(flag)) => more = flag != 0,
+            _ => {}
+        }
+    }
+    (entries, cursor, more)
 }
 
 /// A field that is a number, or 0.
@@ -145,6 +197,7 @@ fn message(mut body: &[u8]) -> Pushed<'_> {
     let mut pushed = Pushed::default();
     while let Some((tag, value)) = field(&mut body) {
         match (tag, value) {
+            (1, Value::Bytes(id)) => pushed.conversation = id.try_into().ok(),
             (2, Value::Number(seq)) => pushed.seq = seq,
             (5, Value::Number(client_message_id)) => pushed.own = client_message_id != 0,
             (9, Value::Bytes(body)) => pushed.body = body,
@@ -201,10 +254,18 @@ fn request_of(number: u64) -> u64 {
 
 /// Appends a `Send`.
 pub fn send(write: &Write<'_>, out: &mut Vec<u8>) {
+    send_with(request_of(write.number), write, out);
+}
+
+/// Appends a `Send` with a request id of its own.
+pub fn send_as(request: u32, write: &Write<'_>, out: &mut Vec<u8>) {
+    send_with(request.into(), write, out);
+}
+
+fn send_with(request: u64, write: &Write<'_>, out: &mut Vec<u8>) {
     let seen = if write.seen == 0 { 0 } else { 1 + length(write.seen) };
     let body = 1 + length(bytes(write.body)) + write.body.len();
     let inner = 18 + 9 + 1 + length(write.number) + seen + body;
-    let request = request_of(write.number);
     let content = 1 + length(request) + 1 + length(inner as u64) + inner;
     put(content as u64, out);
     out.push(0x08);
@@ -228,6 +289,12 @@ pub fn send(write: &Write<'_>, out: &mut Vec<u8>) {
 
 /// Appends a `Send` to a user whose conversation is not known yet.
 pub fn send_first(user: &str, write: &Write<'_>, out: &mut Vec<u8>) {
+    let request = u32::try_from(request_of(write.number)).expect("it was cut to 32 bits");
+    send_first_as(request, user, write, out);
+}
+
+/// The same with a request id of its own.
+pub fn send_first_as(request: u32, user: &str, write: &Write<'_>, out: &mut Vec<u8>) {
     let send = wire::Send {
         user: user.to_owned(),
         client_message_id: write.id,
@@ -236,7 +303,6 @@ pub fn send_first(user: &str, write: &Write<'_>, out: &mut Vec<u8>) {
         content: Some(send::Content::Body(Bytes::copy_from_slice(write.body))),
         ..wire::Send::default()
     };
-    let request = u32::try_from(request_of(write.number)).expect("it was cut to 32 bits");
     encode::client(request, client_frame::Body::Send(send), out);
 }
 
@@ -264,6 +330,23 @@ pub fn history(request: u32, conversation: &ConversationBytes, after: u64, out: 
         ..wire::History::default()
     };
     encode::client(request, client_frame::Body::History(history), out);
+}
+
+/// Appends a `Sync`.
+pub fn sync(request: u32, cursor: u64, out: &mut Vec<u8>) {
+    let sync = wire::Sync { cursor, limit: 0 };
+    encode::client(request, client_frame::Body::Sync(sync), out);
+}
+
+/// Appends a `CreateGroup`.
+pub fn create_group(request: u32, nonce: u128, members: Vec<String>, out: &mut Vec<u8>) {
+    let group = wire::CreateGroup {
+        nonce: Bytes::copy_from_slice(&nonce.to_be_bytes()),
+        name: "a measured group".to_owned(),
+        members,
+        ..wire::CreateGroup::default()
+    };
+    encode::client(request, client_frame::Body::CreateGroup(group), out);
 }
 
 /// Appends a `Hello`.
@@ -339,7 +422,7 @@ mod tests {
             assert_eq!(send.target, Target::Conversation(id));
             assert_eq!(send.client_sequence, ClientSequence(number));
             assert_eq!((send.client_message_id, send.seen), (ClientMessageId(5), Sequence(seen)));
-            assert_eq!(send.body, body);
+            assert_eq!(send.content, request::Content::Body(body.to_vec().into()));
         }
     }
 
@@ -371,7 +454,8 @@ mod tests {
         };
         out.clear();
         encode::server(0, server_frame::Body::Message(message.clone()), &mut out);
-        let pushed = Pushed { seq: 301, own: false, body: b"hello" };
+        let conversation = Some([4; 16]);
+        let pushed = Pushed { conversation, seq: 301, own: false, body: b"hello" };
         assert_eq!(read(content(&out)), (0, Incoming::Message(pushed)));
 
         let reply = wire::HistoryReply {

@@ -1,17 +1,21 @@
 //! Connections that only say that they are there.
 
+use super::population::{Population, Ties};
 use crate::process::{self, Usage};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
 use crate::wire::Incoming;
 use roost_event_loop::CloseCause;
 use roost_protocol::time::{Duration, Instant};
 
-/// From the last Welcome to measuring, so that what connecting caused is over.
-const SETTLE: Duration = Duration::from_seconds(6);
-
 /// What is to be done.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The user id of each device.
+    pub users: Vec<String>,
+    /// What users have.
+    pub ties: Ties,
+    /// From the last message to measuring, so that what connecting and writing caused is over.
+    pub settle: Duration,
     /// How long to hold the connections and measure.
     pub hold: Duration,
     /// The server's process, if it can be seen.
@@ -54,6 +58,7 @@ pub struct Findings {
 enum Phase {
     Begin,
     Connecting,
+    Populating,
     Settling,
     Holding,
     Draining,
@@ -63,6 +68,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Idle {
     settings: Settings,
+    population: Population,
     phase: Phase,
     phase_ends: Instant,
     findings: Findings,
@@ -73,6 +79,7 @@ impl Idle {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let mut idle = Self {
+            population: Population::new(settings.ties, settings.users.clone()),
             settings,
             phase: Phase::Begin,
             phase_ends: Instant::default(),
@@ -111,7 +118,8 @@ impl Idle {
 }
 
 impl Scenario for Idle {
-    fn frame(&mut self, _: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, _: Instant) {
+    fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, _: Instant) {
+        self.population.frame(swarm, index, &frame);
         if let Incoming::Error { code } = frame.says {
             self.fail(format!("device {index}: error {code}"));
         }
@@ -125,7 +133,8 @@ impl Scenario for Idle {
 
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {
         let over = now >= self.phase_ends;
-        let look = |idle: &Self| idle.look(swarm.counts().heartbeats, now);
+        let heartbeats = swarm.counts().heartbeats;
+        let look = |idle: &Self| idle.look(heartbeats, now);
         match self.phase {
             Phase::Begin => {
                 swarm.start_heartbeats(now);
@@ -137,7 +146,10 @@ impl Scenario for Idle {
                     let refused = swarm.counts().refused;
                     self.fail(format!("{refused} devices could not connect: {why}"));
                 }
-                self.enter(Phase::Settling, now + SETTLE);
+                self.enter(Phase::Populating, now);
+            }
+            Phase::Populating if self.population.step(swarm) => {
+                self.enter(Phase::Settling, now + self.settings.settle);
             }
             Phase::Settling if over => {
                 self.findings.hold_begin = look(self);
@@ -151,7 +163,11 @@ impl Scenario for Idle {
             Phase::Draining if over || swarm.counts().echoes == swarm.counts().heartbeats => {
                 return Flow::Stop;
             }
-            Phase::Connecting | Phase::Settling | Phase::Holding | Phase::Draining => {}
+            Phase::Connecting
+            | Phase::Populating
+            | Phase::Settling
+            | Phase::Holding
+            | Phase::Draining => {}
         }
         Flow::Wait
     }

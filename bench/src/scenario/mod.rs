@@ -1,4 +1,7 @@
 //! What devices do: one module for each scenario.
 
+pub mod catchup;
+pub mod fanout;
 pub mod idle;
 pub mod pairs;
+pub mod population;

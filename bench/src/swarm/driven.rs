@@ -11,6 +11,9 @@ const FRAME_MAX_BYTES: usize = 1 << 20;
 
 /// What devices do once they are connected.
 pub trait Scenario {
+    /// A device says Hello.
+    fn greeted(&mut self, _device: DeviceIndex, _now: Instant) {}
+
     /// A frame of the server came to a device.
     fn frame(&mut self, swarm: &mut Swarm, device: DeviceIndex, frame: Frame<'_>, now: Instant);
 
@@ -115,11 +118,12 @@ impl<S: Scenario> Driven<S> {
 }
 
 impl<S: Scenario> Handler for Driven<S> {
-    fn on_event(&mut self, _now: Now, event: Event<'_>, _actions: &mut Actions) {
+    fn on_event(&mut self, now: Now, event: Event<'_>, _actions: &mut Actions) {
         match event {
             Event::Connected { socket, token } => {
                 let index = DeviceIndex::try_from(token).expect("tokens are device numbers");
                 self.swarm.connected(socket, index);
+                self.scenario.greeted(index, now.monotonic);
             }
             Event::ConnectFailed { token, error } => {
                 let index = DeviceIndex::try_from(token).expect("tokens are device numbers");

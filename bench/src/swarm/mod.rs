@@ -12,8 +12,8 @@ use crate::wire;
 use roost_event_loop::{Actions, CloseCause, SocketId};
 use roost_protocol::frame;
 use roost_protocol::preface::PREFACE;
-use roost_protocol::time::Instant;
-use std::collections::BTreeMap;
+use roost_protocol::time::{Duration, Instant};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A device of a swarm, counted from 0.
@@ -23,6 +23,12 @@ pub type DeviceIndex = u32;
 const PER_ADDRESS: u32 = 10_000;
 /// Handshakes under way at a time, so that none waits longer than the server allows.
 const CONNECTING_MAX: u32 = 512;
+/// The request id of the `Sync` behind a Hello.
+pub const SYNC: u32 = 2;
+/// Nobody's device index.
+const NOBODY: DeviceIndex = DeviceIndex::MAX;
+/// Connections held up for so long by the generator itself are begun at once.
+const CATCH_UP: Duration = Duration::from_ms(100);
 /// Buffers kept for reuse.
 const SPARE_MAX: usize = 4_096;
 
@@ -35,8 +41,10 @@ pub struct Plan {
     pub connect_rate: u32,
     /// One token for each device.
     pub tokens: Vec<String>,
-    /// The number of every connection: above that of earlier runs.
+    /// The number of each device's first connection: above that of earlier runs.
     pub connection_number: u64,
+    /// Devices leave and come back: their tokens are kept.
+    pub comes_back: bool,
 }
 
 /// What one run counted about connections.
@@ -44,8 +52,10 @@ pub struct Plan {
 pub struct Counts {
     /// Devices that were welcomed.
     pub welcomed: u32,
-    /// Connections that were welcomed and then ended.
+    /// Connections that were welcomed and then ended, though nobody wanted that.
     pub disconnected: u32,
+    /// Connections that devices ended.
+    pub left: u32,
     /// Connections that could not be made, or ended before Welcome.
     pub refused: u32,
     /// Heartbeats sent.
@@ -60,9 +70,10 @@ pub struct Counts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    Waiting,
+    Away,
     Connecting,
     Ready,
+    Leaving,
     Gone,
 }
 
@@ -73,6 +84,8 @@ pub(super) struct Device {
     pub(super) state: State,
     sending: bool,
     dirty: bool,
+    /// Connections begun so far.
+    visits: u16,
 }
 
 /// See the module's comment.
@@ -85,7 +98,15 @@ pub struct Swarm {
     dirty: Vec<DeviceIndex>,
     spare: Vec<Vec<u8>>,
     pub(super) counts: Counts,
+    /// Those below it have come at least once.
     next_connect: u32,
+    /// Those below it come by themselves.
+    comes: u32,
+    returning: VecDeque<DeviceIndex>,
+    leaving: Vec<DeviceIndex>,
+    connect_at: Instant,
+    /// What each device syncs from in the same segment as its Hello, when it does.
+    cursors: BTreeMap<DeviceIndex, u64>,
     pub(super) connecting: u32,
     started: Option<Instant>,
     pub(super) heartbeat_ms: u32,
@@ -102,11 +123,13 @@ impl Swarm {
         let device = || Device {
             socket,
             out: Vec::new(),
-            state: State::Waiting,
+            state: State::Away,
             sending: false,
             dirty: false,
+            visits: 0,
         };
-        let devices = plan.tokens.iter().map(|_| device()).collect();
+        let devices: Vec<Device> = plan.tokens.iter().map(|_| device()).collect();
+        let comes = u32::try_from(devices.len()).expect("devices are counted in a u32");
         Self {
             plan,
             devices,
@@ -116,6 +139,11 @@ impl Swarm {
             spare: Vec::new(),
             counts: Counts::default(),
             next_connect: 0,
+            comes,
+            returning: VecDeque::new(),
+            leaving: Vec::new(),
+            connect_at: Instant::default(),
+            cursors: BTreeMap::new(),
             connecting: 0,
             started: None,
             heartbeat_ms: 0,
@@ -149,10 +177,36 @@ impl Swarm {
         self.started
     }
 
-    /// Whether every device was welcomed or refused.
+    /// Whether every device that was to come was welcomed or refused.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.counts.welcomed + self.counts.refused == self.devices()
+        self.next_connect >= self.comes && self.returning.is_empty() && self.connecting == 0
+    }
+
+    /// Lets a device that left come back; with a cursor it syncs right behind its Hello, as request
+    /// [`SYNC`].
+    pub fn come_back(&mut self, index: DeviceIndex, cursor: Option<u64>) {
+        if let Some(cursor) = cursor {
+            self.cursors.insert(index, cursor);
+        }
+        self.returning.push_back(index);
+    }
+
+    /// Lets a device leave, after what it still has to say.
+    pub fn leave(&mut self, index: DeviceIndex) {
+        self.leaving.push(index);
+    }
+
+    /// How fast devices come from now on, and where to.
+    pub const fn redirect(&mut self, server: SocketAddr, connect_rate: u32) {
+        self.plan.server = server;
+        self.plan.connect_rate = connect_rate;
+    }
+
+    /// Whether nobody is connected or about to be.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.settled() && self.leaving.is_empty() && self.by_slot.iter().all(|i| *i == NOBODY)
     }
 
     /// Every device now says that it is there, once in the server's interval, evenly spread.
@@ -183,15 +237,21 @@ impl Swarm {
     }
 
     pub(super) fn connect(&mut self, now: Instant, actions: &mut Actions) {
-        let started = *self.started.get_or_insert(now);
-        let elapsed_us = now.since(started).ns / 1_000;
-        let allowed = elapsed_us * u64::from(self.plan.connect_rate) / 1_000_000 + 1;
-        while self.next_connect < self.devices()
-            && u64::from(self.next_connect) < allowed
-            && self.connecting < CONNECTING_MAX
-        {
-            let index = self.next_connect;
-            self.next_connect += 1;
+        self.started.get_or_insert(now);
+        let gap = Duration { ns: 1_000_000_000 / u64::from(self.plan.connect_rate.max(1)) };
+        // What a pause of the generator held up may follow at once, but no more than that.
+        let earliest = Instant { ns: now.ns.saturating_sub(CATCH_UP.ns) };
+        self.connect_at = self.connect_at.max(earliest);
+        while self.connect_at <= now && self.connecting < CONNECTING_MAX {
+            let index = if self.next_connect < self.comes {
+                self.next_connect += 1;
+                self.next_connect - 1
+            } else if let Some(index) = self.returning.pop_front() {
+                index
+            } else {
+                return;
+            };
+            self.connect_at = self.connect_at + gap;
             self.connecting += 1;
             self.devices[index as usize].state = State::Connecting;
             actions.connect(index.into(), source(self.plan.server, index), self.plan.server);
@@ -201,18 +261,24 @@ impl Swarm {
     pub(super) fn connected(&mut self, socket: SocketId, index: DeviceIndex) {
         let slot = socket.slot as usize;
         if self.by_slot.len() <= slot {
-            self.by_slot.resize(slot + 1, DeviceIndex::MAX);
+            self.by_slot.resize(slot + 1, NOBODY);
         }
         self.by_slot[slot] = index;
         let device = &mut self.devices[index as usize];
         device.socket = socket;
-        let token = std::mem::take(&mut self.plan.tokens[index as usize]);
-        let number = self.plan.connection_number;
+        let number = self.plan.connection_number + u64::from(device.visits);
+        device.visits += 1;
+        let token = &mut self.plan.tokens[index as usize];
+        let token = if self.plan.comes_back { token.clone() } else { std::mem::take(token) };
+        let cursor = self.cursors.remove(&index);
         let out = self.out(index);
         out.extend_from_slice(&PREFACE);
         let mut id = [0xbe; 16];
         id[..4].copy_from_slice(&index.to_le_bytes());
         wire::hello(token, id, number, out);
+        if let Some(cursor) = cursor {
+            wire::sync(SYNC, cursor, out);
+        }
     }
 
     pub(super) fn refused(&mut self, index: DeviceIndex, why: impl FnOnce() -> String) {
@@ -227,8 +293,10 @@ impl Swarm {
     pub(super) fn closed(&mut self, socket: SocketId, cause: CloseCause) -> Option<DeviceIndex> {
         let index = self.device_of(socket)?;
         self.halves.remove(&index);
+        self.by_slot[socket.slot as usize] = NOBODY;
         let device = &mut self.devices[index as usize];
         device.out = Vec::new();
+        device.sending = false;
         match device.state {
             State::Connecting => {
                 self.refused(index, || format!("{cause} before Welcome"));
@@ -239,7 +307,12 @@ impl Swarm {
                 self.counts.disconnected += 1;
                 Some(index)
             }
-            State::Waiting | State::Gone => None,
+            State::Leaving => {
+                device.state = State::Away;
+                self.counts.left += 1;
+                None
+            }
+            State::Away | State::Gone => None,
         }
     }
 
@@ -277,6 +350,15 @@ impl Swarm {
             }
         }
         self.dirty = dirty;
+        for index in std::mem::take(&mut self.leaving) {
+            let device = &mut self.devices[index as usize];
+            if device.sending && !device.out.is_empty() {
+                self.leaving.push(index);
+            } else if device.state == State::Ready {
+                device.state = State::Leaving;
+                actions.close(device.socket);
+            }
+        }
     }
 
     pub(super) fn heartbeats(&mut self, now: Instant) {

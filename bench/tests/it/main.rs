@@ -72,7 +72,7 @@ fn a_few_pairs_lose_nothing_in_a_closed_loop() {
     if !server_is_there() {
         return;
     }
-    let line = format!("pairs --spawn {ANYWHERE} --pairs 5 --window 3 --seconds 1 --warmup 0");
+    let line = format!("pairs --spawn {ANYWHERE} --pairs 5 --window 3 --seconds 3 --warmup 0");
     let result = measured("closed", &line);
     assert_eq!((&result["lost"], &result["duplicated"]), (&Value::from(0), &Value::from(0)));
     for field in ["sent_per_s", "delivered_per_s", "ticked_per_s", "connect_per_s"] {
@@ -94,7 +94,7 @@ fn a_few_pairs_keep_a_rate() {
     if !server_is_there() {
         return;
     }
-    let line = format!("pairs --spawn {ANYWHERE} --pairs 5 --rate 200 --seconds 1 --warmup 0");
+    let line = format!("pairs --spawn {ANYWHERE} --pairs 5 --rate 200 --seconds 3 --warmup 0");
     let result = measured("open", &line);
     assert_eq!(result["settings"]["rate"], 200);
     assert_eq!((&result["lost"], &result["duplicated"]), (&Value::from(0), &Value::from(0)));

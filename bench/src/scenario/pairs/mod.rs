@@ -1,14 +1,17 @@
 //! Pairs of users that write to each other.
 //!
-//! A message is finished when its sender was told that it was delivered. In a closed loop the next
-//! one goes then; in an open loop messages are due at fixed times, whether or not earlier ones are
-//! finished, and every latency counts from when the message was due. Each body holds who wrote it
-//! and its number, so that a message which is missing, doubled or out of order is seen.
+//! In a closed loop the next message goes when one was acknowledged to its sender (it is durable)
+//! and has arrived at the peer; in an open loop messages are due at fixed times, whether or not
+//! earlier ones are through, and every latency counts from when the message was due. The second
+//! tick, which the server sends at most so often, is waited for by nobody, but every message must
+//! have it in the end. Each body holds who wrote it and its number, so that a message which is
+//! missing, doubled or out of order is seen.
 
 mod findings;
 mod side;
 
 pub use findings::{Findings, Stages};
+pub(super) use side::{read_body, scramble};
 
 use crate::latency::histogram;
 use crate::process::{self, Usage};
@@ -16,7 +19,7 @@ use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
 use crate::wire::{self, ConversationBytes, Incoming, Pushed, Write};
 use roost_event_loop::CloseCause;
 use roost_protocol::time::{Duration, Instant};
-use side::{InFlight, Side, read_body, scramble};
+use side::{InFlight, Side};
 
 /// Unanswered writes that a device may have in one conversation.
 const UNANSWERED_MAX: usize = 32;
@@ -28,7 +31,7 @@ const PATIENCE: Duration = Duration::from_seconds(20);
 /// How pairs write.
 #[derive(Debug, Clone, Copy)]
 pub enum Pace {
-    /// So many unfinished messages of each pair.
+    /// So many messages of each pair that are not both acknowledged and delivered.
     Window(u32),
     /// So many messages a second in all.
     Rate(u32),
@@ -126,7 +129,8 @@ impl Pairs {
         let place = index as usize;
         let side = &mut self.sides[place];
         side.written += 1;
-        side.in_flight.push_back(InFlight { due, seq: 0 });
+        side.in_flight.push_back(InFlight { due, seq: 0, arrived: false });
+        side.unanswered += 1;
         self.flying += 1;
         self.body[..8].copy_from_slice(&u64::from(index).to_le_bytes());
         self.body[8..16].copy_from_slice(&side.written.to_le_bytes());
@@ -148,6 +152,7 @@ impl Pairs {
 
     fn replied(
         &mut self,
+        swarm: &mut Swarm,
         index: DeviceIndex,
         request: u64,
         seq: u64,
@@ -158,8 +163,10 @@ impl Pairs {
         let Some(message) = side.flying(request) else {
             return self.fail(format!("an answer to request {request}, which is not under way"));
         };
+        let first = message.seq == 0;
         message.seq = seq;
-        let due = message.due;
+        let (due, through) = (message.due, first && message.arrived);
+        side.unanswered -= usize::from(first);
         side.seen = side.seen.max(seq);
         side.conversation = side.conversation.or(conversation);
         if self.phase == Phase::Measuring {
@@ -168,10 +175,28 @@ impl Pairs {
         if self.is_measured(due) {
             self.findings.stages.sent.saturating_record(now.since(due).ns / 1_000);
         }
+        match self.settings.pace {
+            Pace::Window(_) if through => self.write_next(swarm, index, now),
+            Pace::Window(_) => {}
+            Pace::Rate(_) => self.write_waiting(swarm, index),
+        }
+    }
+
+    /// Closed loop: a message of this device is through, so the next one goes.
+    fn write_next(&mut self, swarm: &mut Swarm, index: DeviceIndex, now: Instant) {
+        if matches!(self.phase, Phase::Warmup | Phase::Measuring) {
+            self.write(swarm, index, now);
+        }
     }
 
     /// A message came, pushed or in a page. Says whether one before it is missing.
-    fn arrived(&mut self, index: DeviceIndex, pushed: &Pushed<'_>, now: Instant) -> bool {
+    fn arrived(
+        &mut self,
+        swarm: &mut Swarm,
+        index: DeviceIndex,
+        pushed: &Pushed<'_>,
+        now: Instant,
+    ) -> bool {
         let Some((author, number)) = read_body(pushed.body) else {
             self.fail("a body of somebody else".to_owned());
             return false;
@@ -191,9 +216,14 @@ impl Pairs {
         if self.phase == Phase::Measuring {
             self.findings.delivered += 1;
         }
-        let due = self.side(index ^ 1).flying(number).map(|message| message.due);
-        if let Some(due) = due.filter(|due| self.is_measured(*due)) {
+        let Some(message) = self.side(index ^ 1).flying(number) else { return false };
+        message.arrived = true;
+        let (due, through) = (message.due, message.seq != 0);
+        if self.is_measured(due) {
             self.findings.stages.delivered.saturating_record(now.since(due).ns / 1_000);
+        }
+        if through && matches!(self.settings.pace, Pace::Window(_)) {
+            self.write_next(swarm, index ^ 1, now);
         }
         false
     }
@@ -215,7 +245,7 @@ impl Pairs {
         let (messages, more) = wire::page(body);
         for message in messages.iter().filter(|message| !message.own) {
             let held = message.seq <= self.side(index).arrived_seq;
-            if !held && self.arrived(index, message, now) {
+            if !held && self.arrived(swarm, index, message, now) {
                 self.fail("a page lacks a message".to_owned());
             }
         }
@@ -226,8 +256,8 @@ impl Pairs {
         }
     }
 
-    /// Ticks what the watermark covers, and writes what may go now.
-    fn finish(&mut self, swarm: &mut Swarm, index: DeviceIndex, now: Instant) {
+    /// Ticks what the watermark covers.
+    fn finish(&mut self, index: DeviceIndex, now: Instant) {
         let (mut finished, measuring) = (0_u64, self.measuring);
         let side = &mut self.sides[index as usize];
         while let Some(message) = side.in_flight.front()
@@ -245,21 +275,11 @@ impl Pairs {
         if self.phase == Phase::Measuring {
             self.findings.ticked += finished;
         }
-        let running = matches!(self.phase, Phase::Warmup | Phase::Measuring);
-        match self.settings.pace {
-            Pace::Window(_) if running => {
-                for _ in 0..finished {
-                    self.write(swarm, index, now);
-                }
-            }
-            Pace::Window(_) => {}
-            Pace::Rate(_) => self.write_waiting(swarm, index),
-        }
     }
 
     /// Open loop: writes what is due and had to wait for room.
     fn write_waiting(&mut self, swarm: &mut Swarm, index: DeviceIndex) {
-        while self.side(index).in_flight.len() < UNANSWERED_MAX
+        while self.side(index).unanswered < UNANSWERED_MAX
             && let Some(due) = self.side(index).waiting.pop_front()
         {
             self.write(swarm, index, due);
@@ -280,7 +300,7 @@ impl Pairs {
             let place = if place < pairs { place * 2 } else { (place - pairs) * 2 + 1 };
             let index = DeviceIndex::try_from(place).expect("it is a device");
             self.next_due += 1;
-            if self.side(index).in_flight.len() < UNANSWERED_MAX {
+            if self.side(index).unanswered < UNANSWERED_MAX {
                 if let Some(lateness) = &mut self.findings.lateness {
                     lateness.saturating_record(now.since(due).ns / 1_000);
                 }
@@ -370,18 +390,18 @@ impl Scenario for Pairs {
     fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
         match frame.says {
             Incoming::SendReply { seq, conversation } => {
-                self.replied(index, frame.request, seq, conversation, now);
-                self.finish(swarm, index, now);
+                self.replied(swarm, index, frame.request, seq, conversation, now);
+                self.finish(index, now);
             }
             Incoming::Message(pushed) if !pushed.own => {
-                if self.arrived(index, &pushed, now) {
+                if self.arrived(swarm, index, &pushed, now) {
                     self.pull(swarm, index);
                 }
             }
             Incoming::Receipts(body) => {
                 let side = self.side(index);
                 side.watermark = wire::receipts(body).fold(side.watermark, u64::max);
-                self.finish(swarm, index, now);
+                self.finish(index, now);
             }
             Incoming::History(body) => self.pulled(swarm, index, body, now),
             Incoming::Behind => self.pull(swarm, index),
@@ -389,7 +409,11 @@ impl Scenario for Pairs {
                 let request = frame.request;
                 self.fail(format!("device {index}: request {request} was refused: error {code}"));
             }
-            Incoming::Message(_) | Incoming::Welcome { .. } | Incoming::Other => {}
+            Incoming::Message(_)
+            | Incoming::Sync(_)
+            | Incoming::GroupCreated { .. }
+            | Incoming::Welcome { .. }
+            | Incoming::Other => {}
         }
     }
 

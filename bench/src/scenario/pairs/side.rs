@@ -9,6 +9,8 @@ pub(super) struct InFlight {
     pub(super) due: Instant,
     /// 0 until the server answered.
     pub(super) seq: u64,
+    /// The peer has it.
+    pub(super) arrived: bool,
 }
 
 /// One device, half of a pair; its peer differs in the last bit of the index.
@@ -16,7 +18,10 @@ pub(super) struct InFlight {
 pub(super) struct Side {
     pub(super) conversation: Option<ConversationBytes>,
     pub(super) written: u64,
+    /// Not ticked twice yet.
     pub(super) in_flight: VecDeque<InFlight>,
+    /// How many of them the server has not answered.
+    pub(super) unanswered: usize,
     pub(super) waiting: VecDeque<Instant>,
     pub(super) watermark: u64,
     pub(super) seen: u64,
@@ -28,7 +33,7 @@ pub(super) struct Side {
 }
 
 impl Side {
-    /// The unfinished message of that number.
+    /// The message of that number that is not ticked twice yet.
     pub(super) fn flying(&mut self, number: u64) -> Option<&mut InFlight> {
         let first = self.written + 1 - self.in_flight.len() as u64;
         let place = usize::try_from(number.checked_sub(first)?).ok()?;
@@ -37,14 +42,14 @@ impl Side {
 }
 
 /// Who wrote a body, and its number.
-pub(super) fn read_body(body: &[u8]) -> Option<(u64, u64)> {
+pub(in crate::scenario) fn read_body(body: &[u8]) -> Option<(u64, u64)> {
     let (author, rest) = body.split_first_chunk::<8>()?;
     let (number, _) = rest.split_first_chunk::<8>()?;
     Some((u64::from_le_bytes(*author), u64::from_le_bytes(*number)))
 }
 
 /// Spreads numbers over 64 bits; different ones stay different (`splitmix64`).
-pub(super) const fn scramble(number: u64) -> u64 {
+pub(in crate::scenario) const fn scramble(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -58,7 +63,7 @@ mod tests {
     #[test]
     fn messages_on_their_way_are_found_by_number() {
         let mut side = Side { written: 7, ..Side::default() };
-        let flying = |seq| InFlight { due: Instant::default(), seq };
+        let flying = |seq| InFlight { due: Instant::default(), seq, arrived: false };
         side.in_flight.extend([flying(50), flying(60), flying(0)]);
         let seq = |side: &mut Side, number| side.flying(number).map(|message| message.seq);
         assert_eq!((seq(&mut side, 4), seq(&mut side, 5)), (None, Some(50)));

@@ -1,0 +1,143 @@
+//! Users who know each other: everybody has direct conversations with their neighbours and is a
+//! member of groups, as a server's users are. Made over the wire, by the devices themselves.
+
+use super::pairs::scramble;
+use crate::swarm::{DeviceIndex, Frame, Swarm};
+use crate::wire::{self, ConversationBytes, Incoming, Write};
+use roost_protocol::ids::{ConversationId, UserId};
+
+/// First messages that one device has under way.
+const ASKED_MAX: u16 = 4;
+/// The request ids of first messages count from here, those of groups from the second.
+const FIRST: u32 = 100;
+const GROUP: u32 = 100_000;
+
+/// What users have.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ties {
+    /// Direct conversations of each user.
+    pub conversations: u32,
+    /// Groups of each user.
+    pub groups: u32,
+    /// Members of each group.
+    pub group_size: u32,
+}
+
+/// See the module's comment.
+#[derive(Debug)]
+pub struct Population {
+    ties: Ties,
+    users: Vec<String>,
+    /// First messages that each device has asked to be sent, and those that are answered.
+    asked: Vec<[u16; 2]>,
+    /// First messages and groups not answered yet.
+    flying: u64,
+    begun: bool,
+    groups_begun: bool,
+}
+
+impl Population {
+    /// Nobody knows anybody.
+    #[must_use]
+    pub fn new(ties: Ties, users: Vec<String>) -> Self {
+        let asked = users.iter().map(|_| [0; 2]).collect();
+        Self { ties, users, asked, flying: 0, begun: false, groups_begun: false }
+    }
+
+    /// How many users each one writes to first: half of the conversations, the other half is begun
+    /// by the neighbours.
+    fn begins(&self) -> u16 {
+        u16::try_from(self.ties.conversations / 2).unwrap_or(u16::MAX)
+    }
+
+    /// Goes on: everybody is connected. Says whether everything is there.
+    ///
+    /// # Errors
+    /// What a server refused.
+    pub fn step(&mut self, swarm: &mut Swarm) -> bool {
+        if !self.begun {
+            self.begun = true;
+            for index in 0..swarm.devices() {
+                self.write_firsts(swarm, index);
+            }
+        }
+        if self.flying == 0 && !self.groups_begun {
+            self.groups_begun = true;
+            self.make_groups(swarm);
+        }
+        self.flying == 0
+    }
+
+    fn write_firsts(&mut self, swarm: &mut Swarm, index: DeviceIndex) {
+        let most = self.begins();
+        let users = u32::try_from(self.users.len()).expect("users are counted in a u32");
+        loop {
+            let [asked, answered] = self.asked[index as usize];
+            if asked == most || asked - answered == ASKED_MAX {
+                return;
+            }
+            self.asked[index as usize][0] += 1;
+            let peer = (index + u32::from(asked) + 1) % users;
+            let write = Write {
+                conversation: &[0; 16],
+                number: 1,
+                id: scramble(u64::from(index) << 16 | u64::from(asked)),
+                seen: 0,
+                body: &[0; 16],
+            };
+            let request = FIRST + u32::from(asked);
+            wire::send_first_as(request, &self.users[peer as usize], &write, swarm.out(index));
+            self.flying += 1;
+        }
+    }
+
+    /// Each layer of groups divides all users anew.
+    fn make_groups(&mut self, swarm: &mut Swarm) {
+        let users = self.users.len();
+        let size = self.ties.group_size.max(2) as usize;
+        for layer in 0..self.ties.groups {
+            let shift = layer as usize * size / self.ties.groups as usize;
+            for block in 0..users.div_ceil(size) {
+                let place = |at: usize| (shift + at) % users;
+                let all: Vec<usize> = (block * size..users.min((block + 1) * size)).collect();
+                let creator = DeviceIndex::try_from(place(all[0])).expect("it is a device");
+                let members = all[1..].iter().map(|at| self.users[place(*at)].clone()).collect();
+                let nonce = u128::from(layer) << 64 | block as u128;
+                wire::create_group(GROUP + layer, nonce, members, swarm.out(creator));
+                self.flying += 1;
+            }
+        }
+    }
+
+    /// Takes what concerns it. Devices acknowledge what comes to them.
+    pub fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: &Frame<'_>) {
+        match frame.says {
+            Incoming::SendReply { .. } if frame.request >= u64::from(FIRST) => {
+                self.flying -= 1;
+                self.asked[index as usize][1] += 1;
+                self.write_firsts(swarm, index);
+            }
+            Incoming::GroupCreated { .. } => self.flying -= 1,
+            Incoming::Message(pushed) => {
+                if let Some(conversation) = pushed.conversation {
+                    wire::delivered(&conversation, pushed.seq, swarm.out(index));
+                }
+            }
+            Incoming::Welcome { .. }
+            | Incoming::SendReply { .. }
+            | Incoming::Receipts(_)
+            | Incoming::History(_)
+            | Incoming::Sync(_)
+            | Incoming::Behind
+            | Incoming::Error { .. }
+            | Incoming::Other => {}
+        }
+    }
+}
+
+/// The direct conversation of two users of a server without a tenant.
+#[must_use]
+pub fn direct(one: &str, other: &str) -> ConversationBytes {
+    let key = |user| UserId::new(user).expect("names are made by us").key("");
+    ConversationId::direct(key(one), key(other)).to_bytes()
+}
