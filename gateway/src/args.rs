@@ -4,6 +4,7 @@
 use crate::commands::store::args::StoreArgs;
 use crate::config::{Driver, Durability, Listen};
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use roost_client::Peer;
 use roost_protocol::ids::UserId;
 use std::path::PathBuf;
 
@@ -95,6 +96,7 @@ pub struct TokenArgs {
 
 /// `roost chat`.
 #[derive(Debug, Clone, ClapArgs)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(group = clap::ArgGroup::new("credential").required(true).args(["data", "token"]))]
 pub struct ChatArgs {
     /// Connect here
@@ -118,9 +120,9 @@ pub struct ChatArgs {
     /// Which device I am; else one is made up and kept in the state file
     #[arg(long, value_name = "NAME", value_parser = parse_device)]
     pub device: Option<String>,
-    /// Whom to write to
-    #[arg(long, value_name = "NAME", value_parser = parse_user)]
-    pub to: UserId,
+    /// Whom to write to: a user, or a conversation by its id; else say it with /open
+    #[arg(long, value_name = "NAME", value_parser = parse_peer)]
+    pub to: Option<Peer>,
     /// Keep what must outlive this run in this file
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
@@ -130,6 +132,12 @@ pub struct ChatArgs {
     /// Send nothing
     #[arg(long)]
     pub receive_only: bool,
+    /// Send lines as they stand, also those that begin with a slash
+    #[arg(long)]
+    pub no_commands: bool,
+    /// Do not tell that I have read what is printed
+    #[arg(long)]
+    pub no_read: bool,
     /// Leave when nothing happened for so long
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub exit_when_idle: Option<u32>,
@@ -166,6 +174,10 @@ pub fn parse_ttl_s(text: &str) -> Result<u64, &'static str> {
 
 fn parse_user(text: &str) -> Result<UserId, roost_protocol::ids::InvalidUserId> {
     UserId::new(text)
+}
+
+fn parse_peer(text: &str) -> Result<Peer, roost_protocol::ids::InvalidUserId> {
+    crate::commands::chat::slash::peer(text).ok_or(roost_protocol::ids::InvalidUserId)
 }
 
 fn parse_device(text: &str) -> Result<String, &'static str> {

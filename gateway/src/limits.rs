@@ -12,6 +12,11 @@ const KIB: u32 = 1024;
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 
+/// Conversations in a user's list, at most: a list is stored as one record.
+pub(crate) const CONVERSATIONS_PER_USER_MOST: u32 = 20_000;
+/// Whom a user may block, at most: they are part of that record.
+pub(crate) const BLOCKS_MOST: u32 = 1_000;
+
 /// What a frame holds besides a message's body, at most.
 const FRAME_OVERHEAD_BYTES: u32 = 1024;
 
@@ -81,6 +86,9 @@ limits! {
     /// For how long a connection outlives its token, and a ticket likewise. Default 1 min, at
     /// most 1 h.
     token_grace_ms: u32 = 60_000, 0 => 3_600_000;
+    /// Between two pushes to a sender of how far a reader has got; in groups, all of them together.
+    /// The first comes at once. Default 1 s, at most 1 min; 0: each mark is pushed by itself.
+    receipt_interval_ms: u32 = 1_000, 0 => 60_000;
     /// Between two checkpoints of a shard. Default 5 s, 0.1 s to 10 min.
     checkpoint_interval_ms: u32 = 5_000, 100 => 600_000;
     /// Microseconds from the beginning of a commit to that of the next one, at least, unless much
@@ -133,8 +141,49 @@ limits! {
 
     /// Devices of a user. Default and most 10; at least 1.
     devices_max: u32 = 10, 1 => 10;
-    /// Direct conversations a user may open in an hour. Default 50; 1 to 100,000.
-    first_contacts_per_hour: u32 = 50, 1 => 100_000;
+    /// Direct conversations a user may open in an hour. Default 50; 1 to 60,000.
+    first_contacts_per_hour: u32 = 50, 1 => 60_000;
+
+    /// Writes a second of one connection. Default 500; 1 to 1,000,000.
+    connection_sends_per_second: u32 = 500, 1 => 1_000_000;
+    /// Writes a second of all connections of a user together. Default 500; 1 to 1,000,000.
+    user_sends_per_second: u32 = 500, 1 => 1_000_000;
+    /// Writes that may come at once. Default 1,000; 1 to 1,000,000.
+    sends_burst: u32 = 1_000, 1 => 1_000_000;
+    /// Questions a second of one connection: sync, history, lists, presence. Default 200; 1 to
+    /// 1,000,000.
+    connection_queries_per_second: u32 = 200, 1 => 1_000_000;
+    /// The same of all connections of a user together. Default 400; 1 to 1,000,000.
+    user_queries_per_second: u32 = 400, 1 => 1_000_000;
+    /// Questions that may come at once: a return asks one for each conversation with news. Default
+    /// 2,000; 1 to 1,000,000.
+    queries_burst: u32 = 2_000, 1 => 1_000_000;
+    /// New groups and changes of groups a second of one connection. Default 5; 1 to 1,000,000.
+    connection_group_changes_per_second: u32 = 5, 1 => 1_000_000;
+    /// The same of all connections of a user together. Default 5; 1 to 1,000,000.
+    user_group_changes_per_second: u32 = 5, 1 => 1_000_000;
+    /// New groups and changes of groups that may come at once. Default 100; 1 to 1,000,000.
+    group_changes_burst: u32 = 100, 1 => 1_000_000;
+
+    /// For how long a watch of somebody's presence or of a channel lasts unless it is renewed.
+    /// Default 5 min, 1 s to 1 h.
+    watch_ms: u32 = 300_000, 1_000 => 3_600_000;
+    /// Watches of channels by the connections of one shard. Default 1,048,576; 16 to 67,108,864.
+    channel_watches_max: u32 = 1_048_576, 16 => 67_108_864;
+    /// Conversations in a user's list. Default and most 20,000; at least 1. Past it new groups and
+    /// strangers are not taken in.
+    conversations_per_user_max: u32 = CONVERSATIONS_PER_USER_MOST,
+        1 => CONVERSATIONS_PER_USER_MOST;
+    /// Messages of one conversation that a user may delete for themselves. Default 1,024; at most
+    /// 4,096.
+    hidden_per_conversation_max: u32 = 1_024, 0 => 4_096;
+    /// Whom a user may block. Default and most 1,000.
+    blocks_max: u32 = BLOCKS_MOST, 0 => BLOCKS_MOST;
+    /// For how long somebody must have come or gone before those who watch are told. Default 5 s,
+    /// at most 10 min.
+    presence_debounce_ms: u32 = 5_000, 0 => 600_000;
+    /// Connections that watch one user; the others ask. Default 1,000; at most 100,000.
+    watchers_max: u32 = 1_000, 0 => 100_000;
 }
 
 impl Limits {

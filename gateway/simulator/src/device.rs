@@ -414,7 +414,12 @@ impl Simulation {
             }
             Event::Connected(_)
             | Event::Disconnected { .. }
+            | Event::EncryptAgain { .. }
+            | Event::Answer { .. }
             | Event::Record { .. }
+            | Event::Typing { .. }
+            | Event::Presence(_)
+            | Event::DevicesChanged { .. }
             | Event::Older { .. }
             | Event::CaughtUp => {
                 self.tell(|| format!("{name}: {event:?}"));

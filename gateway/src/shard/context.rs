@@ -3,10 +3,13 @@
 
 use crate::ids::{EdgeAddress, ShardId};
 use crate::limits::Limits;
+use crate::shard::codec::Writer;
+use crate::shard::conversation::history::Search;
 use crate::shard::links::{Arrival, Cause, Links, Owed, Taken, Token};
-use crate::shard::message::{Message, Reply, RequestTag, ToEdge};
+use crate::shard::message::{Hint, HistoryAsk, Message, Reply, RequestTag, ToEdge};
 use crate::shard::report::Report;
 use crate::shard::stats::Stats;
+use crate::shard::timers::Timers;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{ConversationId, MessageId, UserKey};
 use roost_protocol::time::Now;
@@ -22,6 +25,8 @@ pub(crate) enum Effect {
     Tell { to: ShardId, message: Message, owed: Owed },
     /// Tell a connection.
     ToEdge { edge: EdgeAddress, what: ToEdge },
+    /// Pass something on that may be lost.
+    Hint { to: ShardId, hint: Hint },
     /// An owed message of rank 2 has its effect.
     Confirm(Taken),
     /// The checkpoint that began with these counts is complete.
@@ -49,7 +54,11 @@ pub(crate) enum Reading {
     /// Telling again what a mailbox's records owe.
     ReplayMailbox(UserKey),
     /// A page of history.
-    History { ask: Box<crate::shard::message::HistoryAsk>, token: Token },
+    History { ask: Box<HistoryAsk>, token: Token },
+    /// Where a page of history begins that is asked for by time.
+    Time { ask: Box<HistoryAsk>, search: Search, token: Token },
+    /// The record that a write is about.
+    Target(ConversationId),
 }
 
 /// See the module's comment.
@@ -67,6 +76,10 @@ pub(crate) struct Context {
     pub(crate) reading: BTreeMap<ReadId, Reading>,
     /// What the log could not take and nobody would say again: handled anew at the next tick.
     pub(crate) retry: VecDeque<Arrival>,
+    /// Conversations of which something is due later.
+    pub(crate) timers: Timers,
+    /// For bodies of records that are put together and appended at once.
+    scratch: Writer,
     parked: VecDeque<Parked>,
 }
 
@@ -85,14 +98,32 @@ impl Context {
             links,
             store,
             stats: Stats::default(),
-            prng: Prng(seed),
+            prng: Prng::seeded(seed),
             message_ids,
             ops: Vec::new(),
             reports: Vec::new(),
             reading: BTreeMap::new(),
             retry: VecDeque::new(),
+            timers: Timers::default(),
+            scratch: Writer::default(),
             parked: VecDeque::new(),
         }
+    }
+
+    /// The monotonic time, for what is due later.
+    pub(crate) const fn now_ms(&self) -> u64 {
+        self.now.monotonic.ns / 1_000_000
+    }
+
+    /// An empty body to put a record together in; give it back.
+    pub(crate) fn take_scratch(&mut self) -> Writer {
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Gives a body back whose record was appended.
+    pub(crate) fn give_scratch(&mut self, mut scratch: Writer) {
+        scratch.bytes.clear();
+        self.scratch = scratch;
     }
 
     /// The shard that is home to a mailbox.
@@ -151,6 +182,7 @@ impl Context {
         match effect {
             Effect::Tell { to, message, owed } => self.links.tell(to, message, owed, cause),
             Effect::ToEdge { edge, what } => self.links.tell_edge(edge, what),
+            Effect::Hint { to, hint } => self.links.hint(to, hint),
             Effect::Confirm(taken) => self.links.confirm_two(taken),
             Effect::Checkpoint(_)
             | Effect::EvictConversation { .. }
@@ -222,6 +254,10 @@ pub(crate) const fn mailbox_stream(user: UserKey) -> StreamId {
 pub(crate) struct Prng(u64);
 
 impl Prng {
+    pub(crate) const fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

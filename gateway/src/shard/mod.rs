@@ -24,6 +24,7 @@ pub mod output;
 mod replay;
 pub mod report;
 pub mod stats;
+mod timers;
 
 pub use edge::EdgeConfig;
 pub use input::{Input, Secrets};
@@ -41,7 +42,7 @@ use edge::Edges;
 use edge::sweep::TICK_MS;
 use links::{Links, Owed};
 use mailbox::Mailboxes;
-use message::Message;
+use message::{Hint, Message};
 use replay::Replay;
 use roost_protocol::ids::MessageId;
 use roost_protocol::time::{Instant, Now};
@@ -100,11 +101,12 @@ impl Shard {
             Links::new(config.id, config.shards, limits.credit_per_rank, limits.queue_slots);
         let generator = config.node * 16 + u16::from(config.id.0);
         let replay = Replay::new(store.replay_streams());
+        let token_life_ms = config.edges.token_rules.life_max_s.saturating_mul(1000);
         Self {
             ctx: Context::new(limits, links, store, config.seed, generator),
             edges: Edges::new(config.edges),
             conversations: Conversations::new(config.seed),
-            mailboxes: Mailboxes::new(config.seed.rotate_left(17)),
+            mailboxes: Mailboxes::new(config.seed.rotate_left(17), token_life_ms),
             replay,
             sent_notes: vec![Settle::default(); usize::from(config.shards)],
             tick: 0,
@@ -173,12 +175,20 @@ impl Shard {
         for report in self.ctx.reports.drain(..) {
             outbox.push(Output::Report(report));
         }
+        self.count_dropped();
         self.edges.begin_batch(&self.ctx);
         let idle = self.edges.table.open() == 0 && !self.ctx.has_parked();
         if self.draining && idle && !self.drained {
             self.drained = true;
             outbox.push(Output::Drained);
         }
+    }
+
+    /// What the links dropped, for the counters.
+    fn count_dropped(&mut self) {
+        let Context { stats, links, .. } = &mut self.ctx;
+        stats.pushes_dropped_total += std::mem::take(&mut links.pushes_dropped);
+        stats.hints_dropped_total += std::mem::take(&mut links.hints_dropped);
     }
 
     /// When `end_batch` is to be called at the latest, though nothing happens.
@@ -195,6 +205,7 @@ impl Shard {
         self.edges.has_deferred()
             || self.replay.has_more(self.ctx.links.backlog_len())
             || self.mailboxes.checkpoint_has_more()
+            || self.mailboxes.has_tellings(&self.ctx)
     }
 
     /// Counters.
@@ -240,6 +251,9 @@ impl Shard {
             while let Some((edge, what)) = self.ctx.links.next_for_edge() {
                 self.edges.take(&mut self.ctx, outbox, edge, what);
             }
+            while let Some(hint) = self.ctx.links.next_hint() {
+                self.take_hint(hint);
+            }
             for (owed, number) in self.ctx.links.take_settled() {
                 match owed {
                     Owed::Nothing => {}
@@ -271,13 +285,28 @@ impl Shard {
             Message::ToMailbox(message) => {
                 self.mailboxes.handle_told(ctx, Arrival { message, token, taken });
             }
-            Message::ToEdge { .. } => unreachable!("what is for connections does not queue here"),
+            Message::ToEdge { .. } | Message::ToEdges { .. } => {
+                unreachable!("what is for connections does not queue here")
+            }
+        }
+    }
+
+    fn take_hint(&mut self, hint: Hint) {
+        match hint {
+            Hint::Typing { conversation, user, stopped } => {
+                self.conversations.typing(&mut self.ctx, conversation, user, stopped);
+            }
+            Hint::TypingTold { recipients, conversation, frame } => {
+                self.mailboxes.typing_told(&mut self.ctx, conversation, &recipients, &frame);
+            }
+            Hint::News { channel, frame } => self.edges.news(&mut self.ctx, channel, &frame),
         }
     }
 
     fn arrived(&mut self, from: ShardId, parcel: Parcel) {
         match parcel {
             Parcel::Message { message, owed } => self.ctx.links.arrive(from, message, owed),
+            Parcel::Hint(hint) => self.ctx.links.hint_arrived(hint),
             Parcel::Settle(note) => {
                 self.ctx.links.settle(from, &note);
                 self.checkpoint_wanted |= note.checkpoint_wanted;
@@ -333,13 +362,26 @@ impl Shard {
                     self.replay.told(told);
                 }
             }
-            Reading::Mailbox(user) => self.mailboxes.loaded(&mut self.ctx, user, records, tick),
+            Reading::Mailbox(user) => {
+                let told = self.mailboxes.loaded(&mut self.ctx, user, records, tick);
+                if let Some(told) = told {
+                    self.replay.told(told);
+                }
+            }
             Reading::ReplayMailbox(user) => {
                 let told = self.mailboxes.tell_again(&mut self.ctx, user, records);
-                self.replay.told(told);
+                if let Some(told) = told {
+                    self.replay.told(told);
+                }
             }
             Reading::History { ask, token } => {
                 self.conversations.history_read(&mut self.ctx, &ask, token, records);
+            }
+            Reading::Time { ask, search, token } => {
+                self.conversations.searched(&mut self.ctx, ask, search, token, records);
+            }
+            Reading::Target(conversation) => {
+                self.conversations.target_read(&mut self.ctx, conversation, records);
             }
         }
     }
@@ -359,7 +401,10 @@ impl Shard {
                     self.mailboxes.end_checkpoint(&mut self.ctx, &counts);
                     self.mailboxes.take_stalled(&mut self.ctx);
                 }
-                Effect::Tell { .. } | Effect::ToEdge { .. } | Effect::Confirm(_) => {
+                Effect::Tell { .. }
+                | Effect::ToEdge { .. }
+                | Effect::Hint { .. }
+                | Effect::Confirm(_) => {
                     unreachable!("performed by the context");
                 }
             }
@@ -393,6 +438,13 @@ impl Shard {
             self.retain();
         }
         self.mailboxes.unstall_checkpoint();
+        let now_ms = self.ctx.now_ms();
+        while let Some(due) = self.ctx.timers.next_due(now_ms) {
+            for conversation in due {
+                self.conversations.due(&mut self.ctx, conversation);
+            }
+        }
+        self.mailboxes.tick(&mut self.ctx);
         for arrival in std::mem::take(&mut self.ctx.retry) {
             self.route(arrival);
         }
@@ -429,6 +481,7 @@ impl Shard {
             self.mailboxes.begin_checkpoint(&mut self.ctx);
         }
         self.mailboxes.step_checkpoint(&mut self.ctx);
+        self.mailboxes.step_tellings(&mut self.ctx);
         self.replay.step(&mut self.ctx, &mut self.conversations);
     }
 }

@@ -1,7 +1,7 @@
 //! The process ends at any moment under load; what was acknowledged is there when it is back.
 //! (The page cache outlives a process, so this says nothing about the flush: see `power_cut`.)
 
-use crate::load::Load;
+use crate::load::{Load, UNHELD};
 use crate::roost::{Setup, on_both_drivers};
 use rustix::process::Signal;
 
@@ -21,7 +21,7 @@ pub(crate) fn random(max: u64) -> u64 {
 on_both_drivers! {
     fn kill_9_under_load_loses_nothing_acknowledged(driver) {
         let config = "segment_bytes = 1048576\nlimits.checkpoint_interval_ms = 100\n";
-        let mut server = Setup::new(driver).config(config).start();
+        let mut server = Setup::new(driver).config(&format!("{config}{UNHELD}")).start();
         let mut load = Load::new(6);
         for round in 0..rounds() {
             let answers = 200 + random(1_500);
@@ -35,7 +35,7 @@ on_both_drivers! {
 
     fn a_clean_stop_under_load_loses_nothing_either(driver) {
         let config = "segment_bytes = 1048576\nlimits.drain_ms = 1000\n";
-        let mut server = Setup::new(driver).config(config).start();
+        let mut server = Setup::new(driver).config(&format!("{config}{UNHELD}")).start();
         let mut load = Load::new(6);
         load.write_until(&server, 500 + random(500), || server.signal(Signal::TERM));
         assert!(server.wait().success());

@@ -12,6 +12,14 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{Builder, JoinHandle};
 
+/// Writers here say as much as the server takes: for its configuration.
+pub(crate) const UNHELD: &str = "\
+limits.connection_sends_per_second = 1000000
+limits.user_sends_per_second = 1000000
+limits.sends_burst = 1000000
+limits.queries_burst = 1000000
+";
+
 /// Messages a writer has on their way; a conversation takes 32.
 const WINDOW: u64 = 24;
 /// How often a recipient syncs until its list shows what was written.

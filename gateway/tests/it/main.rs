@@ -12,6 +12,7 @@ mod hostile;
 mod limits;
 mod load;
 mod mesh;
+mod messaging;
 mod power_cut;
 mod roost;
 mod store_tools;

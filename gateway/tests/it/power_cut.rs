@@ -6,7 +6,7 @@
 //! It needs root, `mount` with loop devices, and `mkfs.ext4`; else it is skipped, loudly.
 
 use crate::crash::random;
-use crate::load::Load;
+use crate::load::{Load, UNHELD};
 use crate::roost::{Driver, Server, Setup, on_both_drivers};
 use rustix::process::{Signal, getuid};
 use std::fs::{self, File};
@@ -151,7 +151,7 @@ fn rounds() -> u32 {
 }
 
 fn setup(driver: Driver) -> Setup {
-    Setup::new(driver).config(CONFIG)
+    Setup::new(driver).config(&format!("{CONFIG}{UNHELD}"))
 }
 
 on_both_drivers! {

@@ -6,10 +6,11 @@ use roost_protocol::ids::UserId;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -88,6 +89,26 @@ pub(crate) struct Setup {
     tls: Option<SocketAddr>,
 }
 
+/// A port that nobody listens on, and that the system gives to no outgoing connection: a server that
+/// comes back to its address must find it free.
+fn quiet_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let first_outgoing: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let span = first_outgoing - FIRST_PORT;
+    let start = u16::try_from(std::process::id() % u32::from(span)).unwrap();
+    for _ in 0..span {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST_PORT + start.wrapping_add(offset) % span;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        }
+    }
+    panic!("there is no free port");
+}
+
+/// Ports below it are for services of the system.
+const FIRST_PORT: u16 = 10_240;
 /// A free port of this machine.
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -171,7 +192,8 @@ impl Setup {
 
     fn start_in(&self, files: Rc<TempDir>, data: &Path) -> Server {
         let log = files.path().join("log");
-        let mut command = self.command(files.path(), data);
+        let tcp = if self.tcp == ANYWHERE { quiet_port() } else { self.tcp };
+        let mut command = Self { tcp, ..self.clone() }.command(files.path(), data);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
@@ -283,6 +305,9 @@ impl Server {
     /// Starts one that was killed on its folder, at the addresses it had.
     pub(crate) fn restart(&mut self) {
         self.setup.tcp = self.tcp;
+        // The kernel takes a ring apart after its process has ended, and with it the listener.
+        let is_free = |at| TcpListener::bind(at).is_ok();
+        assert!((0..LOOKS_MAX).any(|_| is_free(self.tcp)), "{} stays in use", self.tcp);
         *self = self.setup.start_in(Rc::clone(&self.files), &self.data);
     }
 

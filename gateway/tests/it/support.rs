@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
@@ -33,9 +33,20 @@ impl Server {
 
     /// `roost chat --json` over plain TCP, with the key of the server's data folder.
     pub(crate) fn chat(&self, user: &str, to: &str) -> ChatSetup {
+        self.chat_of(user).args(&["--to", to])
+    }
+
+    /// The same for somebody who writes to nobody yet.
+    pub(crate) fn chat_of(&self, user: &str) -> ChatSetup {
         let server = self.tcp.to_string();
-        ChatSetup::new(&["--server", &server, "--user", user, "--to", to, "--json"])
-            .path("--data", self.data())
+        ChatSetup::new(&["--server", &server, "--user", user, "--json"]).path("--data", self.data())
+    }
+
+    /// Somebody who types, connected, as a device of this name.
+    pub(crate) fn person(&self, user: &str, device: &str) -> Chat {
+        let mut chat = self.chat_of(user).args(&["--device", device]).typing();
+        chat.hears("caught_up");
+        chat
     }
 }
 
@@ -44,13 +55,14 @@ impl Server {
 pub(crate) struct ChatSetup {
     command: Command,
     input: Option<Vec<u8>>,
+    types: bool,
 }
 
 impl ChatSetup {
     pub(crate) fn new(args: &[&str]) -> Self {
         let mut command = roost();
         command.arg("chat").args(args);
-        Self { command, input: None }
+        Self { command, input: None, types: false }
     }
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
@@ -93,7 +105,14 @@ impl ChatSetup {
         });
         drop(reader.unwrap());
         let stderr = drain(child.stderr.take().unwrap());
-        Chat { child, events, seen: Vec::new(), stderr: Some(stderr) }
+        let keys = child.stdin.take();
+        Chat { child, events, seen: Vec::new(), looked: 0, stderr: Some(stderr), keys }
+    }
+
+    /// Starts it with somebody who types: see [`Chat::types`].
+    pub(crate) fn typing(mut self) -> Chat {
+        self.types = true;
+        self.start()
     }
 
     /// Starts it with its output appended to a file.
@@ -115,7 +134,8 @@ impl ChatSetup {
     }
 
     fn spawn(&mut self) -> Child {
-        let stdin = if self.input.is_some() { Stdio::piped() } else { Stdio::null() };
+        let is_piped = self.types || self.input.is_some();
+        let stdin = if is_piped { Stdio::piped() } else { Stdio::null() };
         let mut child = self.command.stdin(stdin).stderr(Stdio::piped()).spawn().unwrap();
         if let Some(input) = self.input.take() {
             let mut stdin = child.stdin.take().unwrap();
@@ -143,7 +163,10 @@ pub(crate) struct Chat {
     child: Child,
     events: Receiver<Value>,
     seen: Vec<Value>,
+    /// How many of those were looked at by [`Chat::next`].
+    looked: usize,
     stderr: Option<JoinHandle<String>>,
+    keys: Option<ChildStdin>,
 }
 
 impl Chat {
@@ -160,6 +183,39 @@ impl Chat {
                 return self.seen.last().unwrap();
             }
         }
+    }
+
+    /// Types a line.
+    pub(crate) fn types(&mut self, line: &str) {
+        let keys = self.keys.as_mut().expect("it was started with somebody who types");
+        keys.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// The first event that is the one, among those that no earlier call came to or passed.
+    #[track_caller]
+    pub(crate) fn next(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        while let Some(event) = self.seen.get(self.looked) {
+            self.looked += 1;
+            if is_it(event) {
+                return event.clone();
+            }
+        }
+        let found = self.until(what, is_it).clone();
+        self.looked = self.seen.len();
+        found
+    }
+
+    /// The next event of a kind, as [`Chat::next`].
+    #[track_caller]
+    pub(crate) fn hears(&mut self, kind: &str) -> Value {
+        self.next(kind, |event| event["event"] == kind)
+    }
+
+    /// Types a line, and waits for what it is answered with.
+    #[track_caller]
+    pub(crate) fn asks(&mut self, line: &str, kind: &str) -> Value {
+        self.types(line);
+        self.next(kind, |event| event["event"] == kind || event["event"] == "error")
     }
 
     /// Reads on until the next event of a kind.

@@ -18,6 +18,7 @@
 //! terminal nobody can tell, and a line or a few can come again, with the same `seq`.
 
 use super::ChatError;
+use super::ask::Asked;
 use super::connection::{Connection, Step};
 use super::credentials::Credentials;
 use super::lines::Typed;
@@ -26,22 +27,18 @@ use super::printer::Printer;
 use super::render::{Rendered, Renderer};
 use super::state_entries::{Batch, Owner, Seen, Unprinted};
 use super::state_file::StateFile;
-use super::status::{Ending, Status};
+use super::status::Status;
 use super::tls::TlsError;
 use super::wake::Wake;
-use bytes::Bytes;
 use roost_client::{Command, DisconnectReason, Event, Input, Output, Peer, Session};
 use roost_event_loop::now;
 use roost_protocol::error::name;
 use roost_protocol::ids::{ConversationId, Sequence, UserId};
-use roost_protocol::limits::BODY_MAX_BYTES;
 use roost_protocol::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::mpsc::Receiver;
 
-/// Lines are taken while fewer sends than this are unanswered; the session takes 256.
-const UNANSWERED_MAX: usize = 128;
 /// Reads of the socket in a turn.
 const STEPS_PER_TURN: usize = 16;
 /// New tokens refused in a row before we believe it.
@@ -59,7 +56,12 @@ pub(super) struct Parts {
     pub(super) typed: Option<Receiver<Typed>>,
     pub(super) wake: Wake,
     pub(super) me: UserId,
-    pub(super) to: UserId,
+    /// Whom lines are for.
+    pub(super) to: Option<Peer>,
+    /// Lines that begin with a slash are commands.
+    pub(super) takes_commands: bool,
+    /// What is printed is marked as read.
+    pub(super) marks_read: bool,
     pub(super) server: String,
     /// Leave when nothing happened for so long.
     pub(super) idle: Option<Duration>,
@@ -69,10 +71,18 @@ pub(super) struct Parts {
 
 /// A running device.
 pub(super) struct Device {
-    parts: Parts,
+    pub(super) parts: Parts,
     pending: Pending,
-    status: Status,
+    pub(super) status: Status,
     next_tag: u64,
+    /// Questions on their way, by tag.
+    pub(super) asked: BTreeMap<u64, Asked>,
+    /// The one that lines wait for.
+    pub(super) awaited: Option<u64>,
+    /// Texts of ciphertexts on their way, by tag.
+    pub(super) ciphers: BTreeMap<u64, (ConversationId, String)>,
+    /// Groups whose members were asked for.
+    pub(super) names_asked: BTreeSet<ConversationId>,
 }
 
 impl Device {
@@ -89,7 +99,23 @@ impl Device {
         }
         // Tags differ from those of earlier runs; nobody counts on more.
         let next_tag = now.wall.ms << 20;
-        Self { parts, pending, status, next_tag }
+        Self {
+            parts,
+            pending,
+            status,
+            next_tag,
+            asked: BTreeMap::new(),
+            awaited: None,
+            ciphers: BTreeMap::new(),
+            names_asked: BTreeSet::new(),
+        }
+    }
+
+    /// A name for the next thing that will be answered.
+    pub(super) const fn new_tag(&mut self) -> u64 {
+        let tag = self.next_tag;
+        self.next_tag = tag.saturating_add(1);
+        tag
     }
 
     /// Runs until there is a reason to end.
@@ -128,6 +154,10 @@ impl Device {
 
     // ---- into the session ----
 
+    pub(super) fn feed_command(&mut self, command: Command) {
+        self.feed(Input::Command(command));
+    }
+
     fn feed(&mut self, input: Input<'_>) {
         let mut outputs = Vec::new();
         self.parts.session.handle(now(), input, &mut outputs);
@@ -153,14 +183,17 @@ impl Device {
     }
 
     fn event(&mut self, event: &Event) {
-        let rendered = self.parts.renderer.event(event);
+        let unread = self.look_at_entry(event);
+        let rendered = self.parts.renderer.event(event, unread);
         if rendered.is_stored {
             self.status.active(now().monotonic);
         }
         self.print(rendered);
+        self.meet();
         match event {
             Event::Connected(welcomed) => {
                 self.status.connected(now().monotonic);
+                self.parts.renderer.device = welcomed.device;
                 if welcomed.user != self.parts.me.as_str() {
                     let token = welcomed.user.clone();
                     self.status.failure = Some(ChatError::OtherUser { token });
@@ -172,68 +205,52 @@ impl Device {
                     self.status.last_refusal = Some((name(*code), text.clone()));
                 }
             }
-            Event::Refused { .. } => {
+            Event::Accepted { tag, .. } => drop(self.ciphers.remove(tag)),
+            Event::Refused { tag, .. } => {
+                self.ciphers.remove(tag);
                 self.status.lines_refused = self.status.lines_refused.saturating_add(1);
+            }
+            Event::Answer { tag, answer } => self.answered(*tag, answer),
+            Event::EncryptAgain { tag, client_message_id, .. } => {
+                self.encrypt_again(*tag, *client_message_id);
             }
             Event::Fatal { code, text } => {
                 let (code, text) = (name(*code), text.clone());
                 self.status.failure = Some(ChatError::Refused { code, text });
             }
-            Event::Accepted { .. }
-            | Event::Message { .. }
+            Event::Message { .. }
             | Event::Record { .. }
             | Event::Delivered { .. }
             | Event::Read { .. }
             | Event::EntryChanged(_)
+            | Event::Typing { .. }
+            | Event::Presence(_)
+            | Event::DevicesChanged { .. }
             | Event::Older { .. }
             | Event::Dropped { .. }
             | Event::CaughtUp => {}
         }
     }
 
-    fn print(&mut self, rendered: Rendered) {
+    /// Learns who the other one is, and whether the person writes there; gives what is unread.
+    fn look_at_entry(&mut self, event: &Event) -> u64 {
+        let Some(id) = place_of(event) else { return 0 };
+        let parts = &mut self.parts;
+        if let Some(entry) = parts.session.entry_of(id) {
+            parts.renderer.names.learn_peer(id, &entry.peer);
+        }
+        parts.renderer.current = match &parts.to {
+            Some(Peer::Conversation(id)) => Some(*id),
+            Some(Peer::User(user)) => parts.session.conversation_with(user),
+            None => None,
+        };
+        parts.session.unread(id)
+    }
+
+    pub(super) fn print(&mut self, rendered: Rendered) {
         self.pending.lines.text.extend_from_slice(rendered.text.as_bytes());
         self.pending.lines.seen.extend(rendered.seen);
         self.pending.is_stored |= rendered.is_stored;
-    }
-
-    fn take_lines(&mut self) {
-        while self.parts.session.unanswered() < UNANSWERED_MAX {
-            let Some(typed) = &self.parts.typed else { return };
-            let typed = match typed.try_recv() {
-                Ok(typed) => typed,
-                Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => Typed::End,
-            };
-            self.status.active(now().monotonic);
-            match typed {
-                Typed::Line(body) => self.send(body),
-                Typed::TooLong => {
-                    let text = format!("a line has more than {BODY_MAX_BYTES} bytes");
-                    let rendered = self.parts.renderer.unsendable("too_large", &text);
-                    self.status.lines_refused = self.status.lines_refused.saturating_add(1);
-                    self.print(rendered);
-                }
-                Typed::End => {
-                    if self.parts.is_interactive {
-                        self.status.ending = Ending::WhenAnswered;
-                    }
-                    self.parts.typed = None;
-                }
-                Typed::Leave => {
-                    self.status.ending = Ending::Now;
-                    self.parts.typed = None;
-                }
-            }
-        }
-    }
-
-    fn send(&mut self, body: Vec<u8>) {
-        let tag = self.next_tag;
-        self.next_tag = tag.saturating_add(1);
-        self.parts.renderer.said(tag, &body);
-        let to = Peer::User(self.parts.to.clone());
-        self.feed(Input::Command(Command::Send { to, body: Bytes::from(body), tag }));
     }
 
     fn take_steps(&mut self) {
@@ -267,6 +284,9 @@ impl Device {
     /// Persists, then does, until nothing is left to do.
     fn settle(&mut self) -> Result<(), ChatError> {
         while !self.pending.is_empty() {
+            for learned in self.parts.renderer.names.take_learned() {
+                self.pending.batch.name(&learned);
+            }
             let Pending { mut batch, mut lines, is_stored, effects } =
                 std::mem::take(&mut self.pending);
             let is_stored = is_stored && !lines.text.is_empty();
@@ -290,7 +310,9 @@ impl Device {
                 mark.printed(printed);
                 state.append(&mark).map_err(ChatError::State)
             })?;
-            self.mark_read(&lines.seen);
+            if self.parts.marks_read {
+                self.mark_read(&lines.seen);
+            }
         }
         if self.parts.state.is_bloated(false) {
             self.compact()?;
@@ -299,7 +321,8 @@ impl Device {
     }
 
     fn compact(&mut self) -> Result<(), ChatError> {
-        let snapshot = compacted(&self.parts.owner, &self.parts.session);
+        let names = self.parts.renderer.names.all();
+        let snapshot = compacted(&self.parts.owner, &self.parts.session, names);
         Ok(self.parts.state.compact(&snapshot)?)
     }
 
@@ -360,8 +383,7 @@ impl Device {
     // ---- time ----
 
     fn is_over(&self) -> Result<bool, ChatError> {
-        let unanswered = self.parts.session.unanswered();
-        if self.status.is_over(unanswered) {
+        if self.status.is_over(self.unanswered()) {
             return Ok(true);
         }
         if self.leaves_at().is_none_or(|due| due > now().monotonic) {
@@ -378,7 +400,13 @@ impl Device {
     /// When it is time to leave, if nothing happens until then.
     fn leaves_at(&self) -> Option<Instant> {
         let session = &self.parts.session;
-        self.status.leaves_at(self.parts.idle?, session.unanswered(), session.is_idle())
+        self.status.leaves_at(self.parts.idle?, self.unanswered(), session.is_idle())
+    }
+
+    /// Lines without an answer.
+    fn unanswered(&self) -> usize {
+        let session = &self.parts.session;
+        session.unanswered().saturating_add(session.unanswered_asks())
     }
 
     /// Waits for the socket, a line, or time to pass.
@@ -402,6 +430,21 @@ impl Device {
         self.parts.wake.clear();
         Ok(())
     }
+}
+
+/// Where something happened.
+fn place_of(event: &Event) -> Option<ConversationId> {
+    if let Event::EntryChanged(entry) = event {
+        return ConversationId::from_slice(&entry.conversation);
+    }
+    if let Event::Message { conversation, .. }
+    | Event::Record { conversation, .. }
+    | Event::Accepted { conversation, .. }
+    | Event::Typing { conversation, .. } = event
+    {
+        return Some(*conversation);
+    }
+    None
 }
 
 fn timespec(wait: Duration) -> Timespec {

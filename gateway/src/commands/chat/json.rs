@@ -6,11 +6,12 @@
 //! cannot be read and the bytes in `body_base64`.
 //!
 //! `delivered` and `read` are watermarks: everything of ours up to `seq` (and `up_to`, the same
-//! number) is held, or was read, by the other side.
+//! number) is held, or was read, by the other side; in a group by all of it. `what` of `sent` says
+//! what it is when it is no message. Records are in `json_records`, answers in `json_answers`.
 
 use roost_client::{DisconnectReason, Event};
 use roost_protocol::error::name;
-use roost_protocol::ids::{ClientMessageId, ConversationId, UserId};
+use roost_protocol::ids::{ClientMessageId, ConversationId};
 use serde::Serialize;
 
 /// One line of JSON.
@@ -32,13 +33,9 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    own: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_time_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,21 +48,61 @@ struct Line<'a> {
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fatal: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
 }
 
-/// The line for something that is no message.
-pub(super) fn unsendable(code: &str, text: &str) -> String {
-    let code = Some(code.to_owned());
-    line_of(&Line { event: "error", code, text: Some(text), fatal: Some(false), ..Line::default() })
+/// The line for something that was not done.
+pub(super) fn failed(command: Option<&str>, code: &str, text: &str) -> String {
+    line_of(&Line {
+        event: "error",
+        code: Some(code.to_owned()),
+        text: Some(text),
+        fatal: Some(false),
+        command,
+        ..Line::default()
+    })
 }
 
-/// The line for an event; empty when scripts are not told of it.
-pub(super) fn event(event: &Event, me: &UserId) -> String {
-    let mut lossy = String::new();
+/// The line for a command that has no answer of its own.
+pub(super) fn done(command: &str, conversation: Option<ConversationId>) -> String {
+    let conversation = conversation.map(|id| id.to_string());
+    line_of(&Line { event: "done", conversation, command: Some(command), ..Line::default() })
+}
+
+/// The line that holds the list of commands.
+pub(super) fn help(text: &str) -> String {
+    line_of(&Line { event: "help", text: Some(text), ..Line::default() })
+}
+
+/// The line for somebody who types.
+pub(super) fn typing(id: ConversationId, from: Option<&str>, member: u32, stopped: bool) -> String {
+    line_of(&Line {
+        event: "typing",
+        conversation: Some(id.to_string()),
+        from,
+        member: (member != 0).then_some(member),
+        stopped: Some(stopped),
+        ..Line::default()
+    })
+}
+
+/// The line for an event that is about no record, no answer, no entry and nobody's presence; empty
+/// when scripts are not told of it. `what` says what was written, when it is no message.
+pub(super) fn event(event: &Event, what: Option<&str>) -> String {
     let line = match event {
         Event::Connected(welcomed) => Line {
             event: "connected",
             user: Some(&welcomed.user),
+            device: welcomed.device.map(|device| format!("{device:?}")),
             server_time_ms: Some(welcomed.server_time.ms),
             ..Line::default()
         },
@@ -87,6 +124,7 @@ pub(super) fn event(event: &Event, me: &UserId) -> String {
             client_message_id: Some(client_message_id.to_string()),
             message_id: Some(message_id.0.to_string()),
             time_ms: Some(message_id.wall_ms()),
+            what,
             ..Line::default()
         },
         Event::Refused { client_message_id, code, text, .. } => Line {
@@ -95,9 +133,13 @@ pub(super) fn event(event: &Event, me: &UserId) -> String {
             code: Some(name(*code)),
             text: Some(text),
             fatal: Some(false),
+            what,
             ..Line::default()
         },
-        Event::Message { .. } => message(event, me, &mut lossy),
+        Event::DevicesChanged { version } => {
+            Line { event: "devices_changed", version: Some(*version), ..Line::default() }
+        }
+        Event::CaughtUp => Line { event: "caught_up", ..Line::default() },
         Event::Delivered { conversation, up_to } => watermark("delivered", *conversation, up_to.0),
         Event::Read { conversation, up_to } => watermark("read", *conversation, up_to.0),
         Event::Dropped { conversation, above } => Line {
@@ -116,42 +158,20 @@ pub(super) fn event(event: &Event, me: &UserId) -> String {
             fatal: Some(true),
             ..Line::default()
         },
-        Event::Record { .. } | Event::EntryChanged(_) | Event::Older { .. } | Event::CaughtUp => {
-            return String::new();
-        }
+        Event::Message { .. }
+        | Event::Record { .. }
+        | Event::EntryChanged(_)
+        | Event::EncryptAgain { .. }
+        | Event::Answer { .. }
+        | Event::Typing { .. }
+        | Event::Presence(_)
+        | Event::Older { .. } => return String::new(),
     };
     line_of(&line)
 }
 
-fn message<'a>(event: &'a Event, me: &'a UserId, lossy: &'a mut String) -> Line<'a> {
-    let Event::Message { conversation, peer, own, seq, message_id, client_message_id, body } =
-        event
-    else {
-        return Line::default();
-    };
-    let mut line = Line {
-        event: "message",
-        conversation: Some(conversation.to_string()),
-        seq: Some(seq.0),
-        client_message_id: id(*client_message_id),
-        message_id: Some(message_id.0.to_string()),
-        time_ms: Some(message_id.wall_ms()),
-        from: if *own { Some(me) } else { peer.as_ref() }.map(UserId::as_str),
-        own: Some(*own),
-        ..Line::default()
-    };
-    match std::str::from_utf8(body) {
-        Ok(text) => line.body = Some(text),
-        Err(_) => {
-            *lossy = String::from_utf8_lossy(body).into_owned();
-            line.body = Some(lossy);
-            line.body_base64 = Some(base64(body));
-        }
-    }
-    line
-}
-
-fn line_of(line: &Line<'_>) -> String {
+/// One line.
+pub(super) fn line_of(line: &impl Serialize) -> String {
     let mut text = serde_json::to_string(line).expect("texts and numbers are always JSON");
     text.push('\n');
     text
@@ -188,12 +208,13 @@ fn why(reason: &DisconnectReason) -> (&'static str, Option<String>, Option<&str>
     }
 }
 
-fn id(id: ClientMessageId) -> Option<String> {
+/// Nothing for none.
+pub(super) fn id(id: ClientMessageId) -> Option<String> {
     (id.0 != 0).then(|| id.to_string())
 }
 
 /// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {

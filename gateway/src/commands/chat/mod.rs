@@ -3,7 +3,10 @@
 //! - What is typed, or comes on stdin, is sent line by line, also to somebody who is offline, also
 //!   while there is no connection. Empty lines of a script are messages too; in a terminal they
 //!   are not. The end of stdin alone does not end a script: it goes on to receive.
-//! - What is received is printed, and marked as read when it was printed.
+//! - A line that begins with a slash is a command (`slash` knows them all, `/help` lists them); one
+//!   that begins with two is a message that begins with one. `--no-commands` makes all messages. In
+//!   a script the next line waits for the answer to a command.
+//! - What is received is printed, and marked as read when it was printed (not with `--no-read`).
 //! - The device's state is in a file, one per server, user and device, so a killed chat loses and
 //!   repeats nothing of what it took; `device` says how. Lines that wait in a pipe in front of a
 //!   chat that is killed are lost with the pipe: the last line taken is the last one with a `sent`
@@ -13,14 +16,24 @@
 //! - It ends with an error when the server refuses it for good, when a line was refused, or when it
 //!   has to leave without having reached the server at all.
 
+mod ask;
+mod cipher;
 mod connection;
 mod credentials;
 mod device;
 mod json;
+mod json_answers;
+mod json_records;
 mod lines;
+mod names;
 mod pending;
+mod plain;
+mod plain_answers;
 mod printer;
 mod render;
+mod shown;
+pub(crate) mod slash;
+mod speaking;
 mod state_entries;
 mod state_file;
 mod state_path;
@@ -36,6 +49,7 @@ use crate::keys::KeysError;
 use connection::Connection;
 use credentials::Credentials;
 use device::{Device, Parts};
+use names::Names;
 use printer::Printer;
 use render::Renderer;
 use roost_client::{Config, Credential, Restored, Session};
@@ -84,12 +98,14 @@ pub fn run(args: &ChatArgs) -> Result<(), ChatError> {
         owner: home.owner,
         connection: Connection::new(&args.server, tls, wake.clone()),
         printer: listening.printer,
-        renderer: Renderer::new(args.json, args.user.clone()),
+        renderer: Renderer::new(args.json, args.user.clone(), home.names),
         credentials,
         typed: listening.typed,
         wake,
         me: args.user.clone(),
         to: args.to.clone(),
+        takes_commands: !args.no_commands,
+        marks_read: !args.no_read,
         server: args.server.clone(),
         idle: args.exit_when_idle.map(|seconds| Duration::from_seconds(u64::from(seconds))),
         is_interactive: listening.terminal.is_some(),
@@ -116,6 +132,7 @@ struct Home {
     state: StateFile,
     owner: Owner,
     unprinted: Option<Unprinted>,
+    names: Names,
 }
 
 fn open_home(args: &ChatArgs, token: String) -> Result<Home, ChatError> {
@@ -143,10 +160,11 @@ fn open_home(args: &ChatArgs, token: String) -> Result<Home, ChatError> {
     let restored = Restored::from_records(records).map_err(damaged)?;
     let session = Session::new(config, Credential::Token(token), restored);
     let unprinted = contents.unprinted.filter(|lines| lines.printed < lines.text.len());
+    let names = Names::restored(contents.names);
     if is_new || (unprinted.is_none() && state.is_bloated(true)) {
-        state.compact(&pending::compacted(&owner, &session))?;
+        state.compact(&pending::compacted(&owner, &session, names.all()))?;
     }
-    Ok(Home { session, state, owner, unprinted })
+    Ok(Home { session, state, owner, unprinted, names })
 }
 
 /// The name of the device, or nothing. A token decides, so it must not say something else than the

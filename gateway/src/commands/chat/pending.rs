@@ -1,5 +1,6 @@
 //! What waits for the flush at the end of a turn.
 
+use super::names::Name;
 use super::state_entries::{Batch, Owner, Unprinted};
 use roost_client::Session;
 
@@ -31,9 +32,16 @@ impl Pending {
 }
 
 /// Everything a state file has to hold.
-pub(super) fn compacted(owner: &Owner, session: &Session) -> Batch {
+pub(super) fn compacted(
+    owner: &Owner,
+    session: &Session,
+    names: impl Iterator<Item = Name>,
+) -> Batch {
     let mut batch = Batch::default();
     batch.owner(owner);
+    for name in names {
+        batch.name(&name);
+    }
     for record in session.snapshot() {
         batch.session(&record);
     }

@@ -1,5 +1,6 @@
 //! What a state file holds, as bytes.
 
+use super::names::Name;
 use aws_lc_rs::digest::{SHA256, digest};
 use roost_protocol::ids::{ConversationId, Sequence};
 
@@ -13,6 +14,7 @@ const OWNER: u8 = 1;
 const SESSION: u8 = 2;
 const LINES: u8 = 3;
 const PRINTED: u8 = 4;
+const NAME: u8 = 5;
 
 /// Whose state it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(super) struct Contents {
     pub(super) records: Vec<Vec<u8>>,
     /// The newest lines that were to be printed, and how far that went.
     pub(super) unprinted: Option<Unprinted>,
+    /// Names of groups and their members; a later one replaces an earlier one.
+    pub(super) names: Vec<Name>,
 }
 
 /// Lines that are shown once this is durable. Only one of them is on its way at a time.
@@ -100,6 +104,12 @@ impl Batch {
         self.entry(LINES, &[&head, &lines.text]);
     }
 
+    /// Somebody is called so.
+    pub(super) fn name(&mut self, name: &Name) {
+        let (id, member) = (name.conversation.to_bytes(), name.member.to_le_bytes());
+        self.entry(NAME, &[&id, &member, name.text.as_bytes()]);
+    }
+
     /// So many bytes of the newest lines are out.
     pub(super) fn printed(&mut self, bytes: usize) {
         self.entry(PRINTED, &[&length(bytes)]);
@@ -151,6 +161,7 @@ fn read_entries(mut rest: &[u8], contents: &mut Contents) -> Result<(), String> 
             OWNER => contents.owner = Some(read_owner(payload).ok_or_else(short)?),
             SESSION => contents.records.push(payload.to_vec()),
             LINES => contents.unprinted = Some(read_lines(payload).ok_or_else(short)?),
+            NAME => contents.names.push(read_name(payload).ok_or_else(short)?),
             PRINTED => {
                 let (printed, _) = take_length(payload).ok_or_else(short)?;
                 if let Some(lines) = &mut contents.unprinted {
@@ -167,6 +178,14 @@ fn read_owner(payload: &[u8]) -> Option<Owner> {
     let (device, names) = payload.split_first_chunk::<16>()?;
     let (user, name) = std::str::from_utf8(names).ok()?.split_once('\0')?;
     Some(Owner { device: *device, user: user.to_owned(), name: name.to_owned() })
+}
+
+fn read_name(payload: &[u8]) -> Option<Name> {
+    let (conversation, rest) = payload.split_first_chunk::<16>()?;
+    let (member, text) = rest.split_first_chunk::<4>()?;
+    let conversation = ConversationId::from_bytes(*conversation);
+    let (member, text) = (u32::from_le_bytes(*member), std::str::from_utf8(text).ok()?);
+    Some(Name { conversation, member, text: text.to_owned() })
 }
 
 fn read_lines(payload: &[u8]) -> Option<Unprinted> {

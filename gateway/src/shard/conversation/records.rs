@@ -1,36 +1,61 @@
-//! What a conversation stores: its records and its snapshot, both ways.
+//! What a conversation stores, record by record.
 //!
 //! | kind | seq | body |
 //! | --- | --- | --- |
-//! | 1 created | – | the two user ids |
-//! | 2 message | yes | member, device, ids and numbers, marks, body |
-//! | 3 receipt | – | member, read mark |
-//! | 9 snapshot | – | one chunk of the whole state |
+//! | 16 direct | – | both users: key, id |
+//! | 17 group | 1 | name, picture, keys of the members, the system message |
+//! | 18 message | yes | head, body as it was sent |
+//! | 19 edit, 20 delete, 21 reaction, 22 forward, 23 to devices | yes | head, the wire message |
+//! | 24 change | yes | head, keys of the members concerned, the system message |
+//! | 32 read | – | member, seq, ms, private |
+//! | 33 block | – | member, number, blocked |
+//! | 34 version | – | member, version |
+//! | 40 snapshot | – | the whole state, see `snapshot.rs` |
+//!
+//! Kinds 1 to 9 were used before there were groups and are not used again. The wire message of a
+//! record is stored as it travels, so history passes it on; a plain body is stored raw.
 
-use super::senders::{Accepted, Sender};
-use super::{Conversation, Member};
+use super::authors::Class;
+use super::members::MemberNumber;
 use crate::shard::codec::{Malformed, Reader, Writer};
 use crate::shard::message::{Card, Point};
-use roost_protocol::ids::{
-    ClientMessageId, ClientSequence, ConnectionNumber, ConversationId, DeviceId, MessageId,
-    Sequence,
-};
-use roost_storage_engine::{Position, StoredRecord};
-use std::sync::Arc;
+use bytes::Bytes;
+use prost::Message;
+use roost_protocol::ids::{ClientMessageId, ClientSequence, DeviceId, Sequence, UserId, UserKey};
+use roost_protocol::wire;
+use roost_storage_engine::StoredRecord;
 
 /// A direct conversation began.
-pub(crate) const KIND_CREATED: u8 = 1;
+pub(crate) const KIND_DIRECT: u8 = 16;
+/// A group or channel began.
+pub(crate) const KIND_GROUP: u8 = 17;
 /// A message.
-pub(crate) const KIND_MESSAGE: u8 = 2;
+pub(crate) const KIND_MESSAGE: u8 = 18;
+/// Another body for a message.
+pub(crate) const KIND_EDIT: u8 = 19;
+/// A message is taken back.
+pub(crate) const KIND_DELETE: u8 = 20;
+/// What somebody thinks of a message.
+pub(crate) const KIND_REACTION: u8 = 21;
+/// A message that names where it was said.
+pub(crate) const KIND_FORWARD: u8 = 22;
+/// A ciphertext for each device.
+pub(crate) const KIND_TO_DEVICES: u8 = 23;
+/// The group changed.
+pub(crate) const KIND_CHANGE: u8 = 24;
 /// A member's read mark.
-pub(crate) const KIND_RECEIPT: u8 = 3;
-/// A chunk of a snapshot.
-pub(crate) const KIND_SNAPSHOT: u8 = 9;
+pub(crate) const KIND_READ: u8 = 32;
+/// One of the two blocked the other, or does not any more.
+pub(crate) const KIND_BLOCK: u8 = 33;
+/// The version of a user's list of devices.
+pub(crate) const KIND_VERSION: u8 = 34;
+/// The whole state.
+pub(crate) const KIND_SNAPSHOT: u8 = 40;
 
-/// The part of a message record before its body. Its seq is the record's, its id the stamp.
+/// The part of a written record before what it says. Its seq is the record's, its id the stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MessageHead {
-    pub(crate) member: u8,
+pub(crate) struct Head {
+    pub(crate) member: MemberNumber,
     pub(crate) device: DeviceId,
     pub(crate) client_message_id: ClientMessageId,
     pub(crate) client_sequence: ClientSequence,
@@ -40,10 +65,9 @@ pub(crate) struct MessageHead {
     pub(crate) reply_to: Sequence,
 }
 
-impl MessageHead {
-    pub(crate) fn encode(&self) -> Writer {
-        let mut out = Writer::default();
-        out.number(u64::from(self.member))
+impl Head {
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        out.number(u64::from(self.member.0))
             .raw(&self.device.0)
             .fixed(self.client_message_id.0)
             .number(self.client_sequence.0)
@@ -51,189 +75,196 @@ impl MessageHead {
             .number(self.own_mark.seq.0)
             .number(self.own_mark.uncounted)
             .number(self.reply_to.0);
-        out
     }
 
-    /// Reads the head; what remains is the body.
+    /// Reads the head; what remains is what it says.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
-            member: reader.byte()?,
+            member: read_member(reader)?,
             device: reader.device()?,
             client_message_id: ClientMessageId(reader.fixed()?),
             client_sequence: ClientSequence(reader.number()?),
             uncounted: reader.number()?,
-            own_mark: point(reader)?,
+            own_mark: read_point(reader)?,
             reply_to: Sequence(reader.number()?),
         })
     }
 }
 
-fn point(reader: &mut Reader<'_>) -> Result<Point, Malformed> {
+pub(crate) fn read_point(reader: &mut Reader<'_>) -> Result<Point, Malformed> {
     Ok(Point { seq: Sequence(reader.number()?), uncounted: reader.number()? })
 }
 
-fn write_point(out: &mut Writer, point: Point) {
+pub(crate) fn write_point(out: &mut Writer, point: Point) {
     out.number(point.seq.0).number(point.uncounted);
 }
 
-pub(crate) fn encode_created(card: &Card) -> Writer {
+pub(crate) fn read_member(reader: &mut Reader<'_>) -> Result<MemberNumber, Malformed> {
+    u16::try_from(reader.number()?).map(MemberNumber).map_err(|_| Malformed)
+}
+
+pub(crate) fn read_text(reader: &mut Reader<'_>) -> Result<String, Malformed> {
+    let length = reader.count()?;
+    String::from_utf8(reader.raw(length)?.to_vec()).map_err(|_| Malformed)
+}
+
+/// Whether a kind is of those that people see, which have a seq and a head.
+pub(crate) const fn is_written(kind: u8) -> bool {
+    matches!(kind, KIND_MESSAGE..=KIND_CHANGE)
+}
+
+/// What may be done to a record of this kind.
+pub(crate) const fn class_of(kind: u8) -> Class {
+    match kind {
+        KIND_MESSAGE | KIND_FORWARD => Class::Open,
+        KIND_TO_DEVICES => Class::Sealed,
+        _ => Class::Fixed,
+    }
+}
+
+pub(crate) fn encode_direct(users: &[(UserKey, UserId); 2]) -> Writer {
     let mut out = Writer::default();
-    for (key, id) in &card.users {
+    for (key, id) in users {
         out.raw(&key.to_bytes()).text(id.as_str());
     }
     out
 }
 
-fn decode_card(reader: &mut Reader<'_>) -> Result<Card, Malformed> {
+pub(crate) fn decode_direct(reader: &mut Reader<'_>) -> Result<Card, Malformed> {
     let low = (reader.user()?, reader.user_id()?);
     let high = (reader.user()?, reader.user_id()?);
-    Ok(Card { users: [low, high] })
+    Ok(Card::Direct([low, high]))
 }
 
-pub(crate) fn encode_receipt(member: u8, read: Point) -> Writer {
+/// A change of a group with the keys of the members it concerns, in the order of the message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) message: wire::SystemMessage,
+    pub(crate) keys: Vec<UserKey>,
+}
+
+impl Change {
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        out.number(self.keys.len() as u64);
+        for key in &self.keys {
+            out.raw(&key.to_bytes());
+        }
+        self.message.encode(&mut out.bytes).expect("a vector grows as needed");
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let count = reader.count()?;
+        let keys = (0..count).map(|_| reader.user()).collect::<Result<Vec<_>, _>>()?;
+        let message = wire::SystemMessage::decode(reader.0).map_err(|_| Malformed)?;
+        if message.members.len() == keys.len() {
+            Ok(Self { message, keys })
+        } else {
+            Err(Malformed)
+        }
+    }
+}
+
+/// What a new group or channel is called.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Title {
+    pub(crate) name: String,
+    pub(crate) picture: String,
+}
+
+pub(crate) fn encode_group(title: &Title, created: &Change) -> Writer {
     let mut out = Writer::default();
-    out.number(u64::from(member));
-    write_point(&mut out, read);
+    out.text(&title.name).text(&title.picture);
+    created.encode(&mut out);
     out
 }
 
-/// The whole state as one body. `run` dates the connection numbers, which only hold in one run of
-/// the server.
-pub(crate) fn encode_snapshot(conversation: &Conversation, run: u32) -> Writer {
-    let mut out = encode_created(&conversation.card);
-    write_point(&mut out, conversation.head);
-    out.fixed(conversation.head_message_id.0).number(u64::from(run));
-    for member in &conversation.members {
-        out.number(member.delivered.0);
-        write_point(&mut out, member.read);
-        write_point(&mut out, member.own_mark);
-    }
-    out.number(conversation.senders.len() as u64);
-    for sender in &conversation.senders {
-        out.number(u64::from(sender.member))
-            .raw(&sender.device.0)
-            .number(sender.last.0)
-            .number(sender.connection.0)
-            .number(sender.window.len() as u64);
-        for accepted in &sender.window {
-            out.fixed(accepted.client_message_id.0).fixed(accepted.message_id.0);
-            write_point(&mut out, accepted.point);
-        }
-    }
-    out
+pub(crate) fn decode_group(reader: &mut Reader<'_>) -> Result<(Title, Change), Malformed> {
+    let title = Title { name: read_text(reader)?, picture: read_text(reader)? };
+    Ok((title, Change::decode(reader)?))
 }
 
-fn decode_snapshot(
-    id: ConversationId,
-    reader: &mut Reader<'_>,
-    run: u32,
-) -> Result<Conversation, Malformed> {
-    let mut conversation = Conversation::new(id, Arc::new(decode_card(reader)?));
-    conversation.head = point(reader)?;
-    conversation.head_message_id = MessageId(reader.fixed()?);
-    let same_run = reader.number()? == u64::from(run);
-    for member in &mut conversation.members {
-        member.delivered = Sequence(reader.number()?);
-        member.read = point(reader)?;
-        member.own_mark = point(reader)?;
-    }
-    for _ in 0..reader.count()? {
-        let mut sender = Sender::new(reader.byte()?, reader.device()?);
-        sender.last = ClientSequence(reader.number()?);
-        let connection = ConnectionNumber(reader.number()?);
-        if same_run {
-            sender.connection = connection;
-        }
-        for _ in 0..reader.count()? {
-            sender.window.push_back(Accepted {
-                client_message_id: ClientMessageId(reader.fixed()?),
-                message_id: MessageId(reader.fixed()?),
-                point: point(reader)?,
-                position: Position(0),
-            });
-        }
-        conversation.senders.push(sender);
-    }
-    Ok(conversation)
+/// A read mark as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadRecord {
+    pub(crate) member: MemberNumber,
+    pub(crate) seq: Sequence,
+    pub(crate) ms: u64,
+    pub(crate) private: bool,
 }
 
-/// Brings a conversation back from its records; `None` when it never began.
-pub(crate) fn replay(
-    id: ConversationId,
-    records: &[StoredRecord],
-    run: u32,
-) -> Result<Option<Conversation>, Malformed> {
-    let mut conversation: Option<Conversation> = None;
-    for record in records {
-        let mut reader = Reader(&record.body);
-        match (record.kind, conversation.as_mut()) {
-            (KIND_SNAPSHOT, _) => conversation = Some(decode_snapshot(id, &mut reader, run)?),
-            (KIND_CREATED, None) => {
-                conversation = Some(Conversation::new(id, Arc::new(decode_card(&mut reader)?)));
-            }
-            (KIND_MESSAGE, Some(state)) => apply_message(state, record, &mut reader)?,
-            (KIND_RECEIPT, Some(state)) => {
-                let index = usize::from(reader.byte()?);
-                let member = state.members.get_mut(index).ok_or(Malformed)?;
-                member.read = member.read.max(point(&mut reader)?);
-            }
-            (_, _) => return Err(Malformed),
-        }
-        if let Some(state) = conversation.as_mut() {
-            if record.number != state.number + 1 && record.kind != KIND_SNAPSHOT {
-                return Err(Malformed);
-            }
-            state.number = record.number;
-        }
+impl ReadRecord {
+    pub(crate) fn encode(&self, out: &mut Writer) {
+        out.number(u64::from(self.member.0))
+            .number(self.seq.0)
+            .number(self.ms)
+            .number(u64::from(self.private));
     }
-    if let Some(state) = conversation.as_mut() {
-        state.snapshot_number = match records.last() {
-            Some(last) if last.kind == KIND_SNAPSHOT => state.number,
-            Some(_) | None => 0,
-        };
-        state.durable = state.head;
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            member: read_member(reader)?,
+            seq: Sequence(reader.number()?),
+            ms: reader.number()?,
+            private: reader.number()? != 0,
+        })
     }
-    Ok(conversation)
 }
 
-fn apply_message(
-    state: &mut Conversation,
-    record: &StoredRecord,
-    reader: &mut Reader<'_>,
-) -> Result<(), Malformed> {
-    let head = MessageHead::decode(reader)?;
-    let message_id = MessageId(record.stamp);
-    if record.seq != state.head.seq.0 + 1 {
-        return Err(Malformed);
-    }
-    state.head = Point { seq: Sequence(record.seq), uncounted: head.uncounted };
-    state.head_message_id = message_id;
-    let member = state.members.get_mut(usize::from(head.member)).ok_or(Malformed)?;
-    member.own_mark = member.own_mark.max(head.own_mark);
-    let sender = state.sender(head.member, head.device);
-    if head.client_sequence.0 != sender.last.0 + 1 {
-        return Err(Malformed);
-    }
-    sender.accept(
-        head.client_sequence,
-        Accepted {
-            client_message_id: head.client_message_id,
-            message_id,
-            point: Point { seq: Sequence(record.seq), uncounted: head.uncounted },
-            position: Position(0),
-        },
-    );
-    Ok(())
+/// What a record says, as its readers get it; the outer `None` when it is not one of those.
+pub(crate) struct Said {
+    pub(crate) author: MemberNumber,
+    pub(crate) uncounted: u64,
+    pub(crate) reply_to: Sequence,
+    pub(crate) client_message_id: ClientMessageId,
+    pub(crate) what: SaidWhat,
 }
 
-impl Member {
-    pub(crate) fn new(user: roost_protocol::ids::UserKey) -> Self {
-        Self {
-            user,
-            delivered: Sequence(0),
-            delivered_told: Sequence(0),
-            read: Point::default(),
-            own_mark: Point::default(),
-        }
-    }
+/// The content of a record.
+pub(crate) enum SaidWhat {
+    /// The same for everybody.
+    Content(wire::message::Content),
+    /// A ciphertext for each device.
+    ToDevices(wire::ToDevices),
+}
+
+/// Reads a record that people see.
+pub(crate) fn said(record: &StoredRecord) -> Result<Said, Malformed> {
+    use wire::message::Content;
+    let mut reader = Reader(&record.body);
+    let head = if record.kind == KIND_GROUP {
+        let (_, change) = decode_group(&mut reader)?;
+        let author = change.message.members.first().map_or(0, |member| member.member);
+        let author = u16::try_from(author.saturating_sub(1)).map_err(|_| Malformed)?;
+        return Ok(Said {
+            author: MemberNumber(author),
+            uncounted: 1,
+            reply_to: Sequence(0),
+            client_message_id: ClientMessageId(0),
+            what: SaidWhat::Content(Content::System(change.message)),
+        });
+    } else {
+        Head::decode(&mut reader)?
+    };
+    let body = || record.body.slice(record.body.len() - reader.0.len()..);
+    let what = match record.kind {
+        KIND_MESSAGE => SaidWhat::Content(Content::Body(body())),
+        KIND_EDIT => SaidWhat::Content(Content::Edit(decode(body())?)),
+        KIND_DELETE => SaidWhat::Content(Content::Delete(decode(body())?)),
+        KIND_REACTION => SaidWhat::Content(Content::Reaction(decode(body())?)),
+        KIND_FORWARD => SaidWhat::Content(Content::Forward(decode(body())?)),
+        KIND_TO_DEVICES => SaidWhat::ToDevices(decode(body())?),
+        KIND_CHANGE => SaidWhat::Content(Content::System(Change::decode(&mut reader)?.message)),
+        _ => return Err(Malformed),
+    };
+    Ok(Said {
+        author: head.member,
+        uncounted: head.uncounted,
+        reply_to: head.reply_to,
+        client_message_id: head.client_message_id,
+        what,
+    })
+}
+
+fn decode<M: Message + Default>(body: Bytes) -> Result<M, Malformed> {
+    M::decode(body).map_err(|_| Malformed)
 }

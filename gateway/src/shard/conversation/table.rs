@@ -1,18 +1,23 @@
 //! The conversations a shard has in memory: cold, loading, active, evicted.
 
-use super::{Conversation, records, unknown_conversation};
+use super::asks::{hide, pass_look_on, refuse_ask};
+use super::authors::Author;
+use super::channel::confirm_channel;
+use super::contents::author_in;
+use super::direct::confirm_block;
+use super::history::Search;
+use super::{Conversation, Paused, confirm, replay, unknown_conversation};
 use crate::shard::context::{Context, Effect, Reading, conversation_stream};
-use crate::shard::links::{Arrival, Cause, Taken};
+use crate::shard::links::{Arrival, Cause, Taken, Token};
 use crate::shard::loading::{self, ToActor};
-use crate::shard::message::{Card, HistoryAsk, Rank, Submit, ToConversation};
+use crate::shard::message::{HistoryAsk, Point, Rank, Reply, ToConversation};
 use crate::shard::report::Report;
 use hashbrown::HashMap;
 use roost_protocol::error::Refusal;
-use roost_protocol::ids::{ConversationId, UserId, UserKey};
+use roost_protocol::ids::{ConversationId, UserKey};
 use roost_protocol::wire::ErrorCode;
 use roost_storage_engine::{Query, StoredRecord};
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
 /// About how long after an eviction that met a page of history it is asked for again.
 const EVICTED_MS: u32 = 50;
@@ -70,7 +75,7 @@ impl Conversations {
         match self.cells.get_mut(&id) {
             Some(Cell::Active(conversation)) => {
                 conversation.touched_tick = tick;
-                dispatch(conversation, ctx, arrival);
+                take(conversation, ctx, arrival);
             }
             Some(Cell::Loading(waiting)) => loading::wait(ctx, waiting, arrival),
             Some(Cell::Corrupt) => loading::refuse_unreadable(ctx, arrival),
@@ -114,7 +119,7 @@ impl Conversations {
         let replaying = self.replaying.remove(&id);
         let run = ctx.store.run();
         let found = records.ok_or(crate::shard::codec::Malformed);
-        let Ok(state) = found.and_then(|records| records::replay(id, records, run)) else {
+        let Ok(state) = found.and_then(|records| replay::replay(id, records, run)) else {
             ctx.reports.push(Report::Unreadable { stream: conversation_stream(id) });
             self.cells.insert(id, Cell::Corrupt);
             for arrival in waiting {
@@ -128,18 +133,9 @@ impl Conversations {
             told = Some(conversation.tell_again(ctx));
         }
         for arrival in waiting {
-            if state.is_none() {
-                state = match self.begin(ctx, id, &arrival.message) {
-                    Ok(begun) => begun,
-                    Err(refusal) => {
-                        loading::refuse(ctx, arrival, &refusal);
-                        continue;
-                    }
-                };
-            }
             match state.as_mut() {
-                Some(conversation) => dispatch(conversation, ctx, arrival),
-                None => refuse_unknown(ctx, arrival),
+                Some(conversation) => take(conversation, ctx, arrival),
+                None => state = begin(ctx, arrival),
             }
         }
         if let Some(mut conversation) = state {
@@ -154,41 +150,90 @@ impl Conversations {
         told.or_else(|| replaying.then_some(0))
     }
 
-    /// Begins a direct conversation, if this write may; an error when just now it cannot.
-    fn begin(
-        &self,
-        ctx: &mut Context,
-        id: ConversationId,
-        message: &ToConversation,
-    ) -> Result<Option<Box<Conversation>>, Refusal> {
-        let ToConversation::Submit(submit) = message else { return Ok(None) };
-        let Some(card) = card_of(id, submit) else { return Ok(None) };
-        if submit.client_sequence.0 != 1 {
-            return Ok(None);
+    pub(super) fn active(&mut self, id: ConversationId) -> Option<&mut Conversation> {
+        match self.cells.get_mut(&id) {
+            Some(Cell::Active(conversation)) => Some(conversation),
+            Some(Cell::Loading(_) | Cell::Corrupt) | None => None,
         }
-        let mut conversation = Box::new(Conversation::new(id, Arc::new(card)));
-        conversation.create(ctx)?;
-        Ok(Some(conversation))
     }
+
+    // ---- what was read for one in memory ----
 
     /// A page of history was read.
     pub(crate) fn history_read(
         &mut self,
         ctx: &mut Context,
         ask: &HistoryAsk,
-        token: crate::shard::links::Token,
+        token: Token,
         records: Option<&[StoredRecord]>,
     ) {
-        match self.cells.get_mut(&ask.conversation) {
-            Some(Cell::Active(conversation)) => {
-                conversation.history_read(ctx, ask, token, records);
+        match self.active(ask.conversation) {
+            Some(conversation) => conversation.history_read(ctx, ask, token, records),
+            None => evicted_meanwhile(ctx, ask, token),
+        }
+    }
+
+    /// A record was read to find where a page begins.
+    pub(crate) fn searched(
+        &mut self,
+        ctx: &mut Context,
+        ask: Box<HistoryAsk>,
+        search: Search,
+        token: Token,
+        records: Option<&[StoredRecord]>,
+    ) {
+        match self.active(ask.conversation) {
+            Some(conversation) => conversation.searched(ctx, ask, search, token, records),
+            None => evicted_meanwhile(ctx, &ask, token),
+        }
+    }
+
+    /// The record that a write is about was read: it goes on, and then what waited behind it.
+    pub(crate) fn target_read(
+        &mut self,
+        ctx: &mut Context,
+        id: ConversationId,
+        records: Option<&[StoredRecord]>,
+    ) {
+        let Some(conversation) = self.active(id) else { return };
+        let Some(paused) = conversation.paused.take() else { return };
+        let Paused { submit, target, token, waiting } = *paused;
+        let cause = Cause::message(token, Rank::Two);
+        let found: Option<Option<Author>> = records.map(|records| author_in(records, target));
+        match found {
+            Some(author) => conversation.submit(ctx, submit, Some(author), cause),
+            None => {
+                let code = ErrorCode::ErrorStorageCorrupt;
+                let refusal = Refusal::new(code, ToConversation::UNREADABLE);
+                ctx.refuse(submit.edge, submit.request, &refusal);
             }
-            Some(Cell::Loading(_) | Cell::Corrupt) | None => {
-                // Evicted meanwhile: ask again.
-                let refusal = loading::busy(ctx, EVICTED_MS);
-                ctx.refuse(ask.edge, ask.request, &refusal);
-                ctx.links.release(token);
-            }
+        }
+        ctx.links.release(token);
+        for arrival in waiting {
+            take(conversation, ctx, arrival);
+        }
+    }
+
+    // ---- time, and what may be lost ----
+
+    /// Something of a conversation may be due.
+    pub(crate) fn due(&mut self, ctx: &mut Context, id: ConversationId) {
+        if let Some(conversation) = self.active(id) {
+            conversation.receipts_due(ctx);
+            conversation.news_due(ctx);
+        }
+    }
+
+    /// Somebody writes. A conversation that is not in memory is not read for that.
+    pub(crate) fn typing(
+        &mut self,
+        ctx: &mut Context,
+        id: ConversationId,
+        user: UserKey,
+        stopped: bool,
+    ) {
+        if let Some(conversation) = self.active(id) {
+            conversation.typing(ctx, user, stopped);
         }
     }
 
@@ -247,23 +292,102 @@ impl Conversations {
     }
 }
 
-fn card_of(id: ConversationId, submit: &Submit) -> Option<Card> {
-    let (own, peer) = submit.opening.as_deref()?;
-    let peer_key = submit.peer_key?;
-    let mut users: [(UserKey, UserId); 2] = [(submit.user, own.clone()), (peer_key, peer.clone())];
-    users.sort();
-    (ConversationId::direct(users[0].0, users[1].0) == id).then_some(Card { users })
+/// Hands a message to a conversation, or lets it wait behind a write that waits itself.
+fn take(conversation: &mut Conversation, ctx: &mut Context, arrival: Arrival<ToConversation>) {
+    match &mut conversation.paused {
+        Some(paused) => loading::wait(ctx, &mut paused.waiting, arrival),
+        None => dispatch(conversation, ctx, arrival),
+    }
 }
 
 fn dispatch(conversation: &mut Conversation, ctx: &mut Context, arrival: Arrival<ToConversation>) {
     let Arrival { message, token, taken } = arrival;
     let cause = Cause::message(token, Rank::Two);
     match message {
-        ToConversation::Submit(submit) => conversation.submit(ctx, *submit, cause),
+        ToConversation::Submit(submit) => conversation.submit(ctx, submit, None, cause),
         ToConversation::Delivered(mark) => conversation.delivered(ctx, mark, cause),
-        ToConversation::History(ask) => conversation.history(ctx, *ask, cause),
+        ToConversation::History(ask) => conversation.history(ctx, ask, cause),
         ToConversation::ReadTold(told) => conversation.read(ctx, told, taken, cause),
+        ToConversation::Create(create) => conversation.answer_created(ctx, &create, cause),
+        ToConversation::Ask(ask) => conversation.ask(ctx, &ask, cause),
+        ToConversation::Look(look) => conversation.look(ctx, *look, cause),
+        ToConversation::BlockTold(told) => conversation.block_told(ctx, told, taken, cause),
+        ToConversation::VersionTold(told) => conversation.version_told(ctx, told, taken, cause),
+        ToConversation::ChannelTold(told) => conversation.channel_told(ctx, told, taken, cause),
     }
+    ctx.links.release(token);
+}
+
+/// A message to a conversation that never began: it begins by it, or there is none.
+fn begin(ctx: &mut Context, arrival: Arrival<ToConversation>) -> Option<Box<Conversation>> {
+    let cause = Cause::message(arrival.token, Rank::Two);
+    let begun = match &arrival.message {
+        ToConversation::Submit(submit) => Conversation::begin_by_write(ctx, submit),
+        ToConversation::BlockTold(told) => Conversation::begin_by_block(ctx, told),
+        ToConversation::Create(create) => {
+            let begun = Conversation::begin_group(ctx, create, cause);
+            if let Ok(Some(conversation)) = begun {
+                ctx.links.release(arrival.token);
+                return Some(conversation);
+            }
+            begun
+        }
+        ToConversation::Delivered(_)
+        | ToConversation::History(_)
+        | ToConversation::ReadTold(_)
+        | ToConversation::Ask(_)
+        | ToConversation::Look(_)
+        | ToConversation::VersionTold(_)
+        | ToConversation::ChannelTold(_) => Ok(None),
+    };
+    match begun {
+        Ok(Some(mut conversation)) => {
+            take(&mut conversation, ctx, arrival);
+            return Some(conversation);
+        }
+        Ok(None) => refuse_unknown(ctx, arrival, cause),
+        // It is owed, and somebody waits for it: it is tried again.
+        Err(_) if arrival.taken.is_some() => {
+            let Arrival { message, token, taken } = arrival;
+            ctx.links.release(token);
+            ctx.retry.push_back(Arrival { message: message.into(), token: Token::NONE, taken });
+        }
+        Err(refusal) => loading::refuse(ctx, arrival, &refusal),
+    }
+    None
+}
+
+/// There is no such conversation. Who cannot tell that from one they are not in is told so.
+fn refuse_unknown(ctx: &mut Context, arrival: Arrival<ToConversation>, cause: Cause) {
+    let Arrival { message, token, taken } = arrival;
+    match message {
+        // A write that could begin it, but not with this number.
+        ToConversation::Submit(submit)
+            if submit.opening.is_some() && submit.client_sequence.0 > 1 =>
+        {
+            let refusal = Refusal::new(ErrorCode::ErrorGap, "a write before this one is missing");
+            let error = roost_protocol::wire::Error { expected_sequence: 1, ..refusal.to_wire() };
+            ctx.stats.gaps_total += 1;
+            ctx.reply(submit.edge, submit.request, Reply::Error(Box::new(error)));
+        }
+        // Who is not a contact may be seen, too.
+        ToConversation::Look(look) => pass_look_on(ctx, *look, false, cause),
+        other @ (ToConversation::Submit(_)
+        | ToConversation::Delivered(_)
+        | ToConversation::History(_)
+        | ToConversation::ReadTold(_)
+        | ToConversation::Create(_)
+        | ToConversation::Ask(_)
+        | ToConversation::BlockTold(_)
+        | ToConversation::VersionTold(_)
+        | ToConversation::ChannelTold(_)) => other.refuse(ctx, taken, &unknown_conversation()),
+    }
+    ctx.links.release(token);
+}
+
+fn evicted_meanwhile(ctx: &mut Context, ask: &HistoryAsk, token: Token) {
+    let refusal = loading::busy(ctx, EVICTED_MS);
+    ctx.refuse(ask.edge, ask.request, &refusal);
     ctx.links.release(token);
 }
 
@@ -278,28 +402,20 @@ impl ToActor for ToConversation {
         match self {
             Self::Submit(submit) => ctx.refuse(submit.edge, submit.request, refusal),
             Self::History(ask) => ctx.refuse(ask.edge, ask.request, refusal),
-            Self::ReadTold(_) => {
-                if let Some(taken) = taken {
-                    ctx.links.confirm_two(taken);
-                }
+            Self::Create(create) => ctx.refuse(create.edge, create.request, refusal),
+            Self::Ask(ask) => refuse_ask(ctx, &ask, refusal),
+            Self::Look(look) => hide(ctx, *look),
+            Self::ReadTold(_) | Self::VersionTold(_) => confirm(ctx, taken, Cause::NONE),
+            // Where nothing can be written, every block holds, and nobody can come in.
+            Self::BlockTold(told) => {
+                confirm_block(ctx, &told, Cause::NONE);
+                confirm(ctx, taken, Cause::NONE);
+            }
+            Self::ChannelTold(told) => {
+                confirm_channel(ctx, told, false, Point::default(), Cause::NONE);
+                confirm(ctx, taken, Cause::NONE);
             }
             Self::Delivered(_) => {}
         }
     }
-}
-
-/// Nothing was ever said here. A write that could begin it, but not with this number, is told so.
-fn refuse_unknown(ctx: &mut Context, arrival: Arrival<ToConversation>) {
-    if let ToConversation::Submit(submit) = &arrival.message
-        && submit.opening.is_some()
-        && submit.client_sequence.0 > 1
-    {
-        let refusal = Refusal::new(ErrorCode::ErrorGap, "a write before this one is missing");
-        let error = roost_protocol::wire::Error { expected_sequence: 1, ..refusal.to_wire() };
-        let reply = crate::shard::message::Reply::Error(Box::new(error));
-        ctx.stats.gaps_total += 1;
-        ctx.reply(submit.edge, submit.request, reply);
-        return ctx.links.release(arrival.token);
-    }
-    loading::refuse(ctx, arrival, &unknown_conversation());
 }

@@ -80,6 +80,8 @@ impl Edges {
             role: hello.role,
             token_issued_ms: proven.issued_ms,
             ticket_epoch: proven.ticket_epoch,
+            activity: hello.activity,
+            client: hello.client,
         };
         let to = ctx.home_of_user(user);
         let message = ToOwnMailbox::Register(Box::new(register));

@@ -3,7 +3,11 @@
 //! An edge knows its user and what it may still send. It decides nothing about messages; it tells
 //! an actor and passes on the answer.
 
+pub(crate) mod asks;
+pub(crate) mod buckets;
+pub(crate) mod gathering;
 pub(crate) mod hello;
+pub(crate) mod looking;
 pub(crate) mod outgoing;
 pub(crate) mod partials;
 pub(crate) mod queue;
@@ -19,6 +23,9 @@ use crate::shard::context::Context;
 use crate::shard::links::{Cause, Owed};
 use crate::shard::message::{Gone, ToOwnMailbox};
 use crate::shard::output::{Outbox, Output};
+use buckets::RateLimits;
+use gathering::Gatherings;
+use looking::Lookers;
 use partials::{Partial, Partials};
 use queue::SendQueues;
 use roost_protocol::error::Refusal;
@@ -57,6 +64,9 @@ pub(crate) struct Edges {
     pub(crate) table: EdgeTable,
     pub(crate) queues: SendQueues,
     pub(crate) partials: Partials,
+    rates: RateLimits,
+    gatherings: Gatherings,
+    lookers: Lookers,
     sealer: Option<TicketSealer>,
     /// Connections whose Hello waits for its turn of verification.
     deferred: VecDeque<EdgeId>,
@@ -80,6 +90,9 @@ impl Edges {
             table: EdgeTable::default(),
             queues: SendQueues::default(),
             partials: Partials::default(),
+            rates: RateLimits::default(),
+            gatherings: Gatherings::default(),
+            lookers: Lookers::default(),
             sealer: None,
             deferred: VecDeque::new(),
             verifications_left: 0,
@@ -136,9 +149,12 @@ impl Edges {
             self.queues.close(edge.queue);
         }
         drop(self.partials.take(id));
+        self.rates.forget(id);
+        self.gatherings.forget(id);
         if edge.user_id.is_some() {
             let address = EdgeAddress { shard: ctx.links.me(), edge: id };
-            let gone = Gone { edge: address, user: edge.user, device: edge.device };
+            let (user, device) = (edge.user, edge.device);
+            let gone = Gone { edge: address, user, device };
             let to = ctx.home_of_user(edge.user);
             ctx.links.tell(to, ToOwnMailbox::Gone(Box::new(gone)), Owed::Nothing, Cause::NONE);
         }
@@ -335,7 +351,7 @@ impl Edges {
         match frame::cut(rest, limit) {
             Ok(Cut::Frame { content, consumed }) => {
                 let taken = if state == State::Ready {
-                    self.take_request(ctx, outbox, id, content)
+                    self.take_request(ctx, id, content)
                 } else {
                     self.take_hello(ctx, outbox, id, content)
                 };

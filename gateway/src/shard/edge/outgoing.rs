@@ -1,5 +1,6 @@
 //! Replies and pushes on their way out: into the send queue, and out of it at the end of a batch.
 
+use super::sweep::TICK_MS;
 use super::table::State;
 use super::{Edges, queue};
 use crate::ids::EdgeId;
@@ -7,6 +8,8 @@ use crate::shard::context::Context;
 use crate::shard::message::{Reply, RequestTag, ToEdge};
 use crate::shard::output::{Outbox, Output};
 use crate::shard::report::Report;
+use bytes::Bytes;
+use roost_protocol::ids::ConversationId;
 use roost_protocol::wire::{self, server_frame};
 use roost_protocol::{encode, frame};
 
@@ -23,7 +26,15 @@ impl Edges {
             return;
         }
         match what {
-            ToEdge::Registered { epoch } => self.welcome(ctx, outbox, id, epoch),
+            ToEdge::Registered { epoch, first_contacts } => {
+                self.rates.leave(&ctx.limits, ctx.now.monotonic, id, first_contacts);
+                self.welcome(ctx, outbox, id, epoch);
+            }
+            ToEdge::Sharers(sharers) => {
+                if let Some(edge) = self.table.get(id) {
+                    edge.sharers = sharers.max(1);
+                }
+            }
             ToEdge::Refused(error) => {
                 let hello_id = match self.table.get(id) {
                     Some(edge) if edge.state == State::Registering => {
@@ -37,18 +48,20 @@ impl Edges {
             ToEdge::Reply { request, reply } => self.answer(ctx, outbox, id, request, reply),
             ToEdge::Push(bytes) => self.push(ctx, id, &bytes),
             ToEdge::Receipt { conversation, delivered, read } => {
-                let receipt = wire::Receipt {
-                    conversation: conversation.to_bytes().to_vec().into(),
-                    delivered: delivered.0,
-                    read: read.0,
-                    member: 0,
-                };
                 let mut frame = self.queues.buffer();
-                let receipts = wire::Receipts { receipts: vec![receipt] };
-                encode::server(0, server_frame::Body::Receipts(receipts), &mut frame);
+                let tick = encode::Tick { conversation, delivered, read, member: 0 };
+                encode::tick(&tick, &mut frame);
                 self.push(ctx, id, &frame);
                 self.queues.keep(frame);
             }
+            ToEdge::Part { request, part } => {
+                if let Some(body) = self.gatherings.take(id, request.id, *part) {
+                    let reply = Reply::Frame(Box::new(body));
+                    self.answer(ctx, outbox, id, request, reply);
+                }
+            }
+            ToEdge::Watching { channel, stop: false } => self.look_at_channel(ctx, channel, id),
+            ToEdge::Watching { channel, stop: true } => self.lookers.stop(channel, id),
             ToEdge::Behind => self.mark_behind(ctx, id),
         }
     }
@@ -66,20 +79,21 @@ impl Edges {
             if request.page {
                 edge.pages = edge.pages.checked_sub(1).expect("counted when it was asked for");
             }
+            let begun = matches!(&reply, Reply::Sent { point, .. } if point.seq.0 == 1);
+            if request.contact && !begun {
+                let sharers = edge.sharers;
+                self.rates.give_back(&ctx.limits, ctx.now.monotonic, id, sharers);
+            }
         }
         let body = match reply {
             Reply::Sent { message_id, point, conversation } => {
-                server_frame::Body::Send(wire::SendReply {
-                    message_id: message_id.0,
-                    seq: point.seq.0,
-                    uncounted: point.uncounted,
-                    conversation: conversation
-                        .map(|id| id.to_bytes().to_vec().into())
-                        .unwrap_or_default(),
-                })
+                let (seq, uncounted) = (point.seq, point.uncounted);
+                let sent = encode::Sent { message_id, seq, uncounted, conversation };
+                return self.queue_with(id, |pending| encode::sent(request.id, &sent, pending));
             }
             Reply::Sync(reply) => server_frame::Body::Sync(*reply),
             Reply::History(reply) => server_frame::Body::History(*reply),
+            Reply::Frame(body) => *body,
             Reply::Error(error) => server_frame::Body::Error(*error),
         };
         self.queue_frame(ctx, id, request.id, body);
@@ -147,6 +161,22 @@ impl Edges {
         }
     }
 
+    /// There is news in a channel: for those who look at it.
+    pub(crate) fn news(&mut self, ctx: &mut Context, channel: ConversationId, frame: &Bytes) {
+        let lookers: Vec<EdgeId> = self.lookers.at(channel).collect();
+        for id in lookers {
+            self.push(ctx, id, frame);
+        }
+    }
+
+    fn look_at_channel(&mut self, ctx: &mut Context, channel: ConversationId, id: EdgeId) {
+        let ends_tick = self.tick.saturating_add(ctx.limits.watch_ms / TICK_MS);
+        let most = ctx.limits.channel_watches_max as usize;
+        if !self.lookers.look(channel, id, ends_tick, most) {
+            ctx.stats.hints_dropped_total += 1;
+        }
+    }
+
     // ---- the queue ----
 
     /// Appends a frame to what waits.
@@ -174,38 +204,30 @@ impl Edges {
     }
 
     fn queue_with(&mut self, id: EdgeId, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(edge) = self.table.get(id) else { return };
-        if edge.queue == queue::NONE {
-            edge.queue = self.queues.open();
+        let Self { table, queues, .. } = self;
+        if let Some(edge) = table.get(id) {
+            queues.append(edge, id, write);
         }
-        let index = edge.queue;
-        if self.queues.get(index).pending.capacity() == 0 {
-            self.queues.get(index).pending = self.queues.buffer();
-        }
-        let pending = &mut self.queues.get(index).pending;
-        let before = pending.len();
-        write(pending);
-        self.queues.bytes += self.queues.get(index).pending.len() - before;
-        self.mark_ready(id);
     }
 
     fn push(&mut self, ctx: &mut Context, id: EdgeId, bytes: &[u8]) {
-        let Some(edge) = self.table.get(id) else { return };
+        let Self { table, queues, .. } = self;
+        let Some(edge) = table.get(id) else { return };
         if edge.state != State::Ready || edge.flags.extension {
             return;
         }
-        let behind = edge.flags.behind;
-        let queued = self.queued_bytes(id);
-        let all_full = self.queues.bytes as u64 > ctx.limits.send_queues_bytes;
+        let queued =
+            if edge.queue == queue::NONE { 0 } else { queues.get(edge.queue).pending.len() };
+        let all_full = queues.bytes as u64 > ctx.limits.send_queues_bytes;
         let full = all_full || queued + bytes.len() > ctx.limits.send_queue_bytes as usize;
+        if !edge.flags.behind && !full {
+            return queues.append(edge, id, |pending| pending.extend_from_slice(bytes));
+        }
         if all_full {
             self.report_full(ctx);
         }
-        if behind || full {
-            ctx.stats.pushes_dropped_total += 1;
-            return self.mark_behind(ctx, id);
-        }
-        self.queue_with(id, |pending| pending.extend_from_slice(bytes));
+        ctx.stats.pushes_dropped_total += 1;
+        self.mark_behind(ctx, id);
     }
 
     /// Tells the operator that the room for all queues is used up; once a tick says enough.

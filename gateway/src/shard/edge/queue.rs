@@ -1,5 +1,6 @@
 //! Send queues: they exist while something is queued or being sent. An idle connection has none.
 
+use super::table::Edge;
 use crate::ids::EdgeId;
 
 /// No queue.
@@ -46,6 +47,26 @@ impl SendQueues {
         }
         self.queues.push(SendQueue::default());
         u32::try_from(self.queues.len() - 1).expect("no more queues than connections")
+    }
+
+    /// Appends to what a connection has yet to send, and notes that it has something.
+    pub(crate) fn append(&mut self, edge: &mut Edge, id: EdgeId, write: impl FnOnce(&mut Vec<u8>)) {
+        if edge.queue == NONE {
+            edge.queue = self.open();
+        }
+        let pending = &mut self.queues[edge.queue as usize].pending;
+        if pending.capacity() == 0
+            && let Some(buffer) = self.buffers.pop()
+        {
+            *pending = buffer;
+        }
+        let before = pending.len();
+        write(pending);
+        self.bytes += pending.len() - before;
+        if !edge.flags.ready {
+            edge.flags.ready = true;
+            self.ready.push(id);
+        }
     }
 
     pub(crate) fn get(&mut self, index: u32) -> &mut SendQueue {

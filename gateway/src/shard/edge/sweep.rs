@@ -34,11 +34,13 @@ impl Edges {
             }
         }
         self.sweep_partials(ctx, outbox);
+        self.lookers.expire(tick);
     }
 
     fn look_at(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
         let tick = self.tick;
         let Some(edge) = self.table.get(id) else { return };
+        self.rates.forget_full(&ctx.limits, ctx.now.monotonic, id, edge.sharers);
         let silent_ms = u64::from(tick.saturating_sub(edge.heard_tick)) * u64::from(TICK_MS);
         let limits = &ctx.limits;
         let (patience_ms, code, text) = match (edge.state, edge.flags.background) {

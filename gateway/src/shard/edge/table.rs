@@ -46,6 +46,8 @@ pub(crate) struct Edge {
     pub(crate) in_flight: u16,
     /// How many of those in flight may be answered with a page.
     pub(crate) pages: u16,
+    /// Connections of its user, this one included, that share what the user may.
+    pub(crate) sharers: u8,
     pub(crate) state: State,
     pub(crate) flags: Flags,
 }
@@ -89,6 +91,7 @@ impl Edge {
             epoch: 0,
             in_flight: 0,
             pages: 0,
+            sharers: 1,
             state: State::Free,
             flags: Flags {
                 behind: false,
@@ -156,6 +159,12 @@ impl EdgeTable {
     pub(crate) fn get(&mut self, id: EdgeId) -> Option<&mut Edge> {
         let chunk = self.chunks.get_mut(id.slot as usize / CHUNK)?;
         let edge = &mut chunk[id.slot as usize % CHUNK];
+        (edge.state != State::Free && edge.generation == id.generation).then_some(edge)
+    }
+
+    /// The same, to look at.
+    pub(crate) fn peek(&self, id: EdgeId) -> Option<&Edge> {
+        let edge = &self.chunks.get(id.slot as usize / CHUNK)?[id.slot as usize % CHUNK];
         (edge.state != State::Free && edge.generation == id.generation).then_some(edge)
     }
 

@@ -1,68 +1,95 @@
-//! News of mailboxes that are not in memory, and the checkpoint that makes soft heads durable.
+//! News of mailboxes whose lists are not in memory, and the checkpoint that makes soft heads
+//! durable.
 //!
 //! A checkpoint begins by noting how many owed messages were taken from each shard; it then writes
 //! every row and every dirty entry, in steps; when the last of it is durable, those counts are
-//! confirmed.
+//! confirmed. Rows may be written earlier: the end of a later checkpoint covers them.
 
-use super::entries::Row;
-use super::{Body, Mailboxes, records};
+use super::cells::{Body, Mailbox};
+use super::row::{Row, row_of};
+use super::{Mailboxes, records};
 use crate::shard::context::{Context, Effect, mailbox_stream};
+use crate::shard::message::Card;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{ConversationId, UserKey};
 use roost_storage_engine::NewRecord;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Mailboxes written in one step, so that a checkpoint never holds the shard for long.
 const STEP_MAILBOXES: usize = 64;
 
-/// Rows by user and conversation, and the list of dirty mailboxes.
-#[derive(Debug, Default)]
+/// Rows of users who have no mailbox in memory, and the list of mailboxes with something to write.
+#[derive(Debug)]
 pub(crate) struct Rows {
-    waiting: BTreeMap<(UserKey, ConversationId), Row>,
-    /// Written, not yet durable.
-    written: BTreeMap<(UserKey, ConversationId), Row>,
-    pub(super) dirty: Vec<UserKey>,
+    away: HashMap<UserKey, Vec<Row>, FixedState>,
+    /// Rows there are, those in mailboxes included.
+    pub(super) count: usize,
+    /// Who has something to write, in the order in which they got it. The slot's `queued` says that
+    /// a mailbox is among them; who is away is while there are rows.
+    queued: Vec<UserKey>,
     running: Option<Running>,
 }
 
 #[derive(Debug)]
 struct Running {
     counts: Vec<u64>,
-    dirty: Vec<UserKey>,
-    rows_from: Option<UserKey>,
+    users: Vec<UserKey>,
     parked: bool,
     /// The log took no more; the next tick tries again.
     stalled: bool,
 }
 
 impl Rows {
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len() + self.written.len()
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            away: HashMap::with_hasher(FixedState::with_seed(seed)),
+            count: 0,
+            queued: Vec::new(),
+            running: None,
+        }
     }
 
-    pub(super) fn merge(&mut self, user: UserKey, id: ConversationId, row: &Row) -> bool {
-        let known = self
-            .waiting
-            .entry((user, id))
-            .or_insert_with(|| Row::new(std::sync::Arc::clone(&row.card)));
-        known.merge(row)
+    /// The row of a user who has no mailbox in memory, and whether it is new.
+    pub(super) fn of_away(
+        &mut self,
+        user: UserKey,
+        conversation: ConversationId,
+        card: &Arc<Card>,
+    ) -> (&mut Row, bool) {
+        let rows = self.away.entry(user).or_insert_with(|| {
+            self.queued.push(user);
+            Vec::new()
+        });
+        let (row, new) = row_of(rows, conversation, card);
+        self.count += usize::from(new);
+        (row, new)
     }
 
-    /// What is known of a user who is being loaded.
-    pub(super) fn take(&mut self, user: UserKey) -> Vec<(ConversationId, Row)> {
-        let first = (user, ConversationId::from_u128(0));
-        let last = (user, ConversationId::from_u128(u128::MAX));
-        let mut found: Vec<(ConversationId, Row)> = Vec::new();
-        for ((_, id), row) in self.written.range(first..=last) {
-            found.push((*id, row.clone()));
+    /// How many rows there are of a user who has no mailbox in memory.
+    pub(super) fn away_len(&self, user: UserKey) -> usize {
+        self.away.get(&user).map_or(0, Vec::len)
+    }
+
+    /// The rows of a user who gets a mailbox in memory: it is queued as they were.
+    pub(super) fn come_home(&mut self, user: UserKey) -> Vec<Row> {
+        self.away.remove(&user).unwrap_or_default()
+    }
+
+    /// The rows of a user whose list cannot be read: they are written all the same.
+    pub(super) fn put_away(&mut self, user: UserKey, rows: Vec<Row>) {
+        if !rows.is_empty() {
+            self.queued.push(user);
+            self.away.insert(user, rows);
         }
-        let waiting: Vec<_> = self.waiting.range(first..=last).map(|(key, _)| *key).collect();
-        for key in waiting {
-            if let Some(row) = self.waiting.remove(&key) {
-                found.push((key.1, row));
-            }
+    }
+
+    /// A mailbox has something to write.
+    pub(super) fn enqueue(&mut self, mailbox: &mut Mailbox) {
+        if !std::mem::replace(&mut mailbox.slot.queued, true) {
+            self.queued.push(mailbox.user);
         }
-        found
     }
 }
 
@@ -96,13 +123,9 @@ impl Mailboxes {
             let count = &mut counts[taken.from.index()];
             *count = (*count).min(taken.index - 1);
         }
-        self.rows.running = Some(Running {
-            counts,
-            dirty: std::mem::take(&mut self.rows.dirty),
-            rows_from: self.rows.waiting.keys().next().map(|(user, _)| *user),
-            parked: false,
-            stalled: false,
-        });
+        let mut users = std::mem::take(&mut self.rows.queued);
+        users.reverse();
+        self.rows.running = Some(Running { counts, users, parked: false, stalled: false });
     }
 
     /// Writes a part of it. When all is written, the confirmation waits for the flush.
@@ -112,27 +135,18 @@ impl Mailboxes {
             else {
                 return;
             };
-            let step = if let Some(user) = running.dirty.pop() {
-                let step = self.write_dirty(ctx, user);
-                if step.is_err()
-                    && let Some(running) = self.rows.running.as_mut()
-                {
-                    running.dirty.push(user);
-                }
-                step
-            } else if let Some(user) = running.rows_from {
-                self.write_rows(ctx, user)
-            } else {
+            let Some(user) = running.users.pop() else {
                 running.parked = true;
                 let counts = running.counts.clone();
                 let end = ctx.log_end();
                 ctx.park_eviction(end, Effect::Checkpoint(counts));
                 return;
             };
-            if step.is_err() {
-                if let Some(running) = self.rows.running.as_mut() {
-                    running.stalled = true;
-                }
+            if self.write(ctx, user).is_err()
+                && let Some(running) = self.rows.running.as_mut()
+            {
+                running.users.push(user);
+                running.stalled = true;
                 return;
             }
         }
@@ -141,65 +155,67 @@ impl Mailboxes {
     /// The checkpoint is durable.
     pub(crate) fn end_checkpoint(&mut self, ctx: &mut Context, counts: &[u64]) {
         self.rows.running = None;
-        self.rows.written.clear();
         ctx.links.confirm_three(counts);
     }
 
-    fn write_dirty(&mut self, ctx: &mut Context, user: UserKey) -> Result<(), Refusal> {
-        let Some(mailbox) = self.cells.get_mut(&user) else { return Ok(()) };
-        let Body::Active(entries) = &mut mailbox.body else { return Ok(()) };
-        // A snapshot written since holds everything.
-        if entries.snapshot_number != mailbox.slot.number || entries.snapshot_number == 0 {
-            let dirty: Vec<_> = entries.list.iter().filter(|entry| entry.dirty).collect();
-            for part in dirty.chunks(records::ROWS_PER_RECORD) {
-                let rows: Vec<_> = part.iter().map(|e| (e.conversation, &e.row)).collect();
-                append_rows(ctx, user, &rows)?;
+    /// Writes what is soft of a user's list.
+    fn write(&mut self, ctx: &mut Context, user: UserKey) -> Result<(), Refusal> {
+        let Some(mailbox) = self.cells.get_mut(user) else { return self.write_away(ctx, user) };
+        match &mut mailbox.body {
+            Body::Cold(rows) => {
+                append_rows(ctx, user, rows)?;
+                self.rows.count -= rows.len();
+                *rows = Vec::new();
+            }
+            // A read that is under way may not see what is written now: the rows stay for it.
+            Body::Loading(loading) => append_rows(ctx, user, &loading.rows)?,
+            Body::Active(entries) => {
+                for part in entries.dirty_rows().chunks(records::ROWS_PER_RECORD) {
+                    let body = records::encode_rows(user, part.iter().copied());
+                    append_heads(ctx, user, &body.bytes)?;
+                }
+                entries.clean();
+            }
+            Body::Corrupt => {
+                mailbox.slot.queued = false;
+                return self.write_away(ctx, user);
             }
         }
-        for entry in &mut entries.list {
-            entry.dirty = false;
-        }
-        entries.dirty = false;
+        mailbox.slot.queued = false;
         Ok(())
     }
 
-    fn write_rows(&mut self, ctx: &mut Context, user: UserKey) -> Result<(), Refusal> {
-        let first = (user, ConversationId::from_u128(0));
-        let last = (user, ConversationId::from_u128(u128::MAX));
-        let rows: Vec<_> = self.rows.waiting.range(first..=last).map(|(k, r)| (k.1, r)).collect();
-        for part in rows.chunks(records::ROWS_PER_RECORD) {
-            append_rows(ctx, user, part)?;
-        }
-        let keys: Vec<_> = rows.iter().map(|(id, _)| (user, *id)).collect();
-        // A load that is under way may not see what was just written: it merges the rows.
-        let loading = self
-            .cells
-            .get(&user)
-            .is_some_and(|mailbox| matches!(mailbox.body, Body::Loading { .. }));
-        for key in keys.into_iter().filter(|_| !loading) {
-            if let Some(row) = self.rows.waiting.remove(&key) {
-                self.rows.written.insert(key, row);
-            }
-        }
-        let next =
-            self.rows.waiting.range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded));
-        let next = next.map(|((user, _), _)| *user).next();
-        if let Some(running) = self.rows.running.as_mut() {
-            running.rows_from = next;
-        }
+    /// Writes the rows of a user who has no list in memory.
+    pub(super) fn write_away(&mut self, ctx: &mut Context, user: UserKey) -> Result<(), Refusal> {
+        let Some(rows) = self.rows.away.get(&user) else { return Ok(()) };
+        append_rows(ctx, user, rows)?;
+        self.rows.count -= rows.len();
+        self.rows.away.remove(&user);
+        Ok(())
+    }
+
+    /// Writes the rows of a cold mailbox ahead of the checkpoint.
+    pub(super) fn write_cold(&mut self, ctx: &mut Context, user: UserKey) -> Result<(), Refusal> {
+        let Some(Mailbox { body: Body::Cold(rows), .. }) = self.cells.get_mut(user) else {
+            return Ok(());
+        };
+        append_rows(ctx, user, rows)?;
+        self.rows.count -= rows.len();
+        rows.clear();
         Ok(())
     }
 }
 
-fn append_rows(
-    ctx: &mut Context,
-    user: UserKey,
-    rows: &[(ConversationId, &Row)],
-) -> Result<(), Refusal> {
-    if rows.is_empty() {
-        return Ok(());
+fn append_rows(ctx: &mut Context, user: UserKey, rows: &[Row]) -> Result<(), Refusal> {
+    for part in rows.chunks(records::ROWS_PER_RECORD) {
+        ctx.stats.merged_rows_total += part.len() as u64;
+        let body = records::encode_rows(user, part.iter());
+        append_heads(ctx, user, &body.bytes)?;
     }
-    let body = records::encode_rows(rows);
+    Ok(())
+}
+
+fn append_heads(ctx: &mut Context, user: UserKey, body: &[u8]) -> Result<(), Refusal> {
     ctx.append(&NewRecord {
         stream: mailbox_stream(user),
         number: 0,
@@ -207,7 +223,7 @@ fn append_rows(
         stamp: 0,
         kind: records::KIND_HEADS,
         snapshot_start: false,
-        body: &[&body.bytes],
+        body: &[body],
     })?;
     Ok(())
 }

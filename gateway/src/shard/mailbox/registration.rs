@@ -1,129 +1,213 @@
 //! Devices: who is connected where.
 
-use super::{Body, Device, Mailboxes, append, records};
+use super::devices::end_signed_out;
+use super::slot::{Device, Slot, check_of, seconds};
+use super::{Mailboxes, is_known, records};
+use crate::ids::EdgeAddress;
 use crate::shard::context::{Context, Effect};
 use crate::shard::links::Cause;
-use crate::shard::message::{Gone, Register, ToEdge};
+use crate::shard::message::{ActivityTold, Gone, Register, ToEdge};
 use crate::shard::report::Report;
-use roost_protocol::error::{self, Refusal};
-use roost_protocol::ids::DeviceId;
-use roost_protocol::wire::{self, ErrorCode};
+use roost_protocol::error::Refusal;
+use roost_protocol::ids::UserKey;
+use roost_protocol::wire::{self, ActivityState, ErrorCode};
 
 impl Mailboxes {
     /// A device proved who it is and wants in.
     pub(super) fn register(&mut self, ctx: &mut Context, register: &Register, cause: Cause) {
-        if let Err(error) = self.try_register(ctx, register) {
+        if let Err(error) = self.try_register(ctx, register, cause) {
             ctx.stats.hellos_refused_total += 1;
             return ctx.links.tell_edge(register.edge, ToEdge::Refused(Box::new(error)));
         }
-        let slot = self.cells.get(&register.user).map(|mailbox| &mailbox.slot);
-        let device = slot.and_then(|slot| slot.devices.iter().find(|d| d.id == register.device));
-        let epoch = device.map_or(0, |device| device.epoch);
-        let what = ToEdge::Registered { epoch };
+        let now_s = seconds(ctx.now.wall);
+        let per_hour = ctx.limits.first_contacts_per_hour;
+        let Some(mailbox) = self.cells.get_mut(register.user) else { return };
+        let slot = &mut mailbox.slot;
+        let epoch = slot.devices.get_mut(register.device).map_or(0, |device| device.epoch);
+        let first_contacts = match register.role {
+            wire::Role::Main => slot.contacts.available(now_s, per_hour),
+            wire::Role::Extension => 0,
+        };
+        let what = ToEdge::Registered { epoch, first_contacts };
         // A device that is new is welcomed when its record is durable.
         let end = ctx.log_end();
         ctx.park(end, Effect::ToEdge { edge: register.edge, what }, cause);
+        self.presence_changed(ctx, register.user);
     }
 
-    fn try_register(&mut self, ctx: &mut Context, register: &Register) -> Result<(), wire::Error> {
-        let mailbox = self.cells.get_mut(&register.user).expect("registered after loading");
+    fn try_register(
+        &mut self,
+        ctx: &mut Context,
+        register: &Register,
+        cause: Cause,
+    ) -> Result<(), wire::Error> {
+        let user = register.user;
+        let Some(mailbox) = self.cells.get_mut(user) else {
+            return Err(super::gone_meanwhile().to_wire());
+        };
+        if mailbox.slot.is_other(&register.user_id) {
+            ctx.reports.push(Report::UserIdCollision);
+            let code = ErrorCode::ErrorUserIdCollision;
+            return Err(Refusal::new(code, "another user id has this key").to_wire());
+        }
+        if mailbox.slot.devices.place_of(register.device).is_none() {
+            self.add_device(ctx, register, cause)?;
+        }
+        let Some(mailbox) = self.cells.get_mut(user) else {
+            return Err(super::gone_meanwhile().to_wire());
+        };
         let slot = &mut mailbox.slot;
-        match &slot.user_id {
-            Some(known) if *known != register.user_id => {
-                ctx.reports.push(Report::UserIdCollision);
-                let code = ErrorCode::ErrorUserIdCollision;
-                return Err(Refusal::new(code, "another user id has this key").to_wire());
-            }
-            Some(_) => {}
-            None => slot.user_id = Some(register.user_id.clone()),
+        check_connection(ctx, slot, register)?;
+        if !is_known(slot, register) {
+            let body = records::encode_called(register.device, &register.client);
+            self.commit(ctx, user, records::KIND_CLIENT, &body.bytes)
+                .map_err(|refusal| refusal.to_wire())?;
         }
-        let known = slot.devices.iter().position(|device| device.id == register.device);
-        let known = match known {
-            Some(place) => place,
-            None if register.ticket_epoch.is_some() => {
-                let code = ErrorCode::ErrorSignedOut;
-                return Err(Refusal::new(code, "this device is not registered").to_wire());
-            }
-            None => {
-                if slot.devices.len() >= ctx.limits.devices_max as usize {
-                    sign_out_longest_unused(ctx, slot, register)?;
-                }
-                let body = records::encode_device(&register.user_id, register.device, 0);
-                append(ctx, slot, register.user, records::KIND_DEVICE, &body.bytes)
-                    .map_err(|refusal| refusal.to_wire())?;
-                if let Body::Active(entries) = &mut mailbox.body {
-                    entries.snapshot_number = 0;
-                }
-                // Most users have one device, and a vector's first growth would make room for four.
-                slot.devices.reserve_exact(1);
-                slot.devices.push(Device::new(register.device));
-                slot.devices.len() - 1
-            }
+        let Some(mailbox) = self.cells.get_mut(user) else { return Ok(()) };
+        let was_present = mailbox.slot.is_present();
+        connect(ctx, &mut mailbox.slot, register);
+        note_absence(ctx, &mut mailbox.slot, was_present);
+        Ok(())
+    }
+
+    /// A device that is not registered: only a token brings it, and a newer one if it was signed
+    /// out.
+    fn add_device(
+        &mut self,
+        ctx: &mut Context,
+        register: &Register,
+        cause: Cause,
+    ) -> Result<(), wire::Error> {
+        let user = register.user;
+        let signed_out = |text| Refusal::new(ErrorCode::ErrorSignedOut, text).to_wire();
+        if register.ticket_epoch.is_some() {
+            return Err(signed_out("this device is not registered"));
+        }
+        let now_ms = ctx.now.wall.ms;
+        let Some((slot, entries)) = self.cells.active(user) else {
+            return Err(super::gone_meanwhile().to_wire());
         };
-        let device = &mut slot.devices[known];
-        if register.ticket_epoch.is_some_and(|epoch| epoch != device.epoch) {
-            let code = ErrorCode::ErrorTicketInvalid;
-            return Err(Refusal::new(code, "the ticket is of before a sign-out").to_wire());
+        let tombstones = &entries.profile.tombstones;
+        let known = tombstones.iter().find(|tombstone| tombstone.device == register.device);
+        let remembered =
+            known.is_some_and(|known| now_ms < known.at_ms.saturating_add(self.token_life_ms));
+        if remembered && known.is_some_and(|known| register.token_issued_ms <= known.at_ms) {
+            return Err(signed_out("this device was signed out after the token was issued"));
         }
-        if register.connection <= device.connection {
-            ctx.stats.superseded_total += 1;
-            let code = ErrorCode::ErrorConnectionSuperseded;
-            let mut error =
-                Refusal::new(code, "a newer connection of this device was here").to_wire();
-            error.expected_connection_number = device.connection.0 + 1;
-            return Err(error);
+        let epoch = known.map_or(0, |known| known.epoch.saturating_add(1));
+        let to_wire = |refusal: Refusal| refusal.to_wire();
+        self.versions.check_room(ctx).map_err(to_wire)?;
+        if slot.devices.as_slice().len() >= ctx.limits.devices_max as usize {
+            let place = slot.longest_unused();
+            let gone = slot.devices.as_slice()[place].id;
+            let mut ended = Vec::new();
+            self.sign_out_device(ctx, user, gone, &mut ended).map_err(to_wire)?;
+            end_signed_out(ctx, ended, cause);
         }
-        device.connection = register.connection;
-        slot.connections_changed = true;
-        let place = match register.role {
-            wire::Role::Main => &mut device.main,
-            wire::Role::Extension => &mut device.extension,
-        };
-        if let Some(earlier) = place.replace(register.edge) {
-            ctx.stats.replaced_total += 1;
-            ctx.links.tell_edge(earlier, ToEdge::Refused(Box::new(replaced())));
-        }
-        slot.note_use(known);
+        let (id, client) = (register.device, register.client.as_str());
+        let body = records::encode_device(&register.user_id, id, epoch, now_ms, client);
+        let appended =
+            self.commit(ctx, user, records::KIND_DEVICE, &body.bytes).map_err(to_wire)?;
+        self.version_changed(ctx, user, appended, None, cause);
         Ok(())
     }
 
     /// A connection ended; it may have been replaced since.
-    pub(super) fn gone(&mut self, gone: &Gone) {
-        let Some(mailbox) = self.cells.get_mut(&gone.user) else { return };
+    pub(super) fn gone(&mut self, ctx: &Context, gone: &Gone) {
+        let now_s = seconds(ctx.now.wall);
+        let Some(mailbox) = self.cells.get_mut(gone.user) else { return };
         let slot = &mut mailbox.slot;
-        let Some(known) = slot.devices.iter().position(|device| device.id == gone.device) else {
+        let Some(place) = slot.devices.place_of(gone.device) else { return };
+        let was_present = slot.is_present();
+        let device = &mut slot.devices.as_mut_slice()[place];
+        if device.main() == Some(gone.edge) {
+            device.set_main(None);
+            device.foreground = false;
+        } else if device.extension.as_deref() == Some(&gone.edge) {
+            device.extension = None;
+        } else {
             return;
-        };
-        let device = &mut slot.devices[known];
-        let places = [&mut device.main, &mut device.extension];
-        let Some(place) = places.into_iter().find(|place| **place == Some(gone.edge)) else {
+        }
+        device.last_seen_s = now_s;
+        slot.note_use(place);
+        note_absence(ctx, slot, was_present);
+        self.presence_changed(ctx, gone.user);
+    }
+
+    /// An app came to the front, or went away.
+    pub(super) fn activity(&mut self, ctx: &Context, told: ActivityTold) {
+        let Some(mailbox) = self.cells.get_mut(told.user) else { return };
+        let slot = &mut mailbox.slot;
+        let was_present = slot.is_present();
+        let Some(device) = slot.devices.get_mut(told.device) else { return };
+        // An extension is never in front of a person, and what is said by a connection that was
+        // replaced is of the past.
+        if device.main() != Some(told.edge) {
             return;
-        };
-        *place = None;
-        slot.note_use(known);
+        }
+        device.foreground = told.state == ActivityState::ActivityForeground;
+        note_absence(ctx, slot, was_present);
+        self.presence_changed(ctx, told.user);
+    }
+
+    /// The connections of a user's apps, but for one.
+    pub(super) fn main_edges(&self, user: UserKey, but: Option<EdgeAddress>) -> Vec<EdgeAddress> {
+        let devices = self.cells.get(user).map_or(&[][..], |m| m.slot.devices.as_slice());
+        devices.iter().filter_map(Device::main).filter(|edge| Some(*edge) != but).collect()
     }
 }
 
-fn replaced() -> wire::Error {
-    Refusal::new(ErrorCode::ErrorReplaced, "this device connected again").to_wire()
-}
-
-/// Makes room for an eleventh device.
-fn sign_out_longest_unused(
+/// Refuses tickets of before a sign-out, and connections older than one that was here.
+fn check_connection(
     ctx: &mut Context,
-    slot: &mut super::Slot,
+    slot: &mut Slot,
     register: &Register,
 ) -> Result<(), wire::Error> {
-    let place = slot.longest_unused();
-    let gone: DeviceId = slot.devices[place].id;
-    append(ctx, slot, register.user, records::KIND_DEVICE_GONE, &gone.0)
-        .map_err(|refusal| refusal.to_wire())?;
-    let device = slot.devices.remove(place);
-    for edge in [device.main, device.extension].into_iter().flatten() {
-        let code = ErrorCode::ErrorSignedOut;
-        let error = Refusal::new(code, "signed out: the user has too many devices").to_wire();
-        debug_assert!(error.class == i32::from(error::class(code)));
-        ctx.links.tell_edge(edge, ToEdge::Refused(Box::new(error)));
+    let Some(device) = slot.devices.get_mut(register.device) else { return Ok(()) };
+    if register.ticket_epoch.is_some_and(|epoch| epoch != device.epoch) {
+        let code = ErrorCode::ErrorTicketInvalid;
+        return Err(Refusal::new(code, "the ticket is of before a sign-out").to_wire());
+    }
+    if register.connection <= device.connection {
+        ctx.stats.superseded_total += 1;
+        let code = ErrorCode::ErrorConnectionSuperseded;
+        let mut error = Refusal::new(code, "a newer connection of this device was here").to_wire();
+        error.expected_connection_number = device.connection.0.saturating_add(1);
+        return Err(error);
     }
     Ok(())
+}
+
+/// Notes where a device is now. Its earlier connection of the same role ends.
+fn connect(ctx: &mut Context, slot: &mut Slot, register: &Register) {
+    let Some(place) = slot.devices.place_of(register.device) else { return };
+    let now_s = seconds(ctx.now.wall);
+    let device = &mut slot.devices.as_mut_slice()[place];
+    device.connection = register.connection;
+    device.last_seen_s = now_s;
+    device.client_check = check_of(&register.client);
+    let earlier = match register.role {
+        wire::Role::Main => {
+            device.foreground = register.activity == ActivityState::ActivityForeground;
+            device.set_main(Some(register.edge))
+        }
+        wire::Role::Extension => {
+            device.extension.replace(Box::new(register.edge)).map(|edge| *edge)
+        }
+    };
+    slot.note_use(place);
+    if let Some(earlier) = earlier {
+        ctx.stats.replaced_total += 1;
+        let code = ErrorCode::ErrorReplaced;
+        let replaced = Refusal::new(code, "this device connected again").to_wire();
+        ctx.links.tell_edge(earlier, ToEdge::Refused(Box::new(replaced)));
+    }
+}
+
+/// The last app in front of the person may have gone.
+pub(super) fn note_absence(ctx: &Context, slot: &mut Slot, was_present: bool) {
+    if was_present && !slot.is_present() {
+        slot.present_until_s = seconds(ctx.now.wall);
+        slot.soft_changed = true;
+    }
 }

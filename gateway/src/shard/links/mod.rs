@@ -6,8 +6,12 @@
 //!   counts, this side maps counts back to segments.
 //! * Rank 4 has no credit: pushes that find no room are dropped and their edge is marked behind.
 
+mod merging;
+
 use crate::ids::{EdgeAddress, EdgeId, ShardId};
-use crate::shard::message::{Message, Parcel, Rank, Settle, ToConversation, ToEdge, ToMailbox};
+use crate::shard::message::{Hint, Message, Parcel, Rank, Settle, ToEdge};
+use bytes::Bytes;
+use merging::{may_merge, merge, merge_key};
 use roost_protocol::ids::{ConversationId, UserKey};
 use roost_storage_engine::SegmentId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -110,12 +114,19 @@ struct TakenInOrder {
     done: VecDeque<bool>,
 }
 
+/// What waits for a place in the queue to connections of another shard.
+#[derive(Debug)]
+enum ForEdges {
+    One(EdgeId, ToEdge),
+    Many(Vec<EdgeId>, Bytes),
+}
+
 #[derive(Debug)]
 struct Peer {
     credit: [u32; 3],
     slots: u32,
     backlog: [Backlog; 3],
-    edge_backlog: VecDeque<(EdgeId, ToEdge)>,
+    edge_backlog: VecDeque<ForEdges>,
     behind: BTreeSet<EdgeId>,
     sent_owed: [u64; 2],
     debts: [VecDeque<Debt>; 2],
@@ -140,6 +151,7 @@ pub(crate) struct Links {
     free_tokens: Vec<u32>,
     local: VecDeque<Arrival>,
     local_edges: VecDeque<(EdgeId, ToEdge)>,
+    local_hints: VecDeque<Hint>,
     outgoing: Vec<(ShardId, Parcel)>,
     fed: BTreeMap<EdgeId, u32>,
     resumed: Vec<EdgeId>,
@@ -147,6 +159,8 @@ pub(crate) struct Links {
     edge_backlog_max: usize,
     /// Pushes dropped for want of room in a queue.
     pub(crate) pushes_dropped: u64,
+    /// Hints dropped for want of room in a queue.
+    pub(crate) hints_dropped: u64,
 }
 
 impl Links {
@@ -170,12 +184,14 @@ impl Links {
             free_tokens: Vec::new(),
             local: VecDeque::new(),
             local_edges: VecDeque::new(),
+            local_hints: VecDeque::new(),
             outgoing: Vec::new(),
             fed: BTreeMap::new(),
             resumed: Vec::new(),
             settled: Vec::new(),
             edge_backlog_max: usize::try_from(slots).unwrap_or(usize::MAX).max(64),
             pushes_dropped: 0,
+            hints_dropped: 0,
         }
     }
 
@@ -233,8 +249,56 @@ impl Links {
             self.pushes_dropped += 1;
             peer.behind.insert(to.edge);
         } else {
-            peer.edge_backlog.push_back((to.edge, what));
+            peer.edge_backlog.push_back(ForEdges::One(to.edge, what));
         }
+    }
+
+    /// Pushes the same frame to many connections of a shard. Never waits.
+    pub(crate) fn push_to_edges(&mut self, to: ShardId, edges: Vec<EdgeId>, frame: Bytes) {
+        if to == self.me {
+            let pushes = edges.into_iter().map(|edge| (edge, ToEdge::Push(frame.clone())));
+            self.local_edges.extend(pushes);
+            return;
+        }
+        let limit = self.edge_backlog_max;
+        let peer = &mut self.peers[to.index()];
+        if peer.slots > 0 && peer.edge_backlog.is_empty() {
+            peer.slots -= 1;
+            let message = Message::ToEdges { edges, frame };
+            self.outgoing.push((to, Parcel::Message { message, owed: false }));
+        } else if peer.edge_backlog.len() >= limit {
+            self.pushes_dropped += edges.len() as u64;
+            peer.behind.extend(edges);
+        } else {
+            peer.edge_backlog.push_back(ForEdges::Many(edges, frame));
+        }
+    }
+
+    /// Passes something on that may be lost. Without a place in the queue it is.
+    pub(crate) fn hint(&mut self, to: ShardId, hint: Hint) {
+        if to == self.me {
+            self.local_hints.push_back(hint);
+            return;
+        }
+        let peer = &mut self.peers[to.index()];
+        let crowded = !peer.edge_backlog.is_empty()
+            || peer.backlog.iter().any(|backlog| !backlog.waiting.is_empty());
+        if peer.slots == 0 || crowded {
+            self.hints_dropped += 1;
+            return;
+        }
+        peer.slots -= 1;
+        self.outgoing.push((to, Parcel::Hint(hint)));
+    }
+
+    /// A hint came from another shard.
+    pub(crate) fn hint_arrived(&mut self, hint: Hint) {
+        self.local_hints.push_back(hint);
+    }
+
+    /// The next hint to handle.
+    pub(crate) fn next_hint(&mut self) -> Option<Hint> {
+        self.local_hints.pop_front()
     }
 
     fn may_hand_on(&self, to: ShardId, rank: Rank) -> bool {
@@ -279,11 +343,13 @@ impl Links {
         {
             let place = usize::try_from(*at - backlog.popped).expect("a place in the backlog");
             let waiting = &mut backlog.waiting[place];
-            merge(&mut waiting.message, message);
-            if owed != Owed::Nothing {
-                waiting.debts.push(owed);
+            if may_merge(&waiting.message, &message) {
+                merge(&mut waiting.message, message);
+                if owed != Owed::Nothing {
+                    waiting.debts.push(owed);
+                }
+                return;
             }
-            return;
         }
         if let Some(key) = key {
             let place = backlog.popped + backlog.waiting.len() as u64;
@@ -312,7 +378,10 @@ impl Links {
                     let backlog = &mut self.peers[to.index()].backlog[rank.index()];
                     let Some(waiting) = backlog.waiting.pop_front() else { break };
                     backlog.popped += 1;
-                    if let Some(key) = merge_key(&waiting.message) {
+                    // A later one of the same key may have taken its place: that one stays.
+                    if let Some(key) = merge_key(&waiting.message)
+                        && backlog.merge.get(&key) == Some(&(backlog.popped - 1))
+                    {
                         backlog.merge.remove(&key);
                     }
                     self.hand_on(to, waiting.message, &waiting.debts);
@@ -326,13 +395,16 @@ impl Links {
     fn pump_edges(&mut self, to: ShardId) {
         let peer = &mut self.peers[to.index()];
         while peer.slots > 0 {
-            let next = peer
-                .edge_backlog
-                .pop_front()
-                .or_else(|| peer.behind.pop_first().map(|edge| (edge, ToEdge::Behind)));
-            let Some((edge, what)) = next else { break };
+            let behind = |edge| ForEdges::One(edge, ToEdge::Behind);
+            let next = peer.edge_backlog.pop_front();
+            let Some(next) = next.or_else(|| peer.behind.pop_first().map(behind)) else { break };
             peer.slots -= 1;
-            let message = Message::ToEdge { edge: EdgeAddress { shard: to, edge }, what };
+            let message = match next {
+                ForEdges::One(edge, what) => {
+                    Message::ToEdge { edge: EdgeAddress { shard: to, edge }, what }
+                }
+                ForEdges::Many(edges, frame) => Message::ToEdges { edges, frame },
+            };
             self.outgoing.push((to, Parcel::Message { message, owed: false }));
         }
     }
@@ -357,10 +429,15 @@ impl Links {
     /// Takes a message; it is handled when its turn comes.
     pub(crate) fn arrive(&mut self, from: ShardId, message: Message, owed: bool) {
         let rank = message.rank();
-        if let Message::ToEdge { edge, what } = message {
-            self.local_edges.push_back((edge.edge, what));
-            return;
-        }
+        let message = match message {
+            Message::ToEdge { edge, what } => return self.local_edges.push_back((edge.edge, what)),
+            Message::ToEdges { edges, frame } => {
+                return self.push_to_edges(self.me, edges, frame);
+            }
+            other @ (Message::ToOwnMailbox(_)
+            | Message::ToConversation(_)
+            | Message::ToMailbox(_)) => other,
+        };
         let token = self.new_token(from, rank);
         let peer = &mut self.peers[from.index()];
         let taken = match (owed, rank) {
@@ -541,6 +618,7 @@ impl Links {
     pub(crate) fn is_settled(&self) -> bool {
         self.local.is_empty()
             && self.local_edges.is_empty()
+            && self.local_hints.is_empty()
             && self.settled.is_empty()
             && self.resumed.is_empty()
     }
@@ -554,74 +632,5 @@ impl Links {
                     + peer.backlog.iter().map(|backlog| backlog.waiting.len()).sum::<usize>()
             })
             .sum()
-    }
-}
-
-fn merge_key(message: &Message) -> Option<MergeKey> {
-    match message {
-        Message::ToConversation(ToConversation::Delivered(mark)) => {
-            Some(MergeKey(0, mark.conversation, mark.user))
-        }
-        Message::ToConversation(ToConversation::ReadTold(told)) => {
-            Some(MergeKey(1, told.conversation, told.user))
-        }
-        Message::ToMailbox(ToMailbox::Deliver(deliver)) => deliver
-            .recipients
-            .as_slice()
-            .first()
-            .map(|user| MergeKey(2, deliver.conversation, *user)),
-        Message::ToMailbox(ToMailbox::ReceiptTold(told)) => {
-            Some(MergeKey(3, told.conversation, told.to))
-        }
-        Message::ToConversation(ToConversation::Submit(_) | ToConversation::History(_))
-        | Message::ToOwnMailbox(_)
-        | Message::ToEdge { .. } => None,
-    }
-}
-
-/// Folds a message into one that waits for the same actor about the same thing.
-fn merge(waiting: &mut Message, newer: Message) {
-    match (waiting, newer) {
-        (Message::ToConversation(old), Message::ToConversation(new)) => merge_marks(old, new),
-        (Message::ToMailbox(old), Message::ToMailbox(new)) => merge_news(old, new),
-        (_, _) => unreachable!("merge keys tell the kinds apart"),
-    }
-}
-
-fn merge_marks(waiting: &mut ToConversation, newer: ToConversation) {
-    match (waiting, newer) {
-        (ToConversation::Delivered(old), ToConversation::Delivered(new)) => {
-            old.seq = old.seq.max(new.seq);
-        }
-        (ToConversation::ReadTold(old), ToConversation::ReadTold(new)) => {
-            if new.seq > old.seq {
-                *old = new;
-            }
-        }
-        (_, _) => unreachable!("merge keys tell the kinds apart"),
-    }
-}
-
-/// Bodies are lost, never seqs.
-fn merge_news(waiting: &mut ToMailbox, newer: ToMailbox) {
-    match (waiting, newer) {
-        (ToMailbox::Deliver(old), ToMailbox::Deliver(new)) => {
-            if new.head.seq > old.head.seq {
-                old.head = new.head;
-                old.message_id = new.message_id;
-            }
-            for (user, point) in new.own_marks {
-                match old.own_marks.iter_mut().find(|(known, _)| *known == user) {
-                    Some((_, mark)) => *mark = mark.max(point),
-                    None => old.own_marks.push((user, point)),
-                }
-            }
-            old.fresh = None;
-        }
-        (ToMailbox::ReceiptTold(old), ToMailbox::ReceiptTold(new)) => {
-            old.delivered = old.delivered.max(new.delivered);
-            old.read = old.read.max(new.read);
-        }
-        (_, _) => unreachable!("merge keys tell the kinds apart"),
     }
 }
