@@ -89,8 +89,8 @@ pub(crate) struct Setup {
     tls: Option<SocketAddr>,
 }
 
-/// A port that nobody listens on, and that the system gives to no outgoing connection: a server that
-/// comes back to its address must find it free.
+/// A port that nobody listens on, and that the system gives to no outgoing connection: a server
+/// that comes back to its address must find it free.
 fn quiet_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();

@@ -144,21 +144,22 @@ fn a_store_is_looked_at_while_it_is_written() {
 
 #[test]
 fn a_damaged_store_is_repaired_and_served_again() {
-    let mut server = talked(300).start_again();
+    let mut server = talked(150).start_again();
     sealed(&server);
     server.signal(Signal::TERM);
     assert!(server.wait().success());
     let data = server.data().to_owned();
     let before = inspected(&data);
     assert_eq!((&before["live"], &before["clean"]), (&Value::from(false), &Value::from(true)));
-    assert_eq!(messages(&data), (0, 300));
+    assert_eq!(messages(&data), (0, 150));
     let whole = store(&data, &["repair"]);
     assert_eq!((whole.code, whole.out.contains("no damage to repair")), (0, true), "{}", whole.err);
     assert_eq!(inspected(&data)["run"], before["run"]);
 
-    // In the first table: a byte of the head of its first page, right behind the file's header.
+    // In the first table: a byte of the head of its first page, right behind the file's header,
+    // since no stream here is long enough for chunks before it.
     let table = files(&data, "table").remove(0);
-    let page = 4096;
+    let page = 64;
     damage(&table, page + 8);
     let name = table.file_name().unwrap().to_str().unwrap();
     let verified = store(&data, &["verify", "--json"]);
@@ -180,7 +181,7 @@ fn a_damaged_store_is_repaired_and_served_again() {
     assert_eq!(repaired.json()["files"][0]["lost"], 0);
     assert!(data.join("store/damaged").join(name).exists());
     assert_eq!(store(&data, &["verify"]).code, 0);
-    assert_eq!(messages(&data), (0, 300), "chunks say whose they are");
+    assert_eq!(messages(&data), (0, 150), "chunks say whose they are");
     let after = inspected(&data);
     assert_ne!(after["incarnation"], before["incarnation"]);
     assert_eq!(repaired.json()["incarnation"], after["incarnation"]);
@@ -188,7 +189,7 @@ fn a_damaged_store_is_repaired_and_served_again() {
     let server = server.start_again();
     let idle = ["--exit-when-idle", "1"];
     let alice = server.chat("alice", "bob").args(&idle).input("and on\n").start().finish();
-    assert_eq!(of("sent", &alice).map(|one| one["seq"].as_u64()).collect::<Vec<_>>(), [Some(301)]);
+    assert_eq!(of("sent", &alice).map(|one| one["seq"].as_u64()).collect::<Vec<_>>(), [Some(151)]);
     assert_eq!(inspected(&data)["incarnation"], after["incarnation"]);
 }
 

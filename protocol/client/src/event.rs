@@ -33,7 +33,8 @@ pub enum Event {
         /// Its id, which holds its time.
         message_id: MessageId,
     },
-    /// A send, or another write, was refused for good. It is not visible to anybody and never will be.
+    /// A send, or another write, was refused for good. It is not visible to anybody and never will
+    /// be.
     Refused {
         /// The app's name of it.
         tag: u64,

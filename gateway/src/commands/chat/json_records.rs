@@ -1,7 +1,7 @@
 //! Records of a conversation as JSON: `message`, `edited`, `deleted`, `reacted`, `system`,
 //! `unreadable`. `member` is the writer's number in a group plus 1; `from` is left out when nobody
-//! knows who that is. `target` is the `seq` of the message that an edit, a deletion or a reaction is
-//! about.
+//! knows who that is. `target` is the `seq` of the message that an edit, a deletion or a reaction
+//! is about.
 
 use super::json::{base64, id};
 use super::shown::{Shown, What, change_name, change_text};

@@ -130,7 +130,8 @@ impl Edges {
         })
     }
 
-    /// Counts a write that may open a conversation. It comes back with the answer, unless one began.
+    /// Counts a write that may open a conversation. It comes back with the answer, unless one
+    /// began.
     fn take_first_contact(&mut self, ctx: &mut Context, id: EdgeId) -> Result<(), Refusal> {
         let sharers = self.table.peek(id).map_or(1, |edge| edge.sharers);
         let now = ctx.now.monotonic;

@@ -94,8 +94,9 @@ on_both_drivers! {
         assert_eq!(json!([of("bob")["muted_until_ms"], of("bob")["pinned"]]), json!([u64::MAX, 3]));
         assert_eq!(of("bob")["hidden"], json!([1]));
         assert_eq!(json!([of("carol")["archived"], of("dora")["archived"]]), json!([true, false]));
-        let bodies: Vec<Value> =
-            late.kill().iter().map(|event| event["body"].clone()).filter(|b| !b.is_null()).collect();
+        let said = late.kill();
+        let bodies = said.iter().map(|event| event["body"].clone());
+        let bodies: Vec<Value> = bodies.filter(|body| !body.is_null()).collect();
         assert!(bodies.contains(&"again".into()) && !bodies.contains(&"first".into()));
     }
 }

@@ -207,121 +207,42 @@ fn a_person_reads_what_happens_in_a_group() {
 
 #[test]
 fn a_script_reads_what_happens_in_a_group() {
+    // A line of JSON each; broken up and shortened here to fit the page.
+    let told = in_a_group(true).replace(&"a2".repeat(16), "A2");
+    let breaks = [",\"from\"", ",\"members\"", ",{\"member\"", ",\"presences\""];
+    let told = breaks
+        .iter()
+        .fold(told, |told, at| told.replace(at, &format!(",\n  {}", at.trim_start_matches(','))));
     expect![[r#"
-        {"event":"system",
-          "conversation":"a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2",
-          "seq":1,
-          "message_id":"0",
-          "time_ms":1767225600000,
-          "from":"ann",
-          "member":1,
-          "own":false,
-          "change":"created",
-          "members":[{"member":1,
-          "user":"ann",
-          "role":"owner",
-          "joined_seq":1,
-          "left_seq":0},{"member":2,
-          "user":"bob",
-          "role":"member",
-          "joined_seq":1,
-          "left_seq":0}]}
-        {"event":"edited",
-          "conversation":"a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2",
-          "seq":2,
-          "message_id":"0",
-          "time_ms":1767225600000,
-          "from":"ann",
-          "member":1,
-          "own":false,
-          "target":2,
-          "body":"better"}
-        {"event":"deleted",
-          "conversation":"a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2",
-          "seq":3,
-          "message_id":"0",
-          "time_ms":1767225600000,
-          "from":"ann",
-          "member":1,
-          "own":false,
-          "target":2}
-        {"event":"reacted",
-          "conversation":"a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2",
-          "seq":4,
-          "message_id":"0",
-          "time_ms":1767225600000,
-          "from":"ann",
-          "member":1,
-          "own":false,
-          "target":2,
-          "reaction":"🐦"}
-        {"event":"reacted",
-          "conversation":"a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2",
-          "seq":5,
-          "message_id":"0",
-          "time_ms":1767225600000,
-          "from":"ann",
-          "member":1,
-          "own":false,
-          "target":2,
-          "reaction":""}
-        {"event":"system",
-          "conversation":"a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2",
-          "seq":6,
-          "message_id":"0",
-          "time_ms":1767225600000,
-          "from":"ann",
-          "member":1,
-          "own":false,
-          "change":"renamed",
-          "text":"birds",
+        {"event":"system","conversation":"A2","seq":1,"message_id":"0","time_ms":1767225600000,
+          "from":"ann","member":1,"own":false,"change":"created",
+          "members":[{"member":1,"user":"ann","role":"owner","joined_seq":1,"left_seq":0},
+          {"member":2,"user":"bob","role":"member","joined_seq":1,"left_seq":0}]}
+        {"event":"edited","conversation":"A2","seq":2,"message_id":"0","time_ms":1767225600000,
+          "from":"ann","member":1,"own":false,"target":2,"body":"better"}
+        {"event":"deleted","conversation":"A2","seq":3,"message_id":"0","time_ms":1767225600000,
+          "from":"ann","member":1,"own":false,"target":2}
+        {"event":"reacted","conversation":"A2","seq":4,"message_id":"0","time_ms":1767225600000,
+          "from":"ann","member":1,"own":false,"target":2,"reaction":"🐦"}
+        {"event":"reacted","conversation":"A2","seq":5,"message_id":"0","time_ms":1767225600000,
+          "from":"ann","member":1,"own":false,"target":2,"reaction":""}
+        {"event":"system","conversation":"A2","seq":6,"message_id":"0","time_ms":1767225600000,
+          "from":"ann","member":1,"own":false,"change":"renamed","text":"birds",
           "members":[]}
-        {"event":"system",
-          "conversation":"a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2",
-          "seq":7,
-          "message_id":"0",
-          "time_ms":1767225600000,
-          "from":"ann",
-          "member":1,
-          "own":false,
-          "change":"added",
-          "members":[{"member":2,
-          "user":"bob",
-          "role":"member",
-          "joined_seq":1,
-          "left_seq":0}]}
-        {"event":"system",
-          "conversation":"a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2",
-          "seq":8,
-          "message_id":"0",
-          "time_ms":1767225600000,
-          "from":"ann",
-          "member":1,
-          "own":false,
-          "change":"left",
-          "members":[{"member":3,
-          "user":"eve",
-          "role":"member",
-          "joined_seq":1,
-          "left_seq":0},{"member":1,
-          "user":"ann",
-          "role":"owner",
-          "joined_seq":1,
-          "left_seq":0}]}
-        {"event":"typing",
-          "conversation":"a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2",
-          "from":"bob",
-          "member":2,
-          "stopped":false}
-        {"event":"presence",
-          "command":"/watch",
-          "presences":[{"user":"bob",
-          "online":true,
-          "last_seen_ms":0}]}
-        {"event":"devices_changed",
-          "version":3}
+        {"event":"system","conversation":"A2","seq":7,"message_id":"0","time_ms":1767225600000,
+          "from":"ann","member":1,"own":false,"change":"added",
+          "members":[{"member":2,"user":"bob","role":"member","joined_seq":1,"left_seq":0}]}
+        {"event":"system","conversation":"A2","seq":8,"message_id":"0","time_ms":1767225600000,
+          "from":"ann","member":1,"own":false,"change":"left",
+          "members":[{"member":3,"user":"eve","role":"member","joined_seq":1,"left_seq":0},
+          {"member":1,"user":"ann","role":"owner","joined_seq":1,"left_seq":0}]}
+        {"event":"typing","conversation":"A2",
+          "from":"bob","member":2,"stopped":false}
+        {"event":"presence","command":"/watch",
+          "presences":[{"user":"bob","online":true,"last_seen_ms":0}]}
+        {"event":"devices_changed","version":3}
     "#]]
-    .assert_eq(&in_a_group(true).replace(",\"", ",\n  \""));
+    .assert_eq(&told);
 }
 
 #[test]

@@ -42,21 +42,25 @@ commands! {
         |w| Some(Slash::React { seq: seq(w)?, reaction: w.text().to_owned() });
     "/forward" "SEQ USER|CONVERSATION" "say a message again elsewhere"
         |w| Some(Slash::Forward { seq: seq(w)?, to: peer(w.word()?)? });
-    "/hide" "SEQ..." "delete messages for me" |w| Some(Slash::Ask(Question::Hide { seqs: seqs(w)? }));
+    "/hide" "SEQ..." "delete messages for me"
+        |w| Some(Slash::Ask(Question::Hide { seqs: seqs(w)? }));
     "/history" "[N]" "show the newest messages again" history;
-    "/read" "SEQ" "tell that I have read up to here (printing does it, but not with --no-read)"
+    "/read" "SEQ" "tell that I have read so far (printing does, without --no-read)"
         |w| Some(Slash::Read { seq: seq(w)? });
-    "/receipts" "SEQ" "who received and read a message of a group"
+    "/receipts" "SEQ" "who received and read a message"
         |w| Some(Slash::Ask(Question::Receipts { seq: seq(w)? }));
     "/typing" "[stop]" "tell that I type" |w| Some(Slash::Typing { stopped: option(w, "stop")? });
     "/list" "" "my conversations" |_| Some(Slash::Ask(Question::List));
     "/open" "USER|CONVERSATION" "write here from now on" |w| Some(Slash::Open(peer(w.word()?)?));
     "/mute" "[TIME]" "no sound from here, for 90s, 15m, 24h, 7d, or for ever" mute;
     "/unmute" "" "sound again" |_| Some(Slash::Ask(Question::Unmute));
-    "/pin" "N" "keep this at place N of the list; 0: not" |w| Some(Slash::Ask(Question::Pin { place: number(w)? }));
-    "/archive" "" "put this out of the way" |_| Some(Slash::Ask(Question::Archive { archived: true }));
+    "/pin" "N" "keep this at place N of the list; 0: not"
+        |w| Some(Slash::Ask(Question::Pin { place: number(w)? }));
+    "/archive" "" "put this out of the way"
+        |_| Some(Slash::Ask(Question::Archive { archived: true }));
     "/unarchive" "" "and back" |_| Some(Slash::Ask(Question::Archive { archived: false }));
-    "/accept" "" "take a stranger's conversation into the list" |_| Some(Slash::Ask(Question::Accept));
+    "/accept" "" "take a stranger's conversation into the list"
+        |_| Some(Slash::Ask(Question::Accept));
     "/group create" "NAME USER..." "a new group, and write there" |w| create(w, false);
     "/group add" "USER..." "let them in" |w| Some(Slash::Group(GroupChange::Add(users(w)?)));
     "/group remove" "USER..." "put them out" |w| Some(Slash::Group(GroupChange::Remove(users(w)?)));
@@ -84,7 +88,8 @@ commands! {
     "/block" "USER" "hear nothing of somebody" |w| block(w, false);
     "/unblock" "USER" "hear of them again" |w| block(w, true);
     "/blocks" "" "whom I blocked" |_| Some(Slash::Ask(Question::Blocks));
-    "/presence" "USER..." "who is there" |w| Some(Slash::Ask(Question::Presence { users: users(w)? }));
+    "/presence" "USER..." "who is there"
+        |w| Some(Slash::Ask(Question::Presence { users: users(w)? }));
     "/watch" "USER..." "tell when they come and go"
         |w| Some(Slash::Watch { users: users(w)?, stop: false });
     "/unwatch" "USER..." "do not" |w| Some(Slash::Watch { users: users(w)?, stop: true });
