@@ -172,9 +172,8 @@ fn a_damaged_store_is_repaired_and_served_again() {
 
     let dry = store(&data, &["repair", "--dry-run"]);
     assert_eq!(dry.code, 1, "{}", dry.err);
-    assert!(
-        dry.out.contains("would be written anew") && dry.out.ends_with("nothing was changed\n")
-    );
+    assert!(dry.out.contains("would be written anew"), "{}", dry.out);
+    assert!(dry.out.ends_with("nothing was changed\n"), "{}", dry.out);
     assert_eq!(store(&data, &["verify"]).code, 1);
     let repaired = store(&data, &["repair", "--json"]);
     assert_eq!(repaired.code, 0, "{}", repaired.err);

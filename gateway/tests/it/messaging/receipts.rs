@@ -35,8 +35,8 @@ fn receipts(chat: &mut Chat, seq: u64) -> Vec<(String, bool, bool)> {
         let (delivered, read) = (has("delivered", "delivered_at_ms"), has("read", "read_at_ms"));
         (text(&of["user"]).to_owned(), delivered, read)
     };
-    let rows = answer["receipts"].as_array().unwrap().iter().map(row);
-    rows.filter(|(user, ..)| user != "ann").collect()
+    let rows = answer["receipts"].as_array().unwrap().iter();
+    rows.filter(|of| of["user"] != "ann").map(row).collect()
 }
 
 /// Asks until the receipts of a message are these: no event tells of single members.

@@ -153,18 +153,20 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Bytes of a damaged directory where a page is, if a chunk begins where it says that it ends.
+    /// Bytes of a damaged directory where a page is: both the number of streams and the place of the
+    /// first chunk say it. A chunk begins there, or it is not believed.
     fn lost_directory(&mut self, look: &mut dyn Look, at: u64) -> Result<Option<u64>, DiskError> {
         let probe = self.window.get(look, at, PROBE_BYTES.min(self.end - at))?;
-        let Some(&[low, high]) = probe.get(8..10).and_then(|bytes| bytes.first_chunk()) else {
-            return Ok(None);
-        };
-        let bytes = 12 + 2 * u64::from(u16::from_le_bytes([low, high]));
-        if bytes >= self.end - at {
-            return Ok(None);
+        let said = |place| probe.get(place..).and_then(|bytes| bytes.first_chunk());
+        let (Some(&streams), Some(&first)) = (said(8), said(12)) else { return Ok(None) };
+        let by_streams = 12 + 2 * u64::from(u16::from_le_bytes(streams));
+        for bytes in [by_streams, u64::from(u16::from_le_bytes(first))] {
+            let inside = bytes > 12 && bytes < self.end - at;
+            if inside && matches!(self.object(look, at + bytes)?, Object::Chunk(..)) {
+                return Ok(Some(bytes));
+            }
         }
-        let follows = matches!(self.object(look, at + bytes)?, Object::Chunk(..));
-        Ok(follows.then_some(bytes))
+        Ok(None)
     }
 
     fn into_streams(self) -> (BTreeMap<StreamId, Kept>, u64) {
