@@ -257,7 +257,7 @@ fn group(members: usize, rounds: u64, name: &str) {
     let id = ids.into_iter().find(|id| id.partition().is_multiple_of(2)).expect("every second");
     bench.batch(vec![ToConversation::Create(Box::new(Create {
         edge: edge(1),
-        request: RequestTag { id: 1, page: false },
+        request: RequestTag { id: 1, page: false, contact: false },
         conversation: id,
         creator: people[0].clone(),
         name: "everybody".to_owned(),
@@ -270,7 +270,7 @@ fn group(members: usize, rounds: u64, name: &str) {
         said += 1;
         ToConversation::Submit(Box::new(Submit {
             edge: edge(1),
-            request: RequestTag { id: 1, page: false },
+            request: RequestTag { id: 1, page: false, contact: false },
             conversation: id,
             user: people[0].0,
             opening: None,

@@ -1,7 +1,16 @@
 //! Mailboxes driven by hand: the store of one shard on a simulated disk, and everybody else played
 //! by the test.
 
+mod blocks;
+mod channels;
+mod devices;
 mod fan_out;
+mod groups;
+mod lists;
+mod presence;
+mod recovery;
+mod requests;
+mod versions;
 
 use super::*;
 use crate::ids::{EdgeId, ShardId};
@@ -35,8 +44,8 @@ struct World {
     /// What conversations were told.
     told: Vec<ToConversation>,
     /// What connections were told, but for replies.
-    edges: Vec<(EdgeId, ToEdge)>,
-    replies: Vec<(EdgeId, u32, Reply)>,
+    edges: Vec<(EdgeAddress, ToEdge)>,
+    replies: Vec<(EdgeAddress, u32, Reply)>,
     /// The log takes nothing that is not flushed by hand.
     held: bool,
     /// Debts of earlier runs that were told.
@@ -167,15 +176,13 @@ impl World {
             let mut due = Vec::new();
             self.ctx.release(&mut due);
             for effect in due {
-                match effect {
-                    Effect::EvictMailbox { user, number } => {
-                        self.boxes.evict(&mut self.ctx, user, number);
-                    }
-                    Effect::Checkpoint(counts) => {
-                        self.boxes.end_checkpoint(&mut self.ctx, &counts);
-                        self.boxes.take_stalled(&mut self.ctx);
-                    }
-                    other => panic!("not of a mailbox: {other:?}"),
+                if let Effect::EvictMailbox { user, number } = effect {
+                    self.boxes.evict(&mut self.ctx, user, number);
+                } else if let Effect::Checkpoint(counts) = effect {
+                    self.boxes.end_checkpoint(&mut self.ctx, &counts);
+                    self.boxes.take_stalled(&mut self.ctx);
+                } else {
+                    panic!("not of a mailbox: {effect:?}");
                 }
             }
             self.collect();
@@ -205,15 +212,17 @@ impl World {
     fn collect(&mut self) {
         while let Some(arrival) = self.ctx.links.next_arrival() {
             self.ctx.links.release(arrival.token);
-            match arrival.message {
-                Message::ToConversation(told) => self.told.push(told),
-                other => panic!("not for a conversation: {other:?}"),
-            }
+            let Message::ToConversation(told) = arrival.message else {
+                panic!("not for a conversation: {:?}", arrival.message)
+            };
+            self.told.push(told);
         }
         while let Some((edge, what)) = self.ctx.links.next_for_edge() {
-            match what {
-                ToEdge::Reply { request, reply } => self.replies.push((edge, request.id, reply)),
-                what => self.edges.push((edge, what)),
+            let edge = EdgeAddress { shard: ShardId(0), edge };
+            if let ToEdge::Reply { request, reply } = what {
+                self.replies.push((edge, request.id, reply));
+            } else {
+                self.edges.push((edge, what));
             }
         }
         self.ctx.links.pump();
@@ -405,14 +414,26 @@ impl World {
         self.run();
     }
 
+    /// The entries that were pushed since the last look, each by itself.
+    fn changed(&mut self) -> Vec<(EdgeAddress, wire::Entry)> {
+        let mut found = Vec::new();
+        for (edge, body) in self.pushed() {
+            if let server_frame::Body::EntryChanged(changed) = body {
+                found.extend(changed.entries.into_iter().map(|entry| (edge, entry)));
+            }
+        }
+        found
+    }
+
     /// What was pushed since the last look, by connection.
-    fn pushed(&mut self) -> Vec<(EdgeId, server_frame::Body)> {
+    fn pushed(&mut self) -> Vec<(EdgeAddress, server_frame::Body)> {
         self.collect();
         let mut found = Vec::new();
         for (edge, what) in std::mem::take(&mut self.edges) {
-            match what {
-                ToEdge::Push(frame) => found.push((edge, decode(&frame))),
-                other => self.edges.push((edge, other)),
+            if let ToEdge::Push(frame) = what {
+                found.push((edge, decode(&frame)));
+            } else {
+                self.edges.push((edge, what));
             }
         }
         found
