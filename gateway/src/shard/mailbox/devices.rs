@@ -1,6 +1,6 @@
 //! The user's devices: listed, renamed, signed out; shown to those who encrypt for them.
 
-use super::registration::note_absence;
+use super::registration::{note_absence, tell_sharers};
 use super::{Answer, Asker, Committed, Mailboxes, pushes, records};
 use crate::ids::EdgeAddress;
 use crate::shard::context::{Context, Effect};
@@ -111,6 +111,9 @@ impl Mailboxes {
         let appended = self.commit(ctx, user, records::KIND_SIGNED_OUT, &body.bytes)?;
         if let Some((slot, _)) = self.cells.active(user) {
             note_absence(ctx, slot, was_present);
+            if !edges.is_empty() {
+                tell_sharers(ctx, slot);
+            }
         }
         ended.extend(edges);
         Ok(appended)

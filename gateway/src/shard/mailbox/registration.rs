@@ -113,7 +113,7 @@ impl Mailboxes {
     }
 
     /// A connection ended; it may have been replaced since.
-    pub(super) fn gone(&mut self, ctx: &Context, gone: &Gone) {
+    pub(super) fn gone(&mut self, ctx: &mut Context, gone: &Gone) {
         let now_s = seconds(ctx.now.wall);
         let Some(mailbox) = self.cells.get_mut(gone.user) else { return };
         let slot = &mut mailbox.slot;
@@ -131,6 +131,7 @@ impl Mailboxes {
         device.last_seen_s = now_s;
         slot.note_use(place);
         note_absence(ctx, slot, was_present);
+        tell_sharers(ctx, slot);
         self.presence_changed(ctx, gone.user);
     }
 
@@ -196,11 +197,22 @@ fn connect(ctx: &mut Context, slot: &mut Slot, register: &Register) {
         }
     };
     slot.note_use(place);
+    if slot.edges().nth(1).is_some() {
+        tell_sharers(ctx, slot);
+    }
     if let Some(earlier) = earlier {
         ctx.stats.replaced_total += 1;
         let code = ErrorCode::ErrorReplaced;
         let replaced = Refusal::new(code, "this device connected again").to_wire();
         ctx.links.tell_edge(earlier, ToEdge::Refused(Box::new(replaced)));
+    }
+}
+
+/// Tells the connections that are left, or all when one came, how many share what the user may.
+pub(super) fn tell_sharers(ctx: &mut Context, slot: &Slot) {
+    let sharers = u8::try_from(slot.edges().count()).unwrap_or(u8::MAX);
+    for edge in slot.edges() {
+        ctx.links.tell_edge(edge, ToEdge::Sharers(sharers));
     }
 }
 

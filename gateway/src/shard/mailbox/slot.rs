@@ -248,6 +248,11 @@ impl Slot {
         self.devices.as_slice().iter().any(Device::is_connected)
     }
 
+    /// The connections of all devices.
+    pub(crate) fn edges(&self) -> impl Iterator<Item = EdgeAddress> {
+        self.devices.as_slice().iter().flat_map(Device::edges)
+    }
+
     /// Some app is in front of the person.
     pub(crate) fn is_present(&self) -> bool {
         self.devices.as_slice().iter().any(Device::is_present)

@@ -10,6 +10,7 @@ mod lists;
 mod presence;
 mod recovery;
 mod requests;
+mod sharers;
 mod versions;
 
 use super::*;
