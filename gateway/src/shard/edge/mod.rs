@@ -464,3 +464,6 @@ enum Step {
     NeedsMore,
     Refused,
 }
+
+#[cfg(test)]
+mod tests;

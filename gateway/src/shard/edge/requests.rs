@@ -94,6 +94,7 @@ impl Edges {
                 self.answer_error(ctx, id, request_id, refusal.to_wire());
                 Ok(true)
             }
+            Request::Read(_) | Request::Activity(_) | Request::Hint(_) if extension => Ok(true),
             Request::Refresh { token } => {
                 self.refresh(ctx, id, request_id, &token);
                 Ok(true)
@@ -196,9 +197,6 @@ impl Edges {
     fn activity(&mut self, ctx: &mut Context, asker: Asker, state: ActivityState) {
         let Some(edge) = self.table.get(asker.address.edge) else { return };
         edge.flags.background = state != ActivityState::ActivityForeground;
-        if edge.flags.extension {
-            return;
-        }
         let (user, device) = (asker.user, asker.device);
         let told = ActivityTold { edge: asker.address, user, device, state };
         let to = ctx.home_of_user(user);
