@@ -34,11 +34,14 @@ impl Edges {
                 ask_conversation(ctx, asker, tag, conversation, what);
             }
             Ask::QueryPresence(of) => {
-                self.gatherings.begin(asker.address.edge, request_id, of.users.len());
-                self.look(ctx, asker, plain, of, Watch::Once);
+                if self.gather(ctx, asker, request_id, of.users.len()) {
+                    self.look(ctx, asker, plain, of, Watch::Once);
+                }
             }
             Ask::ListUserDevices { users, conversation } => {
-                self.gatherings.begin(asker.address.edge, request_id, users.len());
+                if !self.gather(ctx, asker, request_id, users.len()) {
+                    return;
+                }
                 for user in users {
                     let about = (user.key(&self.config.tenant), user);
                     let what = ConversationRequest::UserDevices { about };
@@ -57,6 +60,18 @@ impl Edges {
             | Ask::AcceptRequest(_)
             | Ask::JoinChannel { .. }) => self.ask_mailbox(ctx, asker, request_id, own),
         }
+    }
+
+    /// Waits for an answer in so many parts; one whose id is in use is refused.
+    fn gather(&mut self, ctx: &mut Context, asker: Asker, request_id: u32, parts: usize) -> bool {
+        let id = asker.address.edge;
+        let begun = self.gatherings.begin(id, request_id, parts);
+        if !begun {
+            let text = "a request with this id is not answered yet";
+            let refusal = Refusal::new(ErrorCode::ErrorInvalidRequest, text);
+            self.answer_error(ctx, id, request_id, refusal.to_wire());
+        }
+        begun
     }
 
     fn ask_mailbox(&mut self, ctx: &mut Context, asker: Asker, request_id: u32, ask: Ask) {

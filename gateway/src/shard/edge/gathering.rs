@@ -4,6 +4,7 @@ use crate::ids::EdgeId;
 use crate::shard::message::Part;
 use roost_protocol::wire::{self, server_frame};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// What is being gathered. A connection has at most as many as requests in flight, of at most 100
 /// parts each.
@@ -21,15 +22,19 @@ struct Gathering {
 }
 
 impl Gatherings {
-    /// A request was asked of so many actors, at least one.
-    pub(crate) fn begin(&mut self, id: EdgeId, request: u32, parts: usize) {
+    /// A request is to be asked of so many actors, at least one. False: the connection waits for
+    /// such an answer with this id already, and the parts of two could not be told apart.
+    #[must_use]
+    pub(crate) fn begin(&mut self, id: EdgeId, request: u32, parts: usize) -> bool {
+        let Entry::Vacant(place) = self.by_request.entry((id, request)) else { return false };
         let gathering = Gathering {
             parts_left: u32::try_from(parts).unwrap_or(u32::MAX),
             presences: Vec::new(),
             devices: Vec::new(),
             refused: None,
         };
-        self.by_request.insert((id, request), gathering);
+        place.insert(gathering);
+        true
     }
 
     /// Takes a part; with the last one, the answer.
@@ -88,7 +93,7 @@ mod tests {
     #[test]
     fn the_last_part_brings_the_answer() {
         let mut gatherings = Gatherings::default();
-        gatherings.begin(EDGE, 7, 2);
+        assert!(gatherings.begin(EDGE, 7, 2));
         assert_eq!(gatherings.take(EDGE, 7, presence("ann")), None);
         let Some(server_frame::Body::PresenceReply(reply)) =
             gatherings.take(EDGE, 7, presence("bob"))
@@ -103,13 +108,27 @@ mod tests {
     #[test]
     fn one_refusal_refuses_all_and_a_connection_that_is_gone_waits_for_nothing() {
         let mut gatherings = Gatherings::default();
-        gatherings.begin(EDGE, 7, 2);
+        assert!(gatherings.begin(EDGE, 7, 2));
         let error = Box::new(wire::Error { text: "no".to_owned(), ..wire::Error::default() });
         assert_eq!(gatherings.take(EDGE, 7, Part::Refused(error)), None);
         let answer = gatherings.take(EDGE, 7, presence("bob"));
         assert!(matches!(answer, Some(server_frame::Body::Error(_))));
-        gatherings.begin(EDGE, 8, 1);
+        assert!(gatherings.begin(EDGE, 8, 1));
         gatherings.forget(EDGE);
         assert_eq!(gatherings.take(EDGE, 8, presence("ann")), None);
+    }
+
+    #[test]
+    fn an_id_in_use_begins_nothing() {
+        let mut gatherings = Gatherings::default();
+        assert!(gatherings.begin(EDGE, 7, 2));
+        assert_eq!(gatherings.take(EDGE, 7, presence("ann")), None);
+        assert!(!gatherings.begin(EDGE, 7, 1));
+        let other = EdgeId { generation: 2, ..EDGE };
+        assert!(gatherings.begin(other, 7, 1), "of another connection");
+        let answer = gatherings.take(EDGE, 7, presence("bob"));
+        assert!(matches!(answer, Some(server_frame::Body::PresenceReply(reply))
+            if reply.presences.len() == 2));
+        assert!(gatherings.begin(EDGE, 7, 1), "answered: the id is free again");
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::ids::ShardId;
 use crate::limits::Limits;
 use crate::shard::links::Links;
-use crate::shard::message::{Message, ToConversation, ToEdge};
+use crate::shard::message::{Message, Part, RequestTag, ToConversation, ToEdge};
 use roost_protocol::encode;
 use roost_protocol::frame::FrameReader;
 use roost_protocol::ids::{ConnectionNumber, ConversationId, DeviceId, UserId};
@@ -136,8 +136,40 @@ fn query(users: &[&str]) -> client_frame::Body {
     client_frame::Body::QueryPresence(wire::QueryPresence { users, ..Default::default() })
 }
 
+fn part(user: &str, request: u32) -> ToEdge {
+    let presence = wire::Presence { user: user.to_owned(), ..wire::Presence::default() };
+    let request = RequestTag { id: request, ..RequestTag::default() };
+    ToEdge::Part { request, part: Box::new(Part::Presence(presence)) }
+}
+
 fn mark() -> Vec<wire::Mark> {
     vec![wire::Mark { conversation: with_peer().to_bytes().to_vec().into(), seq: 1, uncounted: 0 }]
+}
+
+#[test]
+fn an_id_that_is_gathered_for_is_refused_and_the_first_goes_on() {
+    let mut world = World::new();
+    let id = world.welcomed(3, wire::Role::Main);
+    assert_eq!(world.sends(id, 7, query(&["bob", "eve"])).len(), 2);
+    world.tells(id, part("bob", 7));
+    assert_eq!(world.sends(id, 7, query(&["zoe"])).len(), 0, "nobody is asked");
+    assert_eq!(world.refused(id), (7, ErrorCode::ErrorInvalidRequest));
+    let devices = wire::ListUserDevices {
+        users: vec!["bob".to_owned()],
+        conversation: with_peer().to_bytes().to_vec().into(),
+    };
+    let devices = client_frame::Body::ListUserDevices(devices);
+    assert_eq!(world.sends(id, 7, devices.clone()).len(), 0);
+    assert_eq!(world.refused(id), (7, ErrorCode::ErrorInvalidRequest));
+    world.tells(id, part("eve", 7));
+    let received = world.received(id);
+    let [(7, server_frame::Body::PresenceReply(reply))] = received.as_slice() else {
+        panic!("{received:?}")
+    };
+    assert_eq!(reply.presences.len(), 2);
+    assert_eq!(world.in_flight(id), 0, "each was answered once");
+    // The id is free again.
+    assert_eq!(world.sends(id, 7, devices).len(), 1);
 }
 
 #[test]
