@@ -153,8 +153,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Bytes of a damaged directory where a page is: both the number of streams and the place of the
-    /// first chunk say it. A chunk begins there, or it is not believed.
+    /// Bytes of a damaged directory where a page is: both the number of streams and the place of
+    /// the first chunk say it. A chunk begins there, or it is not believed.
     fn lost_directory(&mut self, look: &mut dyn Look, at: u64) -> Result<Option<u64>, DiskError> {
         let probe = self.window.get(look, at, PROBE_BYTES.min(self.end - at))?;
         let said = |place| probe.get(place..).and_then(|bytes| bytes.first_chunk());
