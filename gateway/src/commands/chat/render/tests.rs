@@ -206,7 +206,6 @@ fn a_person_reads_what_happens_in_a_group() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a list of what is shown, not a story")]
 fn a_script_reads_what_happens_in_a_group() {
     // A line of JSON each; broken up and shortened here to fit the page.
     let told = in_a_group(true).replace(&"a2".repeat(16), "A2");
