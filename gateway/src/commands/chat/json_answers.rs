@@ -5,7 +5,7 @@ use super::json_records::{self, MemberLine, RecordLine};
 use super::shown::Eyes;
 use roost_client::Answer;
 use roost_protocol::ids::{ConversationId, DeviceId, MessageId, Sequence};
-use roost_protocol::wire::{self, ConversationKind};
+use roost_protocol::wire::{self, Audience, ConversationKind};
 use serde::Serialize;
 
 /// What an answer is about.
@@ -35,6 +35,8 @@ struct AnswerLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     users: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    privacy: Option<PrivacyLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<Vec<EntryLine>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     members: Option<Vec<MemberLine>>,
@@ -46,6 +48,23 @@ struct AnswerLine {
     messages: Option<Vec<RecordLine>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     more: Option<bool>,
+}
+
+/// What others may learn, as it is set.
+#[derive(Debug, Serialize)]
+struct PrivacyLine {
+    presence: &'static str,
+    contacts_only: bool,
+    read_receipts: bool,
+}
+
+/// What an audience is called.
+pub(super) const fn audience(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Everyone => "everyone",
+        Audience::Contacts => "contacts",
+        Audience::Nobody => "nobody",
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -124,6 +143,11 @@ pub(super) fn answer(about: &About, answer: &Answer, eyes: &Eyes<'_>) -> String 
         Answer::Blocks(list) => {
             (line.event, line.more) = ("blocks", Some(list.more));
             line.users = Some(list.users.clone());
+            line.privacy = list.privacy.as_ref().map(|privacy| PrivacyLine {
+                presence: audience(privacy.presence()),
+                contacts_only: privacy.contacts_only(),
+                read_receipts: privacy.read_receipts(),
+            });
         }
         Answer::Conversations(list) => {
             (line.event, line.more) = ("list", Some(list.more));

@@ -1,6 +1,6 @@
 //! Answers as a person reads them.
 
-use super::json_answers::{About, device_text, kind, unread};
+use super::json_answers::{About, audience, device_text, kind, unread};
 use super::json_records::role;
 use super::plain::{presences, record, time};
 use super::render::printable;
@@ -15,10 +15,7 @@ pub(super) fn answer(about: &About, answer: &Answer, eyes: &Eyes<'_>) -> String 
     match answer {
         Answer::Done => format!("* {}: done\n", about.command),
         Answer::Devices(list) => lines(&list.devices, false, |device| device_line(device, eyes)),
-        Answer::Blocks(list) if list.users.is_empty() => "* nobody is blocked\n".to_owned(),
-        Answer::Blocks(list) => {
-            lines(&list.users, list.more, |user| format!("{} is blocked", text(user)))
-        }
+        Answer::Blocks(list) => blocks(list),
         Answer::Conversations(list) if list.entries.is_empty() => {
             "* there is no conversation\n".to_owned()
         }
@@ -42,6 +39,27 @@ pub(super) fn answer(about: &About, answer: &Answer, eyes: &Eyes<'_>) -> String 
         }
         Answer::UserDevices(_) => String::new(),
     }
+}
+
+/// Whom the user blocked, and with the last of them the settings.
+fn blocks(list: &wire::BlockList) -> String {
+    let mut shown = lines(&list.users, list.more, |user| format!("{} is blocked", text(user)));
+    if list.users.is_empty() {
+        shown.push_str("* nobody is blocked\n");
+    }
+    if let Some(privacy) = list.privacy.as_ref().filter(|_| !list.more) {
+        let switch = |on| if on { "on" } else { "off" };
+        let (contacts_only, read_receipts) = (privacy.contacts_only(), privacy.read_receipts());
+        writeln!(
+            shown,
+            "* presence {}, contacts-only {}, read-receipts {}",
+            audience(privacy.presence()),
+            switch(contacts_only),
+            switch(read_receipts)
+        )
+        .expect("a string takes it");
+    }
+    shown
 }
 
 /// A line for each, with a star.

@@ -3,6 +3,7 @@
 
 use super::profile::Block;
 use super::records::BlockRecord;
+use super::slot::Privacy;
 use super::{Answer, Asker, Mailboxes, records};
 use crate::ids::EdgeAddress;
 use crate::shard::context::{Context, Effect};
@@ -167,7 +168,16 @@ impl Mailboxes {
     pub(super) fn list_blocks(&self, asker: Asker, after: Option<&UserId>, limit: u32) -> Answer {
         let mut list = wire::BlockList::default();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
-        if let Some(entries) = self.cells.get(asker.user).and_then(super::Mailbox::entries) {
+        let mailbox = self.cells.get(asker.user);
+        if let Some(mailbox) = mailbox {
+            let Privacy { presence, contacts_only, read_receipts } = mailbox.slot.privacy;
+            list.privacy = Some(wire::SetPrivacy {
+                presence: Some(presence.into()),
+                contacts_only: Some(contacts_only),
+                read_receipts: Some(read_receipts),
+            });
+        }
+        if let Some(entries) = mailbox.and_then(super::Mailbox::entries) {
             let blocks = entries.profile.blocks.values().filter(|block| block.blocked);
             let ids = blocks.map(|block| &block.id).filter(|id| after.is_none_or(|a| *id > a));
             let mut ids: Vec<&UserId> = ids.collect();

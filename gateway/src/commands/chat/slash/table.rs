@@ -88,6 +88,7 @@ commands! {
     "/block" "USER" "hear nothing of somebody" |w| block(w, false);
     "/unblock" "USER" "hear of them again" |w| block(w, true);
     "/blocks" "" "whom I blocked" |_| Some(Slash::Ask(Question::Blocks));
+    "/privacy" "" "who may see what, and whom I blocked" |_| Some(Slash::Ask(Question::Blocks));
     "/presence" "USER..." "who is there"
         |w| Some(Slash::Ask(Question::Presence { users: users(w)? }));
     "/watch" "USER..." "tell when they come and go"

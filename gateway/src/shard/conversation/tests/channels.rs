@@ -58,6 +58,8 @@ fn those_who_tend_a_channel_write_and_those_who_follow_read() {
     let page = world.history("zoe", id, HistoryFrom::Newest, 10).unwrap();
     assert_eq!((page.messages.len(), page.head), (2, 2));
     assert_eq!(world.write("zoe", id, body("me too")), Err(ErrorCode::ErrorForbidden));
+    world.evict_all();
+    assert_eq!(world.write("zoe", id, body("me too")), Err(ErrorCode::ErrorForbidden));
     let told = description(&mut world, "zoe", id);
     assert_eq!((told.kind(), told.head, told.own), (wire::ConversationKind::KindChannel, 2, None));
     let own = description(&mut world, "ann", id).own.unwrap();

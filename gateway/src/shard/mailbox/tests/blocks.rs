@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::shard::message::{BlockConfirmed, BlockTold};
+use roost_protocol::request::SetPrivacy;
 
 fn block(n: u32, unblock: bool) -> MailboxRequest {
     MailboxRequest::Block { peer: user(n), unblock }
@@ -142,6 +143,36 @@ fn the_list_is_in_the_order_of_ids_and_outlives_a_crash() {
     assert_eq!(again.len(), 1);
     confirm(&mut world, &again[0]);
     assert!(done(&mut world, id));
+}
+
+#[test]
+fn the_settings_come_with_the_list() {
+    let mut world = World::new(Limits::default());
+    world.connect(1, 1);
+    let privacy = |world: &mut World| {
+        let ask = MailboxRequest::ListBlocks { after: None, limit: 100 };
+        let body = world.asked(1, 1, ask);
+        let server_frame::Body::BlockList(list) = body else { panic!("{body:?}") };
+        let privacy = list.privacy.expect("always there");
+        (privacy.presence(), privacy.contacts_only, privacy.read_receipts)
+    };
+    let open = (wire::Audience::Everyone, Some(false), Some(true));
+    assert_eq!(privacy(&mut world), open, "at first");
+    let settings = SetPrivacy {
+        presence: Some(wire::Audience::Contacts),
+        contacts_only: None,
+        read_receipts: Some(false),
+    };
+    world.done(1, 1, MailboxRequest::SetPrivacy(settings));
+    for crash in [false, true] {
+        if crash {
+            world.restart();
+            world.connect(1, 1);
+        }
+        world.evict_all();
+        let set = (wire::Audience::Contacts, Some(false), Some(false));
+        assert_eq!(privacy(&mut world), set);
+    }
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Following channels: the entry is the membership, and what a follower asks goes through it.
 
 use super::*;
-use crate::shard::message::{ChannelConfirmed, ChannelTold, ConversationAsk, ConversationRequest};
+use crate::shard::message::{
+    ChannelConfirmed, ChannelTold, ConversationAsk, ConversationRequest, Submit,
+};
+use roost_protocol::ids::ClientSequence;
+use roost_protocol::request::Content;
 
 fn join(n: u128, leave: bool) -> MailboxRequest {
     MailboxRequest::JoinChannel { conversation: channel(n), leave }
@@ -120,6 +124,52 @@ fn a_lost_confirmation_is_asked_for_again() {
     moved(&mut world, 1, 1, true, 9);
     confirm(&mut world, &retold[0], true, 9);
     assert!(world.entry(1, 1, channel(1)).left);
+}
+
+/// A write to a channel, as the edge passes it on.
+fn write(n: u128, id: u32) -> MailboxRequest {
+    let request = RequestTag { id, ..RequestTag::default() };
+    MailboxRequest::ForChannel(Box::new(ToConversation::Submit(Box::new(Submit {
+        edge: edge(1, 1),
+        request,
+        conversation: channel(n),
+        user: user(1).0,
+        opening: None,
+        peer_key: None,
+        by_user: false,
+        device: device(1),
+        connection: ConnectionNumber(1),
+        client_message_id: ClientMessageId(5),
+        client_sequence: ClientSequence(1),
+        seen: Sequence(0),
+        seen_uncounted: 0,
+        reply_to: Sequence(0),
+        content: Content::Body(Bytes::from_static(b"me too")),
+        people: Vec::new(),
+    }))))
+}
+
+#[test]
+fn a_write_goes_on_for_a_follower_and_nobody_else() {
+    let mut world = World::new(Limits::default());
+    world.connect(1, 1);
+    let unknown = ErrorCode::ErrorUnknownConversation;
+    assert_eq!(world.refused(1, 1, write(1, 0)), unknown, "a stranger who guessed the id");
+    moved(&mut world, 1, 1, false, 3);
+    // The channel says that only its staff may write.
+    world.ask(1, 1, write(1, 70));
+    world.run();
+    let told = std::mem::take(&mut world.told);
+    assert!(matches!(told.as_slice(), [ToConversation::Submit(submit)] if submit.request.id == 70));
+    moved(&mut world, 1, 1, true, 3);
+    assert_eq!(world.refused(1, 1, write(1, 71)), unknown, "who left is a stranger");
+    // What is passed on must be for a channel at all.
+    let ToConversation::Submit(mut elsewhere) = told.into_iter().next().unwrap() else {
+        panic!("a write")
+    };
+    elsewhere.conversation = group(1);
+    let elsewhere = MailboxRequest::ForChannel(Box::new(ToConversation::Submit(elsewhere)));
+    assert_eq!(world.refused(1, 1, elsewhere), unknown);
 }
 
 #[test]
