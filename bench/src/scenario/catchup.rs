@@ -137,7 +137,8 @@ impl Catchup {
             population: Population::new(settings.ties, settings.users.clone()),
             devices: vec![Returner::default(); settings.users.len()],
             phase: Phase::Connecting,
-            phase_ends: Instant::default(),
+            // Connecting ends by itself, sooner or later.
+            phase_ends: Instant { ns: u64::MAX },
             left: 0,
             began: Instant::default(),
             findings,
@@ -185,8 +186,7 @@ impl Catchup {
                 if let Some(why) = swarm.first_refusal() {
                     self.fail(format!("devices could not connect: {why}"));
                 }
-                self.enter(Phase::Populating, now);
-                self.phase_ends = Instant { ns: u64::MAX };
+                self.phase = Phase::Populating;
             }
             Phase::Populating if self.population.step(swarm) => {
                 self.enter(Phase::Syncing, now);
