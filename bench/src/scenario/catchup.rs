@@ -3,7 +3,7 @@
 //! once. With a restart everybody leaves and the server is started anew, with cold caches.
 
 use super::pairs::{read_body, scramble};
-use super::population::{Population, Ties, direct};
+use super::population::{FLYING_MAX, Population, Ties, direct};
 use crate::latency::histogram;
 use crate::process::Usage;
 use crate::swarm::{DeviceIndex, Flow, Frame, SYNC, Scenario, Swarm};
@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 const PAGE: u32 = 1_000;
 /// The request ids of news count from here.
 const NEWS: u32 = 50;
-/// News that one device has under way.
+/// How long anything may take.
 const PATIENCE: Duration = Duration::from_seconds(120);
 /// From the last one's leaving to the first one's return, so that what leaving caused is over.
 const PAUSE: Duration = Duration::from_seconds(3);
@@ -112,6 +112,8 @@ pub struct Catchup {
     phase_ends: Instant,
     /// What the phase waits for.
     left: u64,
+    /// News that were sent.
+    written: u64,
     began: Instant,
     findings: Findings,
 }
@@ -140,6 +142,7 @@ impl Catchup {
             // Connecting ends by itself, sooner or later.
             phase_ends: Instant { ns: u64::MAX },
             left: 0,
+            written: 0,
             began: Instant::default(),
             findings,
             settings,
@@ -180,7 +183,8 @@ impl Catchup {
     }
 
     fn advance(&mut self, swarm: &mut Swarm, now: Instant) -> bool {
-        match self.phase {
+        let phase = self.phase;
+        match phase {
             Phase::Connecting if swarm.settled() => {
                 self.findings.connected = Some(now);
                 if let Some(why) = swarm.first_refusal() {
@@ -201,9 +205,8 @@ impl Catchup {
             }
             Phase::Leaving if u64::from(swarm.counts().left) == self.returners().count() as u64 => {
                 self.enter(Phase::News, now);
-                self.write_news(swarm);
             }
-            Phase::News if self.left == 0 => {
+            Phase::News if self.write_news(swarm) => {
                 self.enter(Phase::Emptying, now);
                 if self.settings.restart.is_some() {
                     (0..swarm.devices()).filter(|i| i % 2 == 1).for_each(|i| swarm.leave(i));
@@ -224,13 +227,13 @@ impl Catchup {
                 return true;
             }
             Phase::Pausing => {}
-            phase @ (Phase::Connecting
+            Phase::Connecting
             | Phase::Populating
             | Phase::Syncing
             | Phase::Leaving
             | Phase::News
             | Phase::Emptying
-            | Phase::Returning)
+            | Phase::Returning
                 if now >= self.phase_ends =>
             {
                 let left = self.left;
@@ -255,29 +258,37 @@ impl Catchup {
         }
     }
 
-    /// Those who stayed write to those who went.
-    fn write_news(&mut self, swarm: &mut Swarm) {
-        let users = swarm.devices();
-        for number in 0..self.settings.fresh {
-            for writer in (1..users).step_by(2) {
-                // The conversation was begun by the one who went; this is the first answer.
-                let reader = (writer + users - 1 - 2 * number % users) % users;
-                let names = &self.settings.users;
-                let conversation = direct(&names[writer as usize], &names[reader as usize]);
-                let mut body = [0; 100];
-                body[..8].copy_from_slice(&u64::from(writer).to_le_bytes());
-                body[8..16].copy_from_slice(&u64::from(number).to_le_bytes());
-                let write = Write {
-                    conversation: &conversation,
-                    number: 1,
-                    id: scramble(u64::from(writer) << 32 | u64::from(number) | 1 << 31),
-                    seen: 1,
-                    body: &body,
-                };
-                wire::send_as(NEWS + number, &write, swarm.out(writer));
-                self.left += 1;
-            }
+    /// Those who stayed write to those who went. Says whether all of it is there.
+    fn write_news(&mut self, swarm: &mut Swarm) -> bool {
+        let writers = u64::from(swarm.devices() / 2);
+        while self.written < writers * u64::from(self.settings.fresh) && self.left < FLYING_MAX {
+            let (number, writer) = (self.written / writers, 2 * (self.written % writers) + 1);
+            self.write_one(swarm, number, writer);
+            self.written += 1;
+            self.left += 1;
         }
+        self.left == 0
+    }
+
+    fn write_one(&self, swarm: &mut Swarm, number: u64, writer: u64) {
+        let users = u64::from(swarm.devices());
+        // The conversation was begun by the one who went; this is the first answer.
+        let reader = (writer + users - 1 - 2 * number % users) % users;
+        let name = |user: u64| &*self.settings.users[usize::try_from(user).expect("a device")];
+        let conversation = direct(name(writer), name(reader));
+        let mut body = [0; 100];
+        body[..8].copy_from_slice(&writer.to_le_bytes());
+        body[8..16].copy_from_slice(&number.to_le_bytes());
+        let write = Write {
+            conversation: &conversation,
+            number: 1,
+            id: scramble(writer << 32 | number | 1 << 31),
+            seen: 1,
+            body: &body,
+        };
+        let request = NEWS + u32::try_from(number).expect("a few");
+        let index = DeviceIndex::try_from(writer).expect("a device");
+        wire::send_as(request, &write, swarm.out(index));
     }
 
     fn return_all(&mut self, swarm: &mut Swarm, now: Instant) {

@@ -6,8 +6,8 @@ use crate::swarm::{DeviceIndex, Frame, Swarm};
 use crate::wire::{self, ConversationBytes, Incoming, Write};
 use roost_protocol::ids::{ConversationId, UserId};
 
-/// First messages that one device has under way.
-const ASKED_MAX: u16 = 4;
+/// First messages that all devices together have under way: what a server takes at once is bounded.
+pub(super) const FLYING_MAX: u64 = 20_000;
 /// The request ids of first messages count from here, those of groups from the second.
 const FIRST: u32 = 100;
 const GROUP: u32 = 100_000;
@@ -28,11 +28,10 @@ pub struct Ties {
 pub struct Population {
     ties: Ties,
     users: Vec<String>,
-    /// First messages that each device has asked to be sent, and those that are answered.
-    asked: Vec<[u16; 2]>,
+    /// First messages that were sent: one of each user, then the next of each.
+    sent: u64,
     /// First messages and groups not answered yet.
     flying: u64,
-    begun: bool,
     groups_begun: bool,
 }
 
@@ -40,26 +39,19 @@ impl Population {
     /// Nobody knows anybody.
     #[must_use]
     pub fn new(ties: Ties, users: Vec<String>) -> Self {
-        let asked = users.iter().map(|_| [0; 2]).collect();
-        Self { ties, users, asked, flying: 0, begun: false, groups_begun: false }
+        Self { ties, users, sent: 0, flying: 0, groups_begun: false }
     }
 
-    /// How many users each one writes to first: half of the conversations, the other half is begun
-    /// by the neighbours.
-    fn begins(&self) -> u16 {
-        u16::try_from(self.ties.conversations / 2).unwrap_or(u16::MAX)
+    /// First messages that all write: half of the conversations of each; the other half is begun by
+    /// the neighbours.
+    fn firsts(&self) -> u64 {
+        u64::from(self.ties.conversations / 2) * self.users.len() as u64
     }
 
     /// Goes on: everybody is connected. Says whether everything is there.
-    ///
-    /// # Errors
-    /// What a server refused.
     pub fn step(&mut self, swarm: &mut Swarm) -> bool {
-        if !self.begun {
-            self.begun = true;
-            for index in 0..swarm.devices() {
-                self.write_firsts(swarm, index);
-            }
+        while self.sent < self.firsts() && self.flying < FLYING_MAX {
+            self.write_first(swarm);
         }
         if self.flying == 0 && !self.groups_begun {
             self.groups_begun = true;
@@ -68,27 +60,22 @@ impl Population {
         self.flying == 0
     }
 
-    fn write_firsts(&mut self, swarm: &mut Swarm, index: DeviceIndex) {
-        let most = self.begins();
-        let users = u32::try_from(self.users.len()).expect("users are counted in a u32");
-        loop {
-            let [asked, answered] = self.asked[index as usize];
-            if asked == most || asked - answered == ASKED_MAX {
-                return;
-            }
-            self.asked[index as usize][0] += 1;
-            let peer = (index + u32::from(asked) + 1) % users;
-            let write = Write {
-                conversation: &[0; 16],
-                number: 1,
-                id: scramble(u64::from(index) << 16 | u64::from(asked)),
-                seen: 0,
-                body: &[0; 16],
-            };
-            let request = FIRST + u32::from(asked);
-            wire::send_first_as(request, &self.users[peer as usize], &write, swarm.out(index));
-            self.flying += 1;
-        }
+    fn write_first(&mut self, swarm: &mut Swarm) {
+        let users = u64::from(swarm.devices());
+        let (round, index) = (self.sent / users, self.sent % users);
+        let peer = usize::try_from((index + round + 1) % users).expect("it is a device");
+        let write = Write {
+            conversation: &[0; 16],
+            number: 1,
+            id: scramble(index << 16 | round),
+            seen: 0,
+            body: &[0; 16],
+        };
+        let index = DeviceIndex::try_from(index).expect("it is a device");
+        let request = FIRST + u32::try_from(round).expect("half of the conversations");
+        wire::send_first_as(request, &self.users[peer], &write, swarm.out(index));
+        self.sent += 1;
+        self.flying += 1;
     }
 
     /// Each layer of groups divides all users anew.
@@ -114,8 +101,6 @@ impl Population {
         match frame.says {
             Incoming::SendReply { .. } if frame.request >= u64::from(FIRST) => {
                 self.flying -= 1;
-                self.asked[index as usize][1] += 1;
-                self.write_firsts(swarm, index);
             }
             Incoming::GroupCreated { .. } => self.flying -= 1,
             Incoming::Message(pushed) => {
