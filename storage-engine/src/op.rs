@@ -70,6 +70,8 @@ pub enum StoreOp {
     Tend {
         /// The time of the batch that asks.
         now_ms: u64,
+        /// What the table of a segment of this store may take at most.
+        sealing_bytes: u64,
     },
     /// Let old records go: see [`crate::Keeper::retain_from`]. Answered by a view.
     Retain {

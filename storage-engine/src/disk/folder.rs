@@ -203,21 +203,22 @@ impl Folder for RealFolder {
 
     fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
         let path = self.files.path(name);
-        let is_there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() >= bytes);
-        let free = self.free();
+        let before = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let more = bytes.saturating_sub(before);
         // On a small disk it would be the reserve that fills it.
-        if !is_there && free.is_ok_and(|free| free / RESERVE_PART < bytes) {
+        if more > 0 && self.free().is_ok_and(|free| free / RESERVE_PART < more) {
             return Err(DiskError::Full);
         }
-        let taken = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, bytes)?));
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(|error| disk_error(&error))?;
+        let taken = fallocate(&file, FallocateFlags::empty(), 0, bytes);
         taken.map_err(|error| {
-            drop(fs::remove_file(&path));
-            disk_error(&error)
+            let given_back =
+                if before == 0 { fs::remove_file(&path) } else { file.set_len(before) };
+            // It only takes room.
+            drop(given_back);
+            disk_error(&error.into())
         })
     }
 }

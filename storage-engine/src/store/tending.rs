@@ -3,7 +3,8 @@
 
 use super::{SPARE_INDICES, Store, StoreEvent};
 use crate::error::{Damage, DiskError};
-use crate::keeper::Tended;
+use crate::keeper::{Tended, sealing_bytes_max};
+use crate::layout::u64_of;
 use crate::op::StoreOp;
 use crate::position::{FileId, ReadId, SegmentId};
 use crate::view::View;
@@ -17,6 +18,8 @@ const LAG_MAX: usize = 2;
 /// Rolled-over segments that wait to be sealed: with so many appends wait, too. Each one more is
 /// read at the next start, and its index takes memory.
 const LAG_BOUND: usize = 8;
+/// The keeper is told of more room that is needed for sealing in so many steps a segment.
+const SEALING_STEPS: u64 = 8;
 /// Sealing a segment is spread over half of this at most.
 const SEAL_WITHIN_MS_MAX: u64 = 20_000;
 
@@ -37,6 +40,10 @@ pub(super) struct Tending {
     /// The keeper may have something to do.
     wanted: bool,
     retain: Option<u64>,
+    /// What the table of a segment may take at most, as the keeper was told.
+    sealing_bytes: u64,
+    /// A sealing waits for room, and that was said.
+    waits_for_room: bool,
     /// A segment is damaged: it and all behind it are not sealed before the next start.
     stuck: bool,
 }
@@ -101,6 +108,7 @@ impl Store {
 
     pub(super) fn ask_keeper(&mut self, ops: &mut Vec<StoreOp>) {
         self.leave(ops);
+        self.foresee_sealing();
         if let Some(stamp) = self.tending.retain.take() {
             ops.push(StoreOp::Retain { stamp });
             self.tending.wanted = true;
@@ -110,7 +118,19 @@ impl Store {
             self.tending.asked_ms = self.now_ms;
             self.tending.wanted = false;
             self.tending.asked = true;
-            ops.push(StoreOp::Tend { now_ms: self.now_ms });
+            let (now_ms, sealing_bytes) = (self.now_ms, self.tending.sealing_bytes);
+            ops.push(StoreOp::Tend { now_ms, sealing_bytes });
+        }
+    }
+
+    /// What sealing what is written now will need, told ahead in steps: then there may be no room.
+    fn foresee_sealing(&mut self) {
+        let (bytes, streams) = (u64::from(self.active.end), u64_of(self.active.index.len()));
+        let most = sealing_bytes_max(bytes, streams);
+        if most > self.settings.reserve_bytes.max(self.tending.sealing_bytes) {
+            let step = u64::from(self.settings.bytes_of(2)).div_ceil(SEALING_STEPS);
+            self.tending.sealing_bytes = most.next_multiple_of(step);
+            self.tending.wanted |= self.settings.reserve_bytes > 0;
         }
     }
 
@@ -150,14 +170,18 @@ impl Store {
         let error = match outcome {
             Ok(view) => {
                 self.tending.wanted = true;
+                self.tending.waits_for_room = false;
                 return self.adopt(view);
             }
             Err(error) => error,
         };
         let damaged = matches!(error, DiskError::Corrupt { .. } | DiskError::Newer { .. });
-        if error != DiskError::Full {
+        // It is tried again each second: for want of room it is said once.
+        let full = error == DiskError::Full;
+        if !full || !self.tending.waits_for_room {
             self.not_sealed(segment, error);
         }
+        self.tending.waits_for_room = full;
         if damaged {
             self.tending.stuck = true;
             self.tending.old.here = false;
