@@ -3,6 +3,7 @@
 //! A driver with a ring may perform `Commit` and `Fetch` itself, with the descriptors that
 //! [`Files`] gives, and submit only the rest.
 
+mod behind;
 mod direct;
 mod files;
 mod folder;

@@ -113,7 +113,7 @@ fn take_spare(files: &Files, bytes: u64, name: &Path) -> Result<bool, io::Error>
 }
 
 fn zeros(path: &Path, bytes: u64) -> Result<File, io::Error> {
-    let file = Growing::make(path, 0)?;
+    let mut file = Growing::make(path, 0, false)?;
     match fallocate(file.file(), FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
@@ -129,5 +129,6 @@ fn zeros(path: &Path, bytes: u64) -> Result<File, io::Error> {
         at += u64_of(some);
     }
     direct::rest();
-    Ok(file.into_file())
+    drop(file);
+    File::options().read(true).write(true).open(path)
 }

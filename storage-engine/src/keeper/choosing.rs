@@ -19,7 +19,7 @@ impl Keeper {
         if let Some(chosen) = self.in_a_stretch(&tables, &too_many) {
             return Some(chosen);
         }
-        if let Some(chosen) = self.to_erase(&tables, now_ms) {
+        if let Some(chosen) = self.erasing(&tables, now_ms) {
             return Some(chosen);
         }
         if self.changed.1 != self.catalogue.last_sealing {
@@ -30,7 +30,7 @@ impl Keeper {
         {
             return Some(chosen);
         }
-        self.to_retain(&tables)
+        self.retaining(&tables)
     }
 
     /// What is chosen of a stretch of tables between those that were put aside, if it may be
@@ -51,7 +51,7 @@ impl Keeper {
     }
 
     /// A deletion or trim gives its space back when it meets all older records.
-    fn to_erase(&mut self, tables: &Tables, now_ms: u64) -> Option<Chosen> {
+    fn erasing(&mut self, tables: &Tables, now_ms: u64) -> Option<Chosen> {
         let marked = tables.iter().rev().filter(|table| table.marks > 0);
         let mut down = marked.map(|table| plan::down_to_the_oldest(tables, table));
         let Some(chosen) = down.find_map(|chosen| self.with_all_between(tables, chosen)) else {
@@ -68,7 +68,7 @@ impl Keeper {
 
     /// All tables, if at least a quarter of their bytes may go: below that the next merges are
     /// waited for.
-    fn to_retain(&mut self, tables: &Tables) -> Option<Chosen> {
+    fn retaining(&mut self, tables: &Tables) -> Option<Chosen> {
         let from = self.catalogue.retained_from;
         // What is still there though it is too old has nothing that stands for it: it does not
         // count.

@@ -381,13 +381,11 @@ impl Keeper {
         self.give_up(folder);
         let Some(table) = unread else { return Err(error) };
         self.aside.insert(table);
-        match error {
-            DiskError::Corrupt { offset } => {
-                let damage = vec![Damage { file: FileId::Table(table), offset, stream: None }];
-                Ok(Tended { more: true, bytes: 0, damage })
-            }
-            other => Err(other),
+        if let DiskError::Corrupt { offset } = error {
+            let damage = vec![Damage { file: FileId::Table(table), offset, stream: None }];
+            return Ok(Tended { more: true, bytes: 0, damage });
         }
+        Err(error)
     }
 
     /// Merges everything into one table, until nothing is left to do: for tools.

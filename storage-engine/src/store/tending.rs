@@ -42,10 +42,18 @@ pub(super) struct Tending {
     retain: Option<u64>,
     /// What the table of a segment may take at most, as the keeper was told.
     sealing_bytes: u64,
-    /// A sealing waits for room, and that was said.
-    waits_for_room: bool,
+    obstacle: Obstacle,
+}
+
+/// What keeps segments from being sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Obstacle {
+    #[default]
+    Nothing,
+    /// There is no room, and that was said.
+    Room,
     /// A segment is damaged: it and all behind it are not sealed before the next start.
-    stuck: bool,
+    Damage,
 }
 
 /// Who seals the segments of earlier runs.
@@ -102,7 +110,7 @@ impl Store {
     pub(super) fn sealing_lags(&self) -> bool {
         let first = self.rolled.values().next();
         self.rolled.len() >= LAG_BOUND
-            && !self.tending.stuck
+            && self.tending.obstacle != Obstacle::Damage
             && first.is_some_and(|first| first.sealing)
     }
 
@@ -170,7 +178,7 @@ impl Store {
         let error = match outcome {
             Ok(view) => {
                 self.tending.wanted = true;
-                self.tending.waits_for_room = false;
+                self.tending.obstacle = Obstacle::Nothing;
                 return self.adopt(view);
             }
             Err(error) => error,
@@ -178,12 +186,12 @@ impl Store {
         let damaged = matches!(error, DiskError::Corrupt { .. } | DiskError::Newer { .. });
         // It is tried again each second: for want of room it is said once.
         let full = error == DiskError::Full;
-        if !full || !self.tending.waits_for_room {
+        if !full || self.tending.obstacle != Obstacle::Room {
             self.not_sealed(segment, error);
         }
-        self.tending.waits_for_room = full;
+        self.tending.obstacle = if full { Obstacle::Room } else { Obstacle::Nothing };
         if damaged {
-            self.tending.stuck = true;
+            self.tending.obstacle = Obstacle::Damage;
             self.tending.old.here = false;
         } else {
             self.tending.seal_at = self.now_ms.saturating_add(self.settings.retry_ms);

@@ -98,7 +98,11 @@ fn piece(bytes: &[u8], stream: u128, mask: u32) -> Piece {
     if flags & 16 != 0 {
         let folded = varint(&mut rest);
         let far = folded / 2;
-        seq = if folded % 2 == 0 { own.wrapping_add(far) } else { own.wrapping_sub(far + 1) };
+        seq = if folded.is_multiple_of(2) {
+            own.wrapping_add(far)
+        } else {
+            own.wrapping_sub(far + 1)
+        };
     }
     let mut stamp = 0;
     if flags & 32 != 0 {
