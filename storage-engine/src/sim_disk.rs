@@ -251,7 +251,7 @@ impl SimDisk {
                 let _unimportant = self.keep(|keeper, disk| keeper.retain_from(disk, stamp));
                 StoreDone::Viewed { view: self.view() }
             }
-            StoreOp::Look => StoreDone::Viewed { view: self.view() },
+            StoreOp::Look | StoreOp::Forget { .. } => StoreDone::Viewed { view: self.view() },
         }
     }
 

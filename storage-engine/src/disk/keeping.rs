@@ -263,6 +263,10 @@ impl Keeping {
                 StoreDone::Viewed { view: self.keeper.view() }
             }
             StoreOp::Look => StoreDone::Viewed { view: self.keeper.view() },
+            StoreOp::Forget { left } => {
+                drop(left);
+                StoreDone::Viewed { view: self.keeper.view() }
+            }
             other @ (StoreOp::Commit { .. } | StoreOp::Fetch { .. } | StoreOp::Create { .. }) => {
                 super::perform::perform(&self.files, other)
             }

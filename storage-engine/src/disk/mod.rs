@@ -128,7 +128,8 @@ impl Disk {
             | StoreOp::Retire { .. }
             | StoreOp::Tend { .. }
             | StoreOp::Retain { .. }
-            | StoreOp::Look => self.keeper.submit(op),
+            | StoreOp::Look
+            | StoreOp::Forget { .. } => self.keeper.submit(op),
         };
         if let Some(op) = refused {
             // The receiver is the caller's: if it is gone, nobody waits for the answer.

@@ -43,7 +43,8 @@ pub(super) fn perform(files: &Files, op: StoreOp) -> StoreDone {
         | StoreOp::Retire { .. }
         | StoreOp::Tend { .. }
         | StoreOp::Retain { .. }
-        | StoreOp::Look) => keepers.refuse(DiskError::Stopped),
+        | StoreOp::Look
+        | StoreOp::Forget { .. }) => keepers.refuse(DiskError::Stopped),
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a store has to do with the keeper: it asks for its segments to be sealed, the oldest first,
 //! and takes up the tables that come of it.
 
+use std::sync::Arc;
+
 use super::{SPARE_INDICES, Store, StoreEvent};
 use crate::error::{Damage, DiskError};
 use crate::keeper::{Tended, sealing_bytes_max};
 use crate::layout::u64_of;
-use crate::op::StoreOp;
+use crate::op::{Left, StoreOp};
 use crate::position::{FileId, ReadId, SegmentId};
 use crate::view::View;
 
@@ -43,6 +45,7 @@ pub(super) struct Tending {
     /// What the table of a segment may take at most, as the keeper was told.
     sealing_bytes: u64,
     obstacle: Obstacle,
+    left: Left,
 }
 
 /// What keeps segments from being sealed.
@@ -150,8 +153,12 @@ impl Store {
         idle && self.rolled.is_empty() && self.held.old.is_empty()
     }
 
-    /// Tells the keeper of absorbed segments that no read looks into any more.
+    /// Tells the keeper of absorbed segments that no read looks into any more, and hands it memory
+    /// to give back.
     pub(super) fn leave(&mut self, ops: &mut Vec<StoreOp>) {
+        if !self.tending.left.is_empty() {
+            ops.push(StoreOp::Forget { left: core::mem::take(&mut self.tending.left) });
+        }
         if self.tending.leaving.is_empty() {
             return;
         }
@@ -235,14 +242,17 @@ impl Store {
         }
         let last = self.reading.last_read();
         for &segment in view.absorbed.iter() {
-            let mine = if self.held.old.remove(&segment).is_some() {
+            let mine = if let Some(old) = self.held.old.remove(&segment) {
+                self.tending.left.indices.push(Arc::new(old.index));
                 true
             } else if let Some(mut rolled) = self.rolled.remove(&segment) {
-                rolled.index.clear();
                 // The first segment is smaller; its index would only be kept while nothing grows.
                 let of_full_size = rolled.capacity == self.settings.bytes_of(2);
                 if of_full_size && self.spare_indices.len() < SPARE_INDICES {
+                    rolled.index.clear();
                     self.spare_indices.push(rolled.index);
+                } else {
+                    self.tending.left.indices.push(Arc::new(rolled.index));
                 }
                 self.ready(StoreEvent::Sealed(segment));
                 true
@@ -255,7 +265,8 @@ impl Store {
             }
         }
         self.reading.cache.keep_tables(&view);
-        self.held.view = view;
+        let before = core::mem::replace(&mut self.held.view, view);
+        self.tending.left.views.push(before);
         if self.tending.old.awaited && self.held.old.is_empty() {
             self.tending.old.awaited = false;
             self.ready(StoreEvent::OldSealed);
