@@ -120,8 +120,42 @@ fn resum(name: &str, bytes: &mut [u8]) {
         }
         let right = crc(&bytes[footer + 4..]);
         bytes[footer..footer + 4].copy_from_slice(&right);
+        resum_pages(bytes, footer);
     } else if whole >= 512 {
         sum(0, 512);
+    }
+}
+
+fn number(bytes: Option<&[u8]>) -> Option<usize> {
+    let bytes = bytes?;
+    Some(bytes.iter().rev().fold(0, |number, &byte| number << 8 | usize::from(byte)))
+}
+
+/// The checksums of the pages' directories, and of the heads of the chunks that they name.
+fn resum_pages(bytes: &mut [u8], footer: usize) {
+    let keys_at = number(bytes.get(footer + 48..footer + 56)).unwrap_or(0);
+    let pages = number(bytes.get(footer + 96..footer + 100)).unwrap_or(0).min(100);
+    let (stream, place) = (usize::from(bytes[footer + 109]), usize::from(bytes[footer + 110]));
+    for page in 0..pages {
+        let from = keys_at.saturating_add(page * (stream + place + 1) + stream);
+        let to = from.saturating_add(place.min(7));
+        let Some(at) = number(bytes.get(from..to)).filter(|&at| at < footer) else { return };
+        let streams = number(bytes.get(at + 8..at + 10)).unwrap_or(0);
+        let begins: Vec<usize> = (0..streams)
+            .map_while(|one| number(bytes.get(at + 12 + one * 2..)?.get(..2)))
+            .collect();
+        let Some(directory) = bytes.get_mut(at..at + 12 + begins.len() * 2) else { return };
+        let mask = ((at ^ at >> 32) as u32).wrapping_mul(0x9e37_79b1);
+        let sum = u32::from_le_bytes(crc(&directory[4..])) ^ mask;
+        directory[..4].copy_from_slice(&sum.to_le_bytes());
+        for begin in begins {
+            let head_bytes = number(bytes.get(at + begin + 4..).and_then(|rest| rest.get(..2)));
+            let head = head_bytes.and_then(|head| bytes.get_mut(at + begin..)?.get_mut(..head));
+            if let Some(head) = head.filter(|head| head.len() > 4) {
+                let right = crc(&head[4..]);
+                head[..4].copy_from_slice(&right);
+            }
+        }
     }
 }
 

@@ -75,6 +75,11 @@ impl SegmentIndex {
         self.entries.push(entry);
     }
 
+    /// How many streams it has.
+    pub(crate) fn len(&self) -> usize {
+        self.last.len()
+    }
+
     /// The records of a stream, newest first.
     pub(crate) fn newest_first(&self, stream: StreamId) -> impl Iterator<Item = Entry> + '_ {
         let first = self.last.get(&Key::of(stream)).copied().unwrap_or(NONE);

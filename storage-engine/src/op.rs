@@ -1,8 +1,11 @@
 //! All a store asks of a disk, and the answers. Each op is answered by exactly one done.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::DiskError;
+use crate::index::SegmentIndex;
 use crate::keeper::Tended;
 use crate::position::{CommitId, FetchId, FileId, SegmentId};
 use crate::view::View;
@@ -70,6 +73,8 @@ pub enum StoreOp {
     Tend {
         /// The time of the batch that asks.
         now_ms: u64,
+        /// What the table of a segment of this store may take at most.
+        sealing_bytes: u64,
     },
     /// Let old records go: see [`crate::Keeper::retain_from`]. Answered by a view.
     Retain {
@@ -78,7 +83,36 @@ pub enum StoreOp {
     },
     /// Answer with the view as it is.
     Look,
+    /// Give back memory that the store does not need any more. Answered by a view.
+    Forget {
+        /// The memory.
+        left: Left,
+    },
 }
+
+/// Memory that a store has no use for. Much of it takes longer to give back than a thread that
+/// serves may be held, so the op goes to another one, which drops it; then the files of tables that
+/// nobody reads any more can be closed, too.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    pub(crate) indices: Vec<Arc<SegmentIndex>>,
+    pub(crate) views: Vec<View>,
+}
+
+impl Left {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.indices.is_empty() && self.views.is_empty()
+    }
+}
+
+/// What is left means nothing: two of it are the same.
+impl PartialEq for Left {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Left {}
 
 /// What a disk answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -144,7 +178,9 @@ impl StoreOp {
             Self::Seal { segment, .. } => StoreDone::Sealed { segment, outcome: Err(error) },
             Self::Retire { segment } => StoreDone::Retired { segment },
             Self::Tend { .. } => StoreDone::Tended { outcome: Err(error) },
-            Self::Retain { .. } | Self::Look => StoreDone::Viewed { view: View::default() },
+            Self::Retain { .. } | Self::Look | Self::Forget { .. } => {
+                StoreDone::Viewed { view: View::default() }
+            }
         }
     }
 }

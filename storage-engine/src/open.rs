@@ -101,10 +101,10 @@ pub trait Folder {
     /// `Missing` if there is none.
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError>;
 
-    /// Makes a file that takes so much room and means nothing.
+    /// Makes a file that takes so much room and means nothing, or lets one take so much.
     ///
     /// # Errors
-    /// `Full` if there is no room; there is no file then.
+    /// `Full` if there is no room; what was there before stays.
     fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError>;
 
     /// Bytes that files may still take.

@@ -240,9 +240,9 @@ impl SimDisk {
                 let _unimportant = self.keep(|keeper, disk| keeper.retire(disk, segment));
                 StoreDone::Retired { segment }
             }
-            StoreOp::Tend { now_ms } => {
+            StoreOp::Tend { now_ms, sealing_bytes } => {
                 let outcome = self.keep(|keeper, disk| {
-                    let tended = keeper.tend(disk, now_ms)?;
+                    let tended = keeper.tend(disk, now_ms, sealing_bytes)?;
                     Ok((tended, keeper.view()))
                 });
                 StoreDone::Tended { outcome }
@@ -251,7 +251,7 @@ impl SimDisk {
                 let _unimportant = self.keep(|keeper, disk| keeper.retain_from(disk, stamp));
                 StoreDone::Viewed { view: self.view() }
             }
-            StoreOp::Look => StoreDone::Viewed { view: self.view() },
+            StoreOp::Look | StoreOp::Forget { .. } => StoreDone::Viewed { view: self.view() },
         }
     }
 

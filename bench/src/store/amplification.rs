@@ -1,7 +1,7 @@
 //! What reaches the disk for each byte of messages, and what stays on it.
 
 use super::args::AmplificationArgs;
-use super::build::{Found, Settings, Written};
+use super::build::{self, Found, Settings, Written};
 use super::child;
 use super::contestant::Contestant;
 use super::engine::Failure;
@@ -87,6 +87,7 @@ fn report(sheet: &mut Sheet, workload: Workload, all: &[(Contestant, Found)]) {
             mebibytes(found.peak_rss_bytes)
         );
         sheet.line("space", &text);
+        build::report_holds(sheet, *contestant, found);
         let of_best = best.map(|best| ratio(per_payload(end.device.written_bytes), best));
         if let Some(of_best) = of_best.filter(|_| *contestant == Contestant::Roost) {
             sheet.line("", &format!("roost writes {of_best:.2} x the best peer, settled"));

@@ -5,6 +5,7 @@ use super::child;
 use super::contestant::Contestant;
 use super::device::{Device, DeviceCounts, OwnCounts};
 use super::engine::{Batch, Failure};
+use super::hold::Held;
 use super::place::Place;
 use super::sheet::{Sheet, mebibytes, ratio, whole};
 use super::step::{Order, Task};
@@ -48,6 +49,10 @@ pub struct Found {
     pub settled: Written,
     /// Most memory that was resident.
     pub peak_rss_bytes: u64,
+    /// How long the engine held the calling thread, first until the last message was durable, then
+    /// in settling, if it keeps count.
+    #[serde(default)]
+    pub held: Vec<Held>,
 }
 
 /// The step.
@@ -82,9 +87,23 @@ pub fn perform(order: &Order, settings: &Settings) -> Result<Found, Failure> {
     let append_ns = now().monotonic.ns - begin;
     let appended = written()?;
     let begin = now().monotonic.ns;
-    engine.settle()?.close()?;
+    let mut held: Vec<Held> = engine.held().into_iter().collect();
+    let engine = engine.settle()?;
+    held.extend(engine.held());
+    engine.close()?;
     let settle_ns = now().monotonic.ns - begin;
-    Ok(Found { append_ns, settle_ns, appended, settled: written()?, peak_rss_bytes: peak_rss() })
+    let (settled, peak_rss_bytes) = (written()?, peak_rss());
+    Ok(Found { append_ns, settle_ns, appended, settled, peak_rss_bytes, held })
+}
+
+/// Adds how long the engine held its caller.
+pub fn report_holds(sheet: &mut Sheet, contestant: Contestant, found: &Found) {
+    for (held, when) in found.held.iter().zip(["appending", "settling"]) {
+        let answer = held.answer.text();
+        sheet.line("held", &format!("{:<8} {when}: by an answer {answer}", contestant.name()));
+        let end = held.end.text();
+        sheet.line("", &format!("{:<8} {when}: by the end of a batch {end}", contestant.name()));
+    }
 }
 
 /// Most memory of this process that was ever resident.
@@ -130,5 +149,6 @@ pub fn ensure(
         mebibytes(found.settled.used_bytes)
     );
     sheet.line("built", &text);
+    report_holds(sheet, contestant, &found);
     Ok(folder)
 }

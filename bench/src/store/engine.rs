@@ -1,5 +1,6 @@
 //! What a storage engine must do to be measured, and what it is given.
 
+use super::hold::Held;
 use super::workload::fill_body;
 use std::error::Error;
 
@@ -118,6 +119,11 @@ pub trait Engine {
     /// # Errors
     /// The engine's own.
     fn settle(self: Box<Self>) -> Result<Box<dyn Engine>, Failure>;
+
+    /// How long it held the calling thread, if it keeps count.
+    fn held(&self) -> Option<Held> {
+        None
+    }
 
     /// Ends as a program that stops in peace does.
     ///

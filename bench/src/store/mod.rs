@@ -15,6 +15,7 @@ pub mod cold_read;
 pub mod contestant;
 pub mod device;
 pub mod engine;
+pub mod hold;
 pub mod natural;
 #[cfg(not(feature = "peers"))]
 mod no_peers;

@@ -4,6 +4,7 @@
 use super::append::{self, Names};
 use super::contestant::Contestant;
 use super::engine::{Failure, Record};
+use super::hold::Held;
 use super::roost::Roost;
 use super::sheet::{Sheet, best, median_by, ratio, round, whole};
 use super::step::Order;
@@ -34,6 +35,8 @@ pub struct NaturalFound {
     pub records_per_commit: f64,
     /// Time of an append, from the call until it is durable.
     pub append_us: Latency,
+    /// How long the store held the thread.
+    pub held: Held,
 }
 
 /// What timing the call found.
@@ -113,6 +116,7 @@ pub fn measure(order: &Order, settings: &Settings) -> Result<NaturalFound, Failu
         records_per_s: ratio(whole(records) * 1e9, whole(end - begin)),
         records_per_commit: ratio(whole(records), whole(commits)),
         append_us: Latency::of(&times),
+        held: roost.holds(),
     })
 }
 
@@ -221,6 +225,13 @@ pub fn report(
         found.records_per_s, found.records_per_commit, found.append_us.p50, found.append_us.p99,
     );
     sheet.line("1000 ask", &text);
+    let longest = |held: &Held| whole(held.answer.wall_ns.max);
+    let worst =
+        natural.iter().max_by(|one, other| longest(&one.held).total_cmp(&longest(&other.held)));
+    if let Some(NaturalFound { held, .. }) = worst {
+        sheet.line("held", &format!("roost    by an answer {}", held.answer.text()));
+        sheet.line("", &format!("roost    by the end of a batch {}", held.end.text()));
+    }
     let rates: Vec<f64> = natural.iter().map(|found| round(found.records_per_s)).collect();
     let value = json!({
         "median": found, "records_per_s": rates,

@@ -3,6 +3,7 @@
 //! engine is in this file.
 
 use super::engine::{Batch, Engine, Failure, Record};
+use super::hold::{Begun, Held, Holds};
 use roost_storage_engine::disk::{Disk, KeeperThread, RealFolder};
 use roost_storage_engine::{
     NewRecord, OpenSettings, Position, Query, ReadId, Settings, Store, StoreDone, StoreError,
@@ -33,6 +34,8 @@ pub struct Roost {
     events: Vec<StoreEvent>,
     stamp: u64,
     old_sealed: bool,
+    answer_holds: Holds,
+    end_holds: Holds,
     /// The last read that ended.
     found: Option<(ReadId, Vec<StoredRecord>)>,
 }
@@ -68,6 +71,8 @@ impl Roost {
             events: Vec::new(),
             stamp,
             old_sealed: false,
+            answer_holds: Holds::default(),
+            end_holds: Holds::default(),
             found: None,
         };
         roost.store.seal_old();
@@ -102,7 +107,9 @@ impl Roost {
     /// Ends the batch: what gathered is committed if nothing is under way.
     pub fn end_batch(&mut self) {
         let now_us = roost_event_loop::now().monotonic.ns / 1000;
+        let begun = Begun::now();
         self.store.end_batch(now_us, &mut self.ops);
+        self.end_holds.end(begun);
         self.submit();
     }
 
@@ -161,7 +168,18 @@ impl Roost {
     }
 
     fn take(&mut self, done: StoreDone) {
+        if matches!(done, StoreDone::Committed { .. } | StoreDone::Fetched { .. }) {
+            return self.store.handle(done, &mut self.events, &mut self.ops);
+        }
+        let begun = Begun::now();
         self.store.handle(done, &mut self.events, &mut self.ops);
+        self.answer_holds.end(begun);
+    }
+
+    /// How long the store held this thread.
+    #[must_use]
+    pub fn holds(&self) -> Held {
+        Held { answer: self.answer_holds.found(), end: self.end_holds.found() }
     }
 
     fn submit(&mut self) {
@@ -235,6 +253,10 @@ impl Engine for Roost {
             next.wait()?;
         }
         Ok(Box::new(next))
+    }
+
+    fn held(&self) -> Option<Held> {
+        Some(self.holds())
     }
 
     fn close(mut self: Box<Self>) -> Result<(), Failure> {

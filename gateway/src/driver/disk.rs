@@ -61,7 +61,8 @@ impl StoreDisk {
             | StoreOp::Retire { .. }
             | StoreOp::Tend { .. }
             | StoreOp::Retain { .. }
-            | StoreOp::Look) => self.disk.submit(op),
+            | StoreOp::Look
+            | StoreOp::Forget { .. }) => self.disk.submit(op),
         }
     }
 

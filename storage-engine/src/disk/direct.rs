@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::layout::{BLOCK_BYTES, u64_of};
 
 /// Bytes of one transfer.
-const PIECE_BYTES: usize = 512 << 10;
+pub(super) const PIECE_BYTES: usize = 512 << 10;
 const BLOCK: usize = 4096;
 const _: () = assert!(BLOCK_BYTES == 4096, "BLOCK is a block");
 const _: () = assert!(PIECE_BYTES.is_multiple_of(BLOCK), "a piece is whole blocks");
@@ -36,30 +36,39 @@ pub(super) fn rest() {
     STAGING.with_borrow_mut(|staging| *staging = Vec::new());
 }
 
-fn with_room<T>(act: impl FnOnce(&mut [u8]) -> T) -> T {
-    STAGING.with_borrow_mut(|staging| {
-        staging.resize(PIECE_BYTES + BLOCK, 0);
-        let begin = staging.as_ptr().align_offset(BLOCK);
-        act(&mut staging[begin..begin + PIECE_BYTES])
-    })
+/// Memory for a transfer: what `aligned` gives of it begins at a block's boundary.
+pub(super) fn memory() -> Vec<u8> {
+    vec![0; PIECE_BYTES + BLOCK]
+}
+
+/// The part of such memory that the device can fetch from.
+pub(super) fn aligned(memory: &mut [u8]) -> &mut [u8] {
+    let begin = memory.as_ptr().align_offset(BLOCK);
+    &mut memory[begin..begin + PIECE_BYTES]
 }
 
 /// Writes whole blocks; `cached` is the same file.
 pub(super) fn write_all(direct: &File, cached: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     assert!(is_blocks(at, bytes.len()), "only whole blocks go this way");
-    with_room(|room| {
+    STAGING.with_borrow_mut(|staging| {
+        if staging.is_empty() {
+            *staging = memory();
+        }
+        let room = aligned(staging);
         for (turn, some) in (0_u64..).zip(bytes.chunks(PIECE_BYTES)) {
-            let at = at + turn * u64_of(PIECE_BYTES);
             let room = &mut room[..some.len()];
             room.copy_from_slice(some);
-            match direct.write_all_at(room, at) {
-                // Some file systems open a file in this way and refuse to write.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                    cached.write_all_at(some, at)?;
-                }
-                other => other?,
-            }
+            write(direct, cached, room, at + turn * u64_of(PIECE_BYTES))?;
         }
         Ok(())
     })
+}
+
+/// Writes whole blocks that lie at a block's boundary.
+pub(super) fn write(direct: &File, cached: &File, blocks: &[u8], at: u64) -> io::Result<()> {
+    match direct.write_all_at(blocks, at) {
+        // Some file systems open a file in this way and refuse to write.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => cached.write_all_at(blocks, at),
+        other => other,
+    }
 }

@@ -60,12 +60,19 @@ impl fmt::Display for FolderError {
 impl std::error::Error for FolderError {}
 
 /// A folder; the lock is held until the last clone is dropped.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RealFolder {
     files: Arc<Files>,
     /// The last file that was made, until it gets its name.
-    growing: Option<(String, Arc<Growing>)>,
-    _lock: Arc<File>,
+    growing: Option<(String, Growing)>,
+    lock: Arc<File>,
+}
+
+impl Clone for RealFolder {
+    fn clone(&self) -> Self {
+        // A file that is being made is its maker's.
+        Self { files: Arc::clone(&self.files), growing: None, lock: Arc::clone(&self.lock) }
+    }
 }
 
 impl RealFolder {
@@ -93,7 +100,7 @@ impl RealFolder {
         lock.set_len(0).map_err(unwritable)?;
         writeln!(lock, "{}", std::process::id()).map_err(unwritable)?;
         let files = Arc::new(Files::new(path).map_err(unwritable)?);
-        Ok(Self { files, growing: None, _lock: Arc::new(lock) })
+        Ok(Self { files, growing: None, lock: Arc::new(lock) })
     }
 
     /// The segments of this folder, for those that perform ops.
@@ -164,18 +171,23 @@ impl Folder for RealFolder {
 
     fn make(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
         self.growing = None;
-        let growing = Growing::make(&self.files.path(name), bytes);
+        let growing = Growing::make(&self.files.path(name), bytes, true);
         let growing = growing.map_err(|error| disk_error(&error))?;
-        self.growing = Some((name.to_owned(), Arc::new(growing)));
+        self.growing = Some((name.to_owned(), growing));
         Ok(())
     }
 
     fn end(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        if let Some((growing, file)) = &mut self.growing
+            && growing == name
+        {
+            file.drain().map_err(|error| disk_error(&error))?;
+        }
         self.writable(name)?.set_len(bytes).map_err(|error| disk_error(&error))
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let written = match &self.growing {
+        let written = match &mut self.growing {
             Some((growing, file)) if growing == name => file.write(offset, bytes),
             _ => self.writable(name)?.write_all_at(bytes, offset),
         };
@@ -183,7 +195,7 @@ impl Folder for RealFolder {
     }
 
     fn flush(&mut self, name: &str) -> Result<(), DiskError> {
-        let flushed = match &self.growing {
+        let flushed = match &mut self.growing {
             Some((growing, file)) if growing == name => file.flush(),
             _ => self.writable(name)?.sync_data(),
         };
@@ -203,21 +215,22 @@ impl Folder for RealFolder {
 
     fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
         let path = self.files.path(name);
-        let is_there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() >= bytes);
-        let free = self.free();
+        let before = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let more = bytes.saturating_sub(before);
         // On a small disk it would be the reserve that fills it.
-        if !is_there && free.is_ok_and(|free| free / RESERVE_PART < bytes) {
+        if more > 0 && self.free().is_ok_and(|free| free / RESERVE_PART < more) {
             return Err(DiskError::Full);
         }
-        let taken = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, bytes)?));
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(|error| disk_error(&error))?;
+        let taken = fallocate(&file, FallocateFlags::empty(), 0, bytes);
         taken.map_err(|error| {
-            drop(fs::remove_file(&path));
-            disk_error(&error)
+            let given_back =
+                if before == 0 { fs::remove_file(&path) } else { file.set_len(before) };
+            // It only takes room.
+            drop(given_back);
+            disk_error(&error.into())
         })
     }
 }

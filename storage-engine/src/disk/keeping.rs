@@ -249,8 +249,8 @@ impl Keeping {
                 let tended = Tended::default();
                 StoreDone::Tended { outcome: Ok((tended, self.keeper.view())) }
             }
-            StoreOp::Tend { now_ms } => {
-                let outcome = self.keeper.tend(&mut self.folder, now_ms);
+            StoreOp::Tend { now_ms, sealing_bytes } => {
+                let outcome = self.keeper.tend(&mut self.folder, now_ms, sealing_bytes);
                 written = outcome.as_ref().map_or(0, |tended| tended.bytes);
                 if self.rested && !outcome.as_ref().is_ok_and(|tended| tended.more) {
                     self.rest();
@@ -263,6 +263,10 @@ impl Keeping {
                 StoreDone::Viewed { view: self.keeper.view() }
             }
             StoreOp::Look => StoreDone::Viewed { view: self.keeper.view() },
+            StoreOp::Forget { left } => {
+                drop(left);
+                StoreDone::Viewed { view: self.keeper.view() }
+            }
             other @ (StoreOp::Commit { .. } | StoreOp::Fetch { .. } | StoreOp::Create { .. }) => {
                 super::perform::perform(&self.files, other)
             }

@@ -3,6 +3,7 @@
 //! A driver with a ring may perform `Commit` and `Fetch` itself, with the descriptors that
 //! [`Files`] gives, and submit only the rest.
 
+mod behind;
 mod direct;
 mod files;
 mod folder;
@@ -127,7 +128,8 @@ impl Disk {
             | StoreOp::Retire { .. }
             | StoreOp::Tend { .. }
             | StoreOp::Retain { .. }
-            | StoreOp::Look => self.keeper.submit(op),
+            | StoreOp::Look
+            | StoreOp::Forget { .. } => self.keeper.submit(op),
         };
         if let Some(op) = refused {
             // The receiver is the caller's: if it is gone, nobody waits for the answer.

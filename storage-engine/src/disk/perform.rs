@@ -43,7 +43,8 @@ pub(super) fn perform(files: &Files, op: StoreOp) -> StoreDone {
         | StoreOp::Retire { .. }
         | StoreOp::Tend { .. }
         | StoreOp::Retain { .. }
-        | StoreOp::Look) => keepers.refuse(DiskError::Stopped),
+        | StoreOp::Look
+        | StoreOp::Forget { .. }) => keepers.refuse(DiskError::Stopped),
     }
 }
 
@@ -113,7 +114,7 @@ fn take_spare(files: &Files, bytes: u64, name: &Path) -> Result<bool, io::Error>
 }
 
 fn zeros(path: &Path, bytes: u64) -> Result<File, io::Error> {
-    let file = Growing::make(path, 0)?;
+    let mut file = Growing::make(path, 0, false)?;
     match fallocate(file.file(), FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
@@ -129,5 +130,6 @@ fn zeros(path: &Path, bytes: u64) -> Result<File, io::Error> {
         at += u64_of(some);
     }
     direct::rest();
-    Ok(file.into_file())
+    drop(file);
+    File::options().read(true).write(true).open(path)
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::error::{Damage, DiskError};
 use crate::layout::usize_of;
-use crate::position::{FileId, StreamId};
+use crate::position::{FileId, StreamId, TableId};
 use crate::query::StoredRecord;
 use crate::record::{Fields, Role};
 use crate::table::{Cursor, Item, Line, NO_CHUNK, Piece, ReadTable, TableRoot, TableWriter, Voids};
@@ -26,6 +26,8 @@ pub(crate) struct Merge {
     pub(crate) retained_from: u64,
     pub(crate) damage: Vec<Damage>,
     joining: Option<Joining>,
+    /// The input that is being read; after an error the one that could not be.
+    reading: Option<TableId>,
 }
 
 /// A stream that is being written.
@@ -58,12 +60,23 @@ impl Merge {
         retained_from: u64,
     ) -> Self {
         let cursors = inputs.iter().map(|_input| Cursor::new()).collect();
-        let (damage, joining) = (Vec::new(), None);
-        Self { inputs, cursors, writer, bottom, retained_from, damage, joining }
+        let (damage, joining, reading) = (Vec::new(), None, None);
+        Self { inputs, cursors, writer, bottom, retained_from, damage, joining, reading }
+    }
+
+    /// The input that could not be read, if that is what went wrong.
+    pub(crate) fn unread(&self) -> Option<TableId> {
+        self.reading
     }
 
     /// Takes chunks until so many bytes wait to be written. Answers whether all were taken.
     pub(crate) fn step(&mut self, bytes: usize, read: ReadTable<'_>) -> Result<bool, DiskError> {
+        let done = self.step_reading(bytes, read)?;
+        self.reading = None;
+        Ok(done)
+    }
+
+    fn step_reading(&mut self, bytes: usize, read: ReadTable<'_>) -> Result<bool, DiskError> {
         while self.writer.waiting_bytes() < bytes {
             match self.joining.take() {
                 Some(joining) => self.join(joining, &mut *read)?,
@@ -81,6 +94,7 @@ impl Merge {
     fn begin(&mut self, read: ReadTable<'_>) -> Result<bool, DiskError> {
         let mut next: Option<StreamId> = None;
         for (cursor, root) in self.cursors.iter_mut().zip(&self.inputs) {
+            self.reading = Some(root.id);
             if let Some(line) = cursor.peek(root, &mut *read)? {
                 next = Some(next.map_or(line.stream, |next| next.min(line.stream)));
             }
@@ -88,6 +102,7 @@ impl Merge {
         let Some(stream) = next else { return Ok(false) };
         let mut lines: Vec<(usize, Line)> = Vec::new();
         for (input, (cursor, root)) in self.cursors.iter_mut().zip(&self.inputs).enumerate() {
+            self.reading = Some(root.id);
             let line = cursor.peek(root, &mut *read)?;
             if line.is_some_and(|line| line.stream == stream) {
                 lines.extend(cursor.begin(root, &mut *read)?.map(|line| (input, line)));
@@ -126,6 +141,7 @@ impl Merge {
         read: ReadTable<'_>,
     ) -> Result<bool, DiskError> {
         let root = &self.inputs[input];
+        self.reading = Some(root.id);
         let Some((_, bytes)) = self.cursors[input].look_at(root, chunk, read)? else {
             return Ok(false);
         };
@@ -140,6 +156,7 @@ impl Merge {
             return Ok(());
         };
         let root = &self.inputs[part.input];
+        self.reading = Some(root.id);
         match self.cursors[part.input].chunk(root, read)? {
             Some((item, bytes)) => {
                 let part_now = *part;

@@ -3,23 +3,28 @@
 //! helper thread; it does what it is asked a slice at a time, so that nobody waits long.
 
 mod building;
+mod choosing;
 mod merge;
 mod plan;
+mod room;
 mod sealing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use building::Building;
+use choosing::share_below;
 use merge::Merge;
 pub(crate) use merge::piece_of;
+use room::Room;
+pub(crate) use room::{RESERVE, sealing_bytes_max};
 use sealing::Sorted;
 
 use crate::catalogue::{self, Catalogue};
 use crate::error::{Damage, DiskError};
 use crate::layout::{u64_of, usize_of};
 use crate::open::Folder;
-use crate::position::{SegmentId, TableId};
+use crate::position::{FileId, SegmentId, TableId};
 use crate::settings::Settings;
 use crate::table::{Facts, TableRoot, TableWriter};
 use crate::view::{View, bytes_of};
@@ -27,8 +32,6 @@ use crate::view::{View, bytes_of};
 /// Bytes written at once; each slice is flushed by itself, so that a commit that comes meanwhile
 /// waits for this much.
 const SLICE_BYTES: usize = 512 << 10;
-/// The room that is given up when there is no other.
-pub(crate) const RESERVE: &str = "reserve";
 /// Spare files go when nothing was sealed for so long.
 const SPARES_LEAVE_AFTER_MS: u64 = 300_000;
 /// Segments whose files wait to be used again, for each shard.
@@ -60,8 +63,9 @@ pub struct Keeper {
     scratch: Vec<u8>,
     /// How many shards may still read an absorbed segment.
     retiring: BTreeMap<SegmentId, u8>,
-    /// Merging stopped for good: damage that a merge must not hide.
-    stopped: bool,
+    /// Tables that could not be read when they were merged: they stay as they are until the next
+    /// start, and the others are merged around them.
+    aside: BTreeSet<TableId>,
     /// Replacing the catalogue failed: nothing is changed any more.
     doubtful: Option<DiskError>,
     /// The largest number given to a table, whether it came to anything or not.
@@ -75,7 +79,7 @@ pub struct Keeper {
     /// Bytes of tables that are looked at for retention next: where little could go, they grow
     /// before it is tried again.
     retain_above_bytes: u64,
-    reserved: bool,
+    room: Room,
 }
 
 /// What a keeper begins with.
@@ -101,14 +105,14 @@ impl Keeper {
             merge: None,
             scratch: Vec::new(),
             retiring: BTreeMap::new(),
-            stopped: false,
+            aside: BTreeSet::new(),
             doubtful: None,
             last_table: 0,
             marks_since_ms: None,
             changed: (0, 0),
             retained,
             retain_above_bytes: 0,
-            reserved,
+            room: Room::new(settings.reserve_bytes, reserved),
         }
     }
 
@@ -133,26 +137,16 @@ impl Keeper {
         if self.view.absorbed.contains(&segment) {
             return Ok(());
         }
-        let first = self.try_seal(folder, segment, length, &mut *pause);
-        let outcome = match first {
-            Err(DiskError::Full) if self.reserved => {
-                remove_spares(folder)?;
-                folder.remove(RESERVE)?;
-                folder.sync()?;
-                self.reserved = false;
-                self.try_seal(folder, segment, length, pause)
-            }
-            other => other,
-        };
-        self.keep_reserve(folder);
-        outcome
-    }
-
-    /// Takes room while there is some. Without it sealing on a full disk waits until there is room.
-    fn keep_reserve(&mut self, folder: &mut dyn Folder) {
-        if !self.reserved && self.settings.reserve_bytes > 0 {
-            self.reserved = folder.reserve(RESERVE, self.settings.reserve_bytes).is_ok();
+        if !self.room.may_do(folder, segment, length) {
+            return Err(DiskError::Full);
         }
+        let mut outcome = self.try_seal(folder, segment, length, &mut *pause);
+        if outcome == Err(DiskError::Full) && self.room.give_up(folder)? {
+            outcome = self.try_seal(folder, segment, length, pause);
+        }
+        self.room.note(segment, outcome == Err(DiskError::Full));
+        self.room.take(folder);
+        outcome
     }
 
     fn try_seal(
@@ -282,7 +276,7 @@ impl Keeper {
         let active = segment.active_name();
         let bytes = folder.length(&active).unwrap_or(0);
         let fits = bytes == u64::from(self.settings.bytes_of(2));
-        let roomy = self.reserved || self.settings.reserve_bytes == 0;
+        let roomy = self.room.is_enough();
         if fits && roomy && spares(folder)? < SPARES_EACH * usize::from(self.shards) {
             folder.rename(&active, &segment.spare_name())?;
         } else {
@@ -351,16 +345,20 @@ impl Keeper {
         self.scratch = Vec::new();
     }
 
-    /// Does one slice of what is to do: merging, above all. `now_ms` is monotonic.
+    /// Does one slice of what is to do: merging, above all. `now_ms` is monotonic. `sealing_bytes`
+    /// is what a table of a segment that is not sealed may take at most: so much is kept free.
     ///
     /// # Errors
     /// `Full`: there is no room to merge; else what the folder answered. What was begun is given
     /// up then.
-    pub fn tend(&mut self, folder: &mut dyn Folder, now_ms: u64) -> Result<Tended, DiskError> {
-        if self.stopped {
-            return Ok(Tended::default());
-        }
+    pub fn tend(
+        &mut self,
+        folder: &mut dyn Folder,
+        now_ms: u64,
+        sealing_bytes: u64,
+    ) -> Result<Tended, DiskError> {
         self.check_certain()?;
+        self.room.want(folder, sealing_bytes);
         if self.merge.is_none() {
             self.bound_bytes(folder)?;
             let Some(inputs) = self.next_merge(now_ms) else {
@@ -370,7 +368,7 @@ impl Keeper {
                 return Ok(Tended::default());
             };
             // What it needs beside what must be left for the log.
-            let left = u64::from(self.settings.bytes_of(2)) + self.settings.reserve_bytes;
+            let left = u64::from(self.settings.bytes_of(2)) + self.room.wanted_bytes();
             if folder.free()? < bytes_of(&inputs).saturating_add(left) {
                 remove_spares(folder)?;
                 return Err(DiskError::Full);
@@ -378,11 +376,16 @@ impl Keeper {
             self.begin_merge(folder, inputs)?;
         }
         let outcome = self.merge_slice(folder);
-        if let Err(error) = outcome {
-            self.give_up(folder);
-            self.stopped |= matches!(error, DiskError::Corrupt { .. } | DiskError::Newer { .. });
+        let Err(error) = outcome else { return outcome };
+        let unread = self.merge.as_ref().and_then(|(_, merge)| merge.unread());
+        self.give_up(folder);
+        let Some(table) = unread else { return Err(error) };
+        self.aside.insert(table);
+        if let DiskError::Corrupt { offset } = error {
+            let damage = vec![Damage { file: FileId::Table(table), offset, stream: None }];
+            return Ok(Tended { more: true, bytes: 0, damage });
         }
-        outcome
+        Err(error)
     }
 
     /// Merges everything into one table, until nothing is left to do: for tools.
@@ -413,44 +416,6 @@ impl Keeper {
             // What is left of it only takes room; the next start removes it anyway.
             let _unimportant = folder.remove(&file.id().building_name());
         }
-    }
-
-    fn next_merge(&mut self, now_ms: u64) -> Option<Vec<Arc<TableRoot>>> {
-        let tables = &self.view.tables;
-        if let Some(chosen) = plan::choose(tables, self.settings.tables_a_stream_max) {
-            return Some(chosen);
-        }
-        let marked = tables.iter().rfind(|table| table.marks > 0);
-        match marked {
-            None => self.marks_since_ms = None,
-            Some(table) => {
-                let since = *self.marks_since_ms.get_or_insert(now_ms);
-                if now_ms.saturating_sub(since) >= self.settings.erase_after_ms {
-                    self.marks_since_ms = None;
-                    return Some(plan::down_to_the_oldest(tables, table));
-                }
-            }
-        }
-        if self.changed.1 != self.catalogue.last_sealing {
-            self.changed = (now_ms, self.catalogue.last_sealing);
-        }
-        if now_ms.saturating_sub(self.changed.0) >= self.settings.idle_merge_ms
-            && let Some(chosen) = plan::when_idle(tables)
-        {
-            return Some(chosen);
-        }
-        let from = self.catalogue.retained_from;
-        // What is still there though it is too old has nothing that stands for it: it does not
-        // count.
-        let newly = |table: &Arc<TableRoot>| {
-            share_below(table, from).saturating_sub(share_below(table, self.retained))
-        };
-        let gone: u64 = tables.iter().map(newly).sum();
-        // Below a quarter the next merges are waited for.
-        if gone > self.view.table_bytes() / 4 {
-            return Some(tables.to_vec());
-        }
-        None
     }
 
     fn begin_merge(
@@ -551,20 +516,6 @@ impl Keeper {
         };
         self.commit(folder, after)
     }
-}
-
-/// Bytes of a table's records that are older than a stamp, if they are spread evenly.
-fn share_below(table: &TableRoot, stamp: u64) -> u64 {
-    if table.max_stamp == 0 || stamp <= table.min_stamp {
-        return 0;
-    }
-    let bytes = table.file_bytes();
-    if stamp > table.max_stamp {
-        return bytes;
-    }
-    let (part, whole) = (stamp - table.min_stamp, table.max_stamp - table.min_stamp);
-    let share = u128::from(bytes) * u128::from(part) / u128::from(whole.max(1));
-    u64::try_from(share).unwrap_or(bytes)
 }
 
 fn read_segment(

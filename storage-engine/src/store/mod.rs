@@ -79,7 +79,7 @@ pub enum StoreEvent {
     /// A segment of this run left what recovery reads.
     Sealed(SegmentId),
     /// Sealing failed. It is tried again, but for damage: then the segment and all behind it stay
-    /// as they are until the next start.
+    /// as they are until the next start. That it waits for room is said once.
     NotSealed {
         /// The segment.
         segment: SegmentId,
@@ -336,6 +336,8 @@ impl Store {
         let offset = self.active.end;
         let mask = self.active.mask.at(offset);
         let part = self.gathered.last_mut().expect("a part was begun");
+        // With room for the zeros at the end of the commit, which need no new memory then.
+        part.bytes.reserve(bytes + usize_of(BLOCK_BYTES));
         let length = record::write(&mut part.bytes, record, role, body, mask);
         self.active.index.add(record.stream, Entry::alone(record.seq, offset, length, role));
         self.active.end += length;

@@ -1,10 +1,13 @@
 //! What a store has to do with the keeper: it asks for its segments to be sealed, the oldest first,
 //! and takes up the tables that come of it.
 
+use std::sync::Arc;
+
 use super::{SPARE_INDICES, Store, StoreEvent};
 use crate::error::{Damage, DiskError};
-use crate::keeper::Tended;
-use crate::op::StoreOp;
+use crate::keeper::{Tended, sealing_bytes_max};
+use crate::layout::u64_of;
+use crate::op::{Left, StoreOp};
 use crate::position::{FileId, ReadId, SegmentId};
 use crate::view::View;
 
@@ -17,6 +20,8 @@ const LAG_MAX: usize = 2;
 /// Rolled-over segments that wait to be sealed: with so many appends wait, too. Each one more is
 /// read at the next start, and its index takes memory.
 const LAG_BOUND: usize = 8;
+/// The keeper is told of more room that is needed for sealing in so many steps a segment.
+const SEALING_STEPS: u64 = 8;
 /// Sealing a segment is spread over half of this at most.
 const SEAL_WITHIN_MS_MAX: u64 = 20_000;
 
@@ -37,8 +42,21 @@ pub(super) struct Tending {
     /// The keeper may have something to do.
     wanted: bool,
     retain: Option<u64>,
+    /// What the table of a segment may take at most, as the keeper was told.
+    sealing_bytes: u64,
+    obstacle: Obstacle,
+    left: Left,
+}
+
+/// What keeps segments from being sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Obstacle {
+    #[default]
+    Nothing,
+    /// There is no room, and that was said.
+    Room,
     /// A segment is damaged: it and all behind it are not sealed before the next start.
-    stuck: bool,
+    Damage,
 }
 
 /// Who seals the segments of earlier runs.
@@ -95,12 +113,13 @@ impl Store {
     pub(super) fn sealing_lags(&self) -> bool {
         let first = self.rolled.values().next();
         self.rolled.len() >= LAG_BOUND
-            && !self.tending.stuck
+            && self.tending.obstacle != Obstacle::Damage
             && first.is_some_and(|first| first.sealing)
     }
 
     pub(super) fn ask_keeper(&mut self, ops: &mut Vec<StoreOp>) {
         self.leave(ops);
+        self.foresee_sealing();
         if let Some(stamp) = self.tending.retain.take() {
             ops.push(StoreOp::Retain { stamp });
             self.tending.wanted = true;
@@ -110,7 +129,19 @@ impl Store {
             self.tending.asked_ms = self.now_ms;
             self.tending.wanted = false;
             self.tending.asked = true;
-            ops.push(StoreOp::Tend { now_ms: self.now_ms });
+            let (now_ms, sealing_bytes) = (self.now_ms, self.tending.sealing_bytes);
+            ops.push(StoreOp::Tend { now_ms, sealing_bytes });
+        }
+    }
+
+    /// What sealing what is written now will need, told ahead in steps: then there may be no room.
+    fn foresee_sealing(&mut self) {
+        let (bytes, streams) = (u64::from(self.active.end), u64_of(self.active.index.len()));
+        let most = sealing_bytes_max(bytes, streams);
+        if most > self.settings.reserve_bytes.max(self.tending.sealing_bytes) {
+            let step = u64::from(self.settings.bytes_of(2)).div_ceil(SEALING_STEPS);
+            self.tending.sealing_bytes = most.next_multiple_of(step);
+            self.tending.wanted |= self.settings.reserve_bytes > 0;
         }
     }
 
@@ -122,8 +153,12 @@ impl Store {
         idle && self.rolled.is_empty() && self.held.old.is_empty()
     }
 
-    /// Tells the keeper of absorbed segments that no read looks into any more.
+    /// Tells the keeper of absorbed segments that no read looks into any more, and hands it memory
+    /// to give back.
     pub(super) fn leave(&mut self, ops: &mut Vec<StoreOp>) {
+        if !self.tending.left.is_empty() {
+            ops.push(StoreOp::Forget { left: core::mem::take(&mut self.tending.left) });
+        }
         if self.tending.leaving.is_empty() {
             return;
         }
@@ -150,16 +185,20 @@ impl Store {
         let error = match outcome {
             Ok(view) => {
                 self.tending.wanted = true;
+                self.tending.obstacle = Obstacle::Nothing;
                 return self.adopt(view);
             }
             Err(error) => error,
         };
         let damaged = matches!(error, DiskError::Corrupt { .. } | DiskError::Newer { .. });
-        if error != DiskError::Full {
+        // It is tried again each second: for want of room it is said once.
+        let full = error == DiskError::Full;
+        if !full || self.tending.obstacle != Obstacle::Room {
             self.not_sealed(segment, error);
         }
+        self.tending.obstacle = if full { Obstacle::Room } else { Obstacle::Nothing };
         if damaged {
-            self.tending.stuck = true;
+            self.tending.obstacle = Obstacle::Damage;
             self.tending.old.here = false;
         } else {
             self.tending.seal_at = self.now_ms.saturating_add(self.settings.retry_ms);
@@ -203,14 +242,17 @@ impl Store {
         }
         let last = self.reading.last_read();
         for &segment in view.absorbed.iter() {
-            let mine = if self.held.old.remove(&segment).is_some() {
+            let mine = if let Some(old) = self.held.old.remove(&segment) {
+                self.tending.left.indices.push(Arc::new(old.index));
                 true
             } else if let Some(mut rolled) = self.rolled.remove(&segment) {
-                rolled.index.clear();
                 // The first segment is smaller; its index would only be kept while nothing grows.
                 let of_full_size = rolled.capacity == self.settings.bytes_of(2);
                 if of_full_size && self.spare_indices.len() < SPARE_INDICES {
+                    rolled.index.clear();
                     self.spare_indices.push(rolled.index);
+                } else {
+                    self.tending.left.indices.push(Arc::new(rolled.index));
                 }
                 self.ready(StoreEvent::Sealed(segment));
                 true
@@ -223,7 +265,8 @@ impl Store {
             }
         }
         self.reading.cache.keep_tables(&view);
-        self.held.view = view;
+        let before = core::mem::replace(&mut self.held.view, view);
+        self.tending.left.views.push(before);
         if self.tending.old.awaited && self.held.old.is_empty() {
             self.tending.old.awaited = false;
             self.ready(StoreEvent::OldSealed);

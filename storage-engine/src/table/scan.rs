@@ -9,7 +9,7 @@ use super::line::{Item, Line, read_items};
 use super::root::{HEADER_BYTES, TableRoot};
 use crate::error::DiskError;
 use crate::layout::{index_of, u64_of, usize_of};
-use crate::position::TableId;
+use crate::position::{StreamId, TableId};
 
 /// Bytes read at once.
 const READ_BYTES: u64 = 512 << 10;
@@ -22,6 +22,8 @@ pub(crate) type ReadTable<'a> = &'a mut dyn FnMut(TableId, u64, u32) -> Result<V
 pub(crate) struct Cursor {
     next_page: usize,
     lines: VecDeque<Line>,
+    /// The last stream of these lines: what comes is behind it, or the table is damaged.
+    last: Option<StreamId>,
     /// The page that these lines are of, and its place.
     page: Bytes,
     page_at: u64,
@@ -39,6 +41,7 @@ impl Cursor {
         Self {
             next_page: 0,
             lines: VecDeque::new(),
+            last: None,
             page: Bytes::new(),
             page_at: 0,
             ahead: Bytes::new(),
@@ -68,7 +71,12 @@ impl Cursor {
             let damaged = DiskError::Corrupt { offset: at };
             let (lines, end) = root.lines_of(&self.page, at).ok_or(damaged)?;
             for line in lines {
-                self.lines.push_back(line.map_err(|offset| DiskError::Corrupt { offset })?);
+                let line = line.map_err(|offset| DiskError::Corrupt { offset })?;
+                if self.last.is_some_and(|last| last >= line.stream) {
+                    return Err(damaged);
+                }
+                self.last = Some(line.stream);
+                self.lines.push_back(line);
             }
             self.next_page += 1;
             self.group_at = end;

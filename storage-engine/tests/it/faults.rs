@@ -51,6 +51,31 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
 }
 
 #[test]
+fn sealing_that_waits_for_room_says_so_once() {
+    let mut world = World::new(small(), 3);
+    let one = stream(2);
+    world.append(one, 100).unwrap();
+    world.settle();
+    world.disk.set_full(true);
+    while world.append(one, 500).is_ok() {
+        world.settle();
+    }
+    for _ in 0..5 {
+        world.now += 1000;
+        world.settle();
+    }
+    let waits =
+        |event: &StoreEvent| matches!(event, StoreEvent::NotSealed { error: DiskError::Full, .. });
+    assert_eq!(world.events.iter().filter(|(_, event)| waits(event)).count(), 1);
+    assert_eq!(world.read(Query::Load { stream: one }).unwrap(), world.model[&one].records());
+    world.disk.set_full(false);
+    world.now += 1000;
+    world.settle();
+    assert!(world.saw(|event| matches!(event, StoreEvent::Sealed(_))));
+    world.check();
+}
+
+#[test]
 fn what_never_fits_and_what_waits_too_long_is_said() {
     let mut world = World::new(small(), 3);
     assert_eq!(world.append(stream(3), 9000), Err(StoreError::TooLarge));

@@ -16,7 +16,7 @@ fn folder(version: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version)
 }
 
-fn fixture(version: &str) -> SimDisk {
+pub(crate) fn fixture(version: &str) -> SimDisk {
     let mut disk = SimDisk::new();
     for entry in fs::read_dir(folder(version)).unwrap() {
         let path = entry.unwrap().path();

@@ -7,6 +7,8 @@
     reason = "a helper of a test stops the test"
 )]
 
+mod broken_disk;
+mod by_the_book;
 mod faults;
 mod format;
 mod full_disk;

@@ -1,11 +1,14 @@
 //! The same store on a real file system.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use roost_storage_engine::disk::{Disk, FolderError, KeeperThread, RealFolder};
-use roost_storage_engine::{FileId, NewRecord, Query, Store, StoreDone, StoreEvent, StoreOp, open};
+use roost_storage_engine::{
+    FileId, NewRecord, OpenSettings, Query, Store, StoreDone, StoreEvent, StoreOp, StreamId, open,
+};
 
 use crate::world::{small, stream};
 
@@ -18,10 +21,14 @@ struct Running {
 }
 
 fn start(path: &Path) -> Running {
-    let mut folder = RealFolder::open(path).unwrap();
     let mut settings = small();
     settings.shards = 1;
-    let mut opened = open(&mut folder, &settings).unwrap();
+    start_with(path, &settings)
+}
+
+fn start_with(path: &Path, settings: &OpenSettings) -> Running {
+    let mut folder = RealFolder::open(path).unwrap();
+    let mut opened = open(&mut folder, settings).unwrap();
     let store = opened.stores.remove(0);
     let keeper = KeeperThread::start(&folder, opened.keeper).unwrap();
     let (disk, answers) = Disk::new(folder.files(), &keeper, "shard-0", Box::new(|| ())).unwrap();
@@ -137,7 +144,7 @@ fn a_second_process_is_refused_by_name() {
 fn a_folder_that_cannot_be_made_is_named() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("file");
-    std::fs::write(&file, b"not a folder").unwrap();
+    fs::write(&file, b"not a folder").unwrap();
     let error = RealFolder::open(&file.join("data")).unwrap_err();
     assert!(matches!(error, FolderError::Unwritable { .. }));
 }
@@ -163,4 +170,42 @@ fn more_fetches_than_may_wait_are_answered_all_the_same() {
     drop(disk);
     assert_eq!(answers.try_iter().count(), 5000);
     assert!(wake.load(std::sync::atomic::Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn the_reserve_grows_with_what_sealing_many_tiny_streams_needs() {
+    let place = tempfile::tempdir().unwrap();
+    let mut settings = small();
+    settings.shards = 1;
+    settings.settings.segment_bytes = 256 << 10;
+    settings.settings.first_segment_bytes = 256 << 10;
+    settings.settings.reserve_bytes = 288 << 10;
+    let mut running = start_with(place.path(), &settings);
+    let mut next = 1;
+    while running.store.stats().sealed < 2 {
+        for _ in 0..100 {
+            let stream = StreamId(next << 90 | next);
+            let new = NewRecord {
+                stream,
+                number: 0,
+                seq: 0,
+                stamp: 0,
+                kind: 1,
+                snapshot_start: false,
+                body: &[],
+            };
+            running.store.append(&new).unwrap();
+            next += 1;
+        }
+        running.store.flush_soon();
+        let appended = running.store.appended();
+        running.wait(|event| matches!(event, StoreEvent::Durable(end) if *end >= appended));
+    }
+    let bytes = |name: &Path| fs::metadata(name).unwrap().len();
+    let tables = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
+    let tables = tables.filter(|path| path.extension().is_some_and(|ending| ending == "table"));
+    let largest = tables.map(|path| bytes(&path)).max().unwrap();
+    let reserve = bytes(&place.path().join("reserve"));
+    assert!(largest > 288 << 10, "a table is larger than nine eighths of its segment: {largest}");
+    assert!(reserve >= largest, "{reserve} kept for {largest}");
 }

@@ -5,7 +5,7 @@ use roost_storage_engine::{
     Damage, FileId, Kill, NewRecord, OpenError, Query, StoreEvent, StreamId,
 };
 
-use crate::world::{Dice, World, small, stream};
+use crate::world::{Dice, World, first_page, small, stream};
 
 /// A world in which sealing, merging and the reuse of files are all due.
 fn busy(seed: u64) -> World {
@@ -248,6 +248,44 @@ fn a_flipped_bit_in_a_table_hides_one_record() {
     tidy(&mut world);
     assert_eq!(all_of(&mut world, one).len(), 58);
     assert!(world.saw(|event| matches!(event, StoreEvent::Corrupt(_))));
+}
+
+#[test]
+fn tables_are_merged_around_one_with_a_damaged_page() {
+    let mut world = World::new(small(), 3);
+    let one = stream(2);
+    let grow = |world: &mut World, records: u32| {
+        for _ in 0..records {
+            world.append(one, 350).unwrap();
+            world.settle();
+        }
+        tidy(world);
+    };
+    grow(&mut world, 60);
+    let names = world.disk.names();
+    let damaged = names.iter().find(|name| name.ends_with(".table")).unwrap();
+    let page = first_page(world.disk.content(damaged).unwrap());
+    world.disk.flip_bit(damaged, u64::try_from(page).unwrap() + 12, 0);
+    world.crash(Kill::Process);
+    world.reopen().unwrap();
+    world.seal_old();
+    world.events.clear();
+    grow(&mut world, 300);
+    // What was older than it, what is newer, and itself.
+    assert!(world.disk.names().contains(damaged));
+    assert!(tables(&world) <= 2 + 1 + 2, "{} tables", tables(&world));
+    let named = |event: &StoreEvent| {
+        matches!(event, StoreEvent::Corrupt(Damage { file: FileId::Table(_), stream: None, .. }))
+    };
+    assert_eq!(world.events.iter().filter(|(_, event)| named(event)).count(), 1);
+    let newest = Query::Before { stream: one, seq: u64::MAX, limit: 50, max_bytes: usize::MAX };
+    assert_eq!(world.read(newest).unwrap().len(), 50);
+    // A deletion cannot give back what it does not reach; others can.
+    let other = stream(4);
+    filled(&mut world, other, 0xd7, 40);
+    world.delete(other).unwrap();
+    grow(&mut world, 60);
+    assert_eq!(all_of(&mut world, other), []);
 }
 
 #[test]

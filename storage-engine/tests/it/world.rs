@@ -316,9 +316,12 @@ impl World {
 
     /// Everything stored, asked in every way, is what the model says. Call it when all is durable.
     pub(crate) fn check(&mut self) {
-        let damage = |event: &StoreEvent| {
-            matches!(event, StoreEvent::Corrupt(_) | StoreEvent::NotSealed { .. })
-                || matches!(event, StoreEvent::NotMerged(error) if *error != DiskError::Full)
+        let damage = |event: &StoreEvent| match event {
+            StoreEvent::Corrupt(_) => true,
+            StoreEvent::NotSealed { error, .. } | StoreEvent::NotMerged(error) => {
+                *error != DiskError::Full
+            }
+            _ => false,
         };
         assert!(!self.saw(damage), "nothing was damaged");
         for (stream, expected) in self.model.clone() {
