@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::Wake;
 use super::files::Files;
 use super::folder::RealFolder;
-use super::way::{Way, give_way};
+use super::way::{Background, Way};
 use crate::keeper::{Keeper, Tended};
 use crate::op::{StoreDone, StoreOp};
 use crate::position::SegmentId;
@@ -23,8 +23,8 @@ const MERGE_BYTES_A_SECOND: u64 = 64 << 20;
 const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 /// After so long without anything to do the keeper gives memory back.
 const RESTS_AFTER: Duration = Duration::from_secs(1);
-/// A sealing that lives on idle processor time and is not done so long after it should be gets the
-/// share of any thread: on a machine without idle time it would never end.
+/// A sealing that lives on idle processor time and is not done so long after it should be gets a
+/// share of its own: on a machine without idle time it would never end.
 const STARVED_AFTER: Duration = Duration::from_secs(2);
 
 /// Who asks the keeper, and how answers get there.
@@ -85,13 +85,22 @@ impl KeeperThread {
         let (jobs, queue) = channel();
         let (folder, files) = (folder.clone(), folder.files());
         let thread = Builder::new().name("keeper".to_owned()).spawn(move || {
-            give_way(Way::Wholly);
+            let background = Background::begin();
             // A table that cannot be opened is said by the reads that need it.
             let _unimportant = files.adopt(&keeper.view());
             let askers = Vec::new();
             let backlog = VecDeque::new();
-            Keeping { keeper, files, folder, askers, backlog, held_back: None, rested: true }
-                .run(&queue)
+            Keeping {
+                keeper,
+                files,
+                folder,
+                askers,
+                backlog,
+                held_back: None,
+                rested: true,
+                background,
+            }
+            .run(&queue)
         })?;
         Ok(Self { jobs, thread: Some(thread), askers: std::sync::atomic::AtomicUsize::new(0) })
     }
@@ -133,6 +142,7 @@ struct Keeping {
     held_back: Option<(Duration, usize, StoreDone)>,
     /// Whether the keeper has nothing left of what it keeps from one sealing to the next.
     rested: bool,
+    background: Background,
 }
 
 /// Makes a sealing take its time, until something comes that must not wait for it. It lives on
@@ -143,6 +153,7 @@ struct Pace<'a> {
     within: Duration,
     /// When it has waited for the processor too long.
     starved: Option<Instant>,
+    background: &'a Background,
 }
 
 impl Pace<'_> {
@@ -172,11 +183,11 @@ impl Pace<'_> {
         self.queue.recv_timeout(part).ok()
     }
 
-    /// From here on it takes the share of any thread.
+    /// From here on it takes a share of its own.
     fn hurry(&mut self) {
         self.within = Duration::ZERO;
         if self.starved.take().is_some() {
-            give_way(Way::Not);
+            self.background.give_way(Way::Little);
         }
     }
 }
@@ -300,11 +311,13 @@ impl Keeping {
         let shares = u32::try_from(self.askers.len().max(1)).unwrap_or(u32::MAX);
         let within = Duration::from_millis(within_ms) / shares;
         self.rested = false;
-        let starved = Some(clock() + within + STARVED_AFTER);
-        let mut pace = Pace { queue, backlog: &mut self.backlog, within, starved };
+        // What lags behind already has waited long enough.
+        let patience = if within.is_zero() { Duration::ZERO } else { within + STARVED_AFTER };
+        let (starved, background) = (Some(clock() + patience), &self.background);
+        let mut pace = Pace { queue, backlog: &mut self.backlog, within, starved, background };
         let mut pause = |slices: u64| pace.pause(slices);
         let outcome = self.keeper.seal(&mut self.folder, segment, length, &mut pause);
-        give_way(Way::Wholly);
+        self.background.give_way(Way::Wholly);
         if !within.is_zero() {
             // The next one is not there yet.
             self.rest();

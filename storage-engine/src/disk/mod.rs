@@ -22,7 +22,7 @@ use crate::error::DiskError;
 use crate::op::{StoreDone, StoreOp};
 use keeping::KeeperLine;
 use perform::perform;
-use way::{Way, give_way};
+use way::step_back;
 
 pub use files::Files;
 pub use folder::{FolderError, RealFolder};
@@ -87,7 +87,7 @@ impl Disk {
             let in_background = part == "create";
             threads.push(thread.spawn(move || {
                 if in_background {
-                    give_way(Way::Mostly);
+                    step_back();
                 }
                 helper.run(&ops);
             })?);

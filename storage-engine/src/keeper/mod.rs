@@ -158,7 +158,10 @@ impl Keeper {
     ) -> Result<(), DiskError> {
         self.check_certain()?;
         let mut bytes = core::mem::take(&mut self.scratch);
-        let read = read_segment(folder, segment, length, &mut bytes);
+        // It is read, checked and written, each in slices.
+        let slices = 3 * length.div_ceil(u64_of(SLICE_BYTES));
+        let pause = &mut || pause(slices);
+        let read = read_segment(folder, segment, length, &mut bytes, pause);
         let outcome = read.and_then(|()| self.seal_bytes(folder, segment, &bytes, pause));
         self.scratch = bytes;
         outcome
@@ -169,11 +172,10 @@ impl Keeper {
         folder: &mut dyn Folder,
         segment: SegmentId,
         bytes: &[u8],
-        pause: Pause<'_>,
+        pause: &mut dyn FnMut(),
     ) -> Result<(), DiskError> {
         let length = u64_of(bytes.len());
-        let slices = length.div_ceil(u64_of(SLICE_BYTES));
-        let mut sorted = Sorted::new(segment, bytes)?;
+        let mut sorted = Sorted::new(segment, bytes, pause)?;
         let id = self.next_table();
         let sealing = self.catalogue.last_sealing + 1;
         let mut writer = TableWriter::new(Facts {
@@ -188,7 +190,7 @@ impl Keeper {
         let written = (|| {
             while !sorted.step(bytes, &mut writer, SLICE_BYTES, bottom) {
                 file.write(folder, &mut writer)?;
-                pause(slices);
+                pause();
             }
             let root = writer.finish();
             file.write(folder, &mut writer)?;
@@ -523,13 +525,23 @@ fn read_segment(
     segment: SegmentId,
     length: u64,
     bytes: &mut Vec<u8>,
+    pause: &mut dyn FnMut(),
 ) -> Result<(), DiskError> {
     let length = u32::try_from(length).map_err(|_too_long| DiskError::Short)?;
     bytes.resize(usize_of(length), 0);
-    match folder.read_into(&segment.active_name(), 0, bytes) {
-        Err(DiskError::Missing) => folder.read_into(&segment.sealed_name(), 0, bytes),
-        other => other,
+    let mut name = segment.active_name();
+    for (turn, slice) in (0..).zip(bytes.chunks_mut(SLICE_BYTES)) {
+        let offset = turn * u64_of(SLICE_BYTES);
+        match folder.read_into(&name, offset, slice) {
+            Err(DiskError::Missing) if turn == 0 => {
+                name = segment.sealed_name();
+                folder.read_into(&name, offset, slice)?;
+            }
+            other => other?,
+        }
+        pause();
     }
+    Ok(())
 }
 
 /// A log that grows no more needs no spare files.

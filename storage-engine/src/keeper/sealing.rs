@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::SLICE_BYTES;
 use crate::error::DiskError;
 use crate::header::{HeaderFault, read_identity};
 use crate::layout::{HEADER_BYTES, u32_of, u64_of, usize_of};
@@ -47,8 +48,13 @@ pub(crate) struct Sorted {
 }
 
 impl Sorted {
-    /// Checks and sorts all records up to the end of `bytes`, which is where they end.
-    pub(crate) fn new(segment: SegmentId, bytes: &[u8]) -> Result<Self, DiskError> {
+    /// Checks and sorts all records up to the end of `bytes`, which is where they end. Calls `pause`
+    /// between slices.
+    pub(crate) fn new(
+        segment: SegmentId,
+        bytes: &[u8],
+        pause: &mut dyn FnMut(),
+    ) -> Result<Self, DiskError> {
         let identity = read_identity(bytes).map_err(|fault| match fault {
             HeaderFault::Bad => DiskError::Corrupt { offset: 0 },
             HeaderFault::Newer(version) => DiskError::Newer { version },
@@ -59,7 +65,12 @@ impl Sorted {
         let mask = Mask::new(segment, identity.salt, Form::of(identity.version));
         let mut places = Vec::new();
         let mut at = usize_of(HEADER_BYTES);
+        let mut paused = 0;
         while at < bytes.len() {
+            if at - paused >= SLICE_BYTES {
+                paused = at;
+                pause();
+            }
             let offset = u32_of(at);
             let found = parse(&bytes[at..], mask.at(offset))
                 .ok_or_else(|| DiskError::Corrupt { offset: u64::from(offset) })?;
