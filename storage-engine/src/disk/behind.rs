@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::direct::{self, PIECE_BYTES};
+use super::way;
 use crate::layout::u64_of;
 
 /// Pieces that wait for the device, and memory for them.
@@ -37,8 +38,9 @@ impl Behind {
     pub(super) fn new(direct: File, cached: Arc<File>) -> io::Result<Self> {
         let (pieces, queue) = channel::<Piece>();
         let (done, written) = channel();
-        // It takes what its maker takes of the processor.
         let thread = Builder::new().name("keeper-write".to_owned()).spawn(move || {
+            // It hardly computes, and whoever waits for it may lag behind.
+            way::come_back();
             for Piece { mut memory, bytes, at } in queue {
                 let blocks = &direct::aligned(&mut memory)[..bytes];
                 let outcome = direct::write(&direct, &cached, blocks, at);

@@ -55,6 +55,11 @@ fn there_and_back() -> bool {
     give_way(Way::Wholly) && give_way(Way::Little)
 }
 
+/// Brings the calling thread back from idle time, if whoever made it lives there.
+pub(super) fn come_back() {
+    let _unchanged = give_way(Way::Little);
+}
+
 /// Makes the calling thread one that takes a small share for ever.
 pub(super) fn step_back() {
     let _unchanged = rustix::process::nice(MOSTLY_NICE);
