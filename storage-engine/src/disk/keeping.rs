@@ -187,7 +187,7 @@ impl Pace<'_> {
     fn hurry(&mut self) {
         self.within = Duration::ZERO;
         if self.starved.take().is_some() {
-            self.background.give_way(Way::Little);
+            self.background.give_way(Way::Fairly);
         }
     }
 }

@@ -10,13 +10,13 @@ use std::thread::Builder;
 pub(super) enum Way {
     /// Only what nobody else wants; whoever wakes up has it at once (`SCHED_IDLE`, sched(7)).
     Wholly,
-    /// A quarter, for work that lags behind.
-    Little,
+    /// The share of any thread, for work that lags behind.
+    Fairly,
 }
 
-/// The nice values of these shares: sched(7), and `sched_prio_to_weight` of the kernel.
+/// A thread with this nice value gets a thirtieth of what one that serves gets
+/// (`sched_prio_to_weight` of the kernel).
 const MOSTLY_NICE: i32 = 15;
-const LITTLE_NICE: i32 = 5;
 
 /// A thread that works in the background, and may lag behind.
 #[derive(Debug)]
@@ -36,7 +36,6 @@ impl Background {
             thread.is_ok_and(|thread| thread.join().unwrap_or(false))
         };
         let background = Self { returns: *RETURNS.get_or_init(tried) };
-        let _unchanged = rustix::process::nice(LITTLE_NICE);
         background.give_way(Way::Wholly);
         background
     }
@@ -51,13 +50,12 @@ impl Background {
 
 /// Whether the calling thread, which does nothing else, may leave `SCHED_IDLE` again.
 fn there_and_back() -> bool {
-    let _unchanged = rustix::process::nice(LITTLE_NICE);
-    give_way(Way::Wholly) && give_way(Way::Little)
+    give_way(Way::Wholly) && give_way(Way::Fairly)
 }
 
 /// Brings the calling thread back from idle time, if whoever made it lives there.
 pub(super) fn come_back() {
-    let _unchanged = give_way(Way::Little);
+    let _unchanged = give_way(Way::Fairly);
 }
 
 /// Makes the calling thread one that takes a small share for ever.
@@ -70,7 +68,7 @@ pub(super) fn step_back() {
 fn give_way(way: Way) -> bool {
     let policy = match way {
         Way::Wholly => libc::SCHED_IDLE,
-        Way::Little => libc::SCHED_OTHER,
+        Way::Fairly => libc::SCHED_OTHER,
     };
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 names the calling thread, and the structure outlives the call, which only reads it.
@@ -88,7 +86,7 @@ mod tests {
             // SAFETY: 0 names the calling thread.
             let policy = || unsafe { libc::sched_getscheduler(0) };
             let first = policy();
-            background.give_way(Way::Little);
+            background.give_way(Way::Fairly);
             (background.returns, first, policy())
         });
         let (returns, first, second) = thread.unwrap().join().unwrap();
