@@ -1,19 +1,15 @@
 //! A device: the SDK's session, the storage beside it, and a person who looks at it.
 
-use crate::history::Ticks;
 use crate::network::Party;
 use crate::prng::Prng;
-use crate::shadow::{Said, Shadow};
 use crate::simulation::{Event as Happening, MS, Simulation};
 use crate::token;
 use crate::trace::Broken;
-use bytes::Bytes;
 use roost_client::{
-    Command, Config, Credential, Event, Input, Order, Output, Peer, PersistId, Restored, Session,
+    Command, Config, Credential, Input, Order, Output, PersistId, Restored, Session,
 };
 use roost_protocol::ids::{ConversationId, DeviceId, Sequence, UserId};
-use roost_protocol::wire;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// See the module's comment.
 #[derive(Debug)]
@@ -21,8 +17,10 @@ pub(crate) struct Device {
     pub(crate) name: String,
     pub(crate) user: usize,
     pub(crate) user_id: UserId,
-    id: DeviceId,
+    pub(crate) id: DeviceId,
     token: String,
+    /// It was signed out: only a newer token helps.
+    pub(crate) signed_out: bool,
     pub(crate) session: Option<Session>,
     /// Which life of the app it is.
     pub(crate) life: u32,
@@ -38,6 +36,12 @@ pub(crate) struct Device {
     wake_at: u64,
     /// The last life that began from an old backup, or lost what was not persisted.
     pub(crate) forgot_in: u32,
+    /// When the server welcomed it last.
+    pub(crate) connected_ns: u64,
+    /// Whose presence this life of the app watched, from where, and whether it stopped.
+    pub(crate) watched: BTreeMap<(Option<ConversationId>, usize), bool>,
+    /// Groups from which it was shown that its user has gone, and when.
+    pub(crate) gone: BTreeMap<ConversationId, u64>,
     prng: Prng,
 }
 
@@ -63,6 +67,10 @@ impl Device {
             connection: None,
             wake_at: u64::MAX,
             forgot_in: 0,
+            signed_out: false,
+            connected_ns: 0,
+            watched: BTreeMap::new(),
+            gone: BTreeMap::new(),
             prng: Prng::new(seed, 100 + number),
         }
     }
@@ -94,6 +102,7 @@ impl Simulation {
         device.life += 1;
         device.wake_at = u64::MAX;
         device.persist_due = false;
+        device.watched.clear();
         let (name, life) = (device.name.clone(), device.life);
         self.history.forget_ticks(index);
         self.tell(|| format!("{name}'s app starts, life {life}"));
@@ -118,6 +127,12 @@ impl Simulation {
         self.tell(|| format!("{name}'s app dies, {kept} records remain"));
         if backup {
             self.history.forget_kept(index);
+            // What was refused it may not know any more, and say again.
+            let own =
+                |said: &&mut crate::shadow::Said| said.device == index && said.refused.is_some();
+            for said in self.shadow.said.iter_mut().filter(own) {
+                (said.refused, said.revived) = (None, true);
+            }
         }
         // What a killed app read may be forgotten with it.
         self.shadow.read_kept.retain(|(of, _), _| *of != index);
@@ -140,32 +155,6 @@ impl Simulation {
 
     // ---- what a person does ----
 
-    /// Says something to a user.
-    pub(crate) fn say(&mut self, index: usize, to: usize, text: &str) -> Result<u64, Broken> {
-        let peer = self.user_id(to);
-        let device = &self.devices[index];
-        if device.session.is_none() {
-            return Err(Broken::new(format!("{}'s app is not running", device.name)));
-        }
-        let tag = u64::try_from(self.shadow.said.len()).unwrap_or(u64::MAX);
-        let body = Bytes::from(format!("{tag}:{text}").into_bytes());
-        let (user, life, accepted) = (device.user, device.life, None);
-        let said = Said {
-            device: index,
-            user,
-            peer: to,
-            body: body.clone(),
-            accepted,
-            refused: false,
-            life,
-        };
-        self.shadow.say(said);
-        let name = device.name.clone();
-        self.tell(|| format!("{name} says #{tag} to {peer}"));
-        self.feed(index, Input::Command(Command::Send { to: Peer::User(peer), body, tag }))?;
-        Ok(tag)
-    }
-
     /// Reads a conversation up to a seq.
     pub(crate) fn read(
         &mut self,
@@ -174,20 +163,15 @@ impl Simulation {
         seq: u64,
     ) -> Result<(), Broken> {
         let (name, user) = (self.devices[index].name.clone(), self.devices[index].user);
-        let with = self.peer_in(user, conversation).map(|peer| self.user_id(peer).to_string());
-        self.tell(|| format!("{name} reads up to {seq} with {with:?}"));
+        let with = self.in_words(user, conversation);
+        self.tell(|| format!("{name} reads up to {seq} {with}"));
+        self.shadow.first_read.entry((user, conversation)).or_insert(self.now_ns);
         let furthest = self.shadow.read.entry((user, conversation)).or_insert(0);
         *furthest = seq.max(*furthest);
         let kept = self.shadow.read_kept.entry((index, conversation)).or_insert(0);
         *kept = seq.max(*kept);
         let command = Command::Read { conversation, seq: Sequence(seq) };
         self.feed(index, Input::Command(command))
-    }
-
-    /// The id of a user by number.
-    pub(crate) fn user_id(&self, user: usize) -> UserId {
-        let of = self.devices.iter().find(|device| device.user == user);
-        of.map(|device| device.user_id.clone()).expect("every user has a device")
     }
 
     // ---- what happens to a session ----
@@ -237,7 +221,8 @@ impl Simulation {
                 self.persist_soon(index);
             }
             Output::NeedToken => {
-                self.after(5 * MS, Happening::Token { device: index, life });
+                let wait = if self.devices[index].signed_out { 1_100 } else { 5 };
+                self.after(wait * MS, Happening::Token { device: index, life });
             }
             Output::Event(event) => return self.shown(index, event),
         }
@@ -289,9 +274,13 @@ impl Simulation {
     }
 
     pub(crate) fn token(&mut self, index: usize, life: u32) -> Result<(), Broken> {
-        let device = &self.devices[index];
+        let now_s = self.now().wall.ms / 1000;
+        let device = &mut self.devices[index];
         if device.life != life {
             return Ok(());
+        }
+        if std::mem::take(&mut device.signed_out) {
+            device.token = token::token(device.user_id.as_str(), now_s);
         }
         let token = device.token.clone();
         self.feed(index, Input::Token(token))
@@ -350,81 +339,5 @@ impl Simulation {
         }
         self.devices[index].connection = None;
         self.feed(index, Input::Disconnected)
-    }
-
-    // ---- what the person sees ----
-
-    fn shown(&mut self, index: usize, event: Event) -> Result<(), Broken> {
-        let name = self.devices[index].name.clone();
-        let own_user = self.devices[index].user;
-        let with = |simulation: &Self, conversation| {
-            let peer = simulation.peer_in(own_user, conversation);
-            peer.map_or_else(|| "nobody".to_owned(), |peer| simulation.user_id(peer).to_string())
-        };
-        match event {
-            Event::Accepted { tag, conversation, seq, message_id, .. } => {
-                let with = with(self, conversation);
-                self.tell(|| format!("{name} is told that #{tag} is {seq} with {with}"));
-                self.check_accepted(index, tag, conversation, seq.0, message_id.0)
-            }
-            Event::Refused { tag, code, text, .. } => {
-                self.tell(|| format!("{name} is told that #{tag} is refused: {code:?} {text}"));
-                self.check_refused(tag, code)
-            }
-            Event::Message { conversation, own, seq, message_id, body, .. } => {
-                let (tag, with) =
-                    (Shadow::tag_of(&body).unwrap_or(u64::MAX), with(self, conversation));
-                self.tell(|| format!("{name} sees {seq} with {with}: #{tag}"));
-                self.check_message(index, conversation, seq.0, message_id.0, &body, own)
-            }
-            Event::Delivered { conversation, up_to } => {
-                let with = with(self, conversation);
-                self.tell(|| format!("{name} sees delivered up to {up_to} with {with}"));
-                let ticks = Ticks { delivered: up_to.0, read: 0 };
-                self.check_ticks(index, conversation, ticks)
-            }
-            Event::Read { conversation, up_to } => {
-                let with = with(self, conversation);
-                self.tell(|| format!("{name} sees read up to {up_to} with {with}"));
-                let ticks = Ticks { delivered: 0, read: up_to.0 };
-                self.check_ticks(index, conversation, ticks)
-            }
-            // A device that lost its connection number cannot tell a late Hello of its earlier life
-            // from a newer one: the person opens the app again.
-            Event::Fatal { code: wire::ErrorCode::ErrorReplaced, .. }
-                if self.devices[index].forgot_in > 0 =>
-            {
-                self.tell(|| format!("{name} was replaced by its earlier life"));
-                let life = self.devices[index].life;
-                self.after(1_000 * MS, Happening::Reopen { device: index, life });
-                Ok(())
-            }
-            Event::Dropped { .. } | Event::Fatal { .. } => {
-                Err(Broken::new(format!("{name} is told {event:?}")))
-            }
-            Event::EntryChanged(entry) => {
-                let wire::Entry { peer, head, read, peer_delivered, peer_read, .. } = *entry;
-                self.tell(|| {
-                    format!(
-                        "{name}: entry {peer}: head {head}, read {read}; there {peer_delivered} \
-                         delivered, {peer_read} read"
-                    )
-                });
-                Ok(())
-            }
-            Event::Connected(_)
-            | Event::Disconnected { .. }
-            | Event::EncryptAgain { .. }
-            | Event::Answer { .. }
-            | Event::Record { .. }
-            | Event::Typing { .. }
-            | Event::Presence(_)
-            | Event::DevicesChanged { .. }
-            | Event::Older { .. }
-            | Event::CaughtUp => {
-                self.tell(|| format!("{name}: {event:?}"));
-                Ok(())
-            }
-        }
     }
 }

@@ -1,15 +1,21 @@
 //! What each device saw.
 
-use roost_protocol::ids::ConversationId;
+use crate::record::Record;
+use roost_protocol::ids::{ConversationId, KeyKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that a device was shown: it must stay true for ever.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Fact {
-    pub(crate) tag: u64,
+    /// Which of the things said it is, as far as known.
+    pub(crate) tag: Option<u64>,
     pub(crate) message_id: u64,
-    /// Which device saw it first.
-    pub(crate) by: usize,
+    /// What it says, once somebody saw more than its place.
+    pub(crate) record: Option<Record>,
+    /// Which user wrote it, where that is known without reading what lies before.
+    pub(crate) author: Option<usize>,
+    /// Which device saw it first, in words.
+    pub(crate) by: String,
 }
 
 /// How far somebody's ticks are.
@@ -17,6 +23,17 @@ pub(crate) struct Fact {
 pub(crate) struct Ticks {
     pub(crate) delivered: u64,
     pub(crate) read: u64,
+}
+
+/// A device of a group is told that all have received, or read, everything up to a record.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) user: usize,
+    pub(crate) conversation: ConversationId,
+    pub(crate) up_to: u64,
+    pub(crate) read: bool,
+    /// The users of whom it was true then.
+    pub(crate) true_of: Vec<usize>,
 }
 
 /// See the module's comment.
@@ -30,6 +47,14 @@ pub(crate) struct History {
     pub(crate) shown: BTreeMap<(usize, ConversationId), BTreeSet<u64>>,
     /// The same without what a restored backup does not know.
     pub(crate) kept: BTreeMap<(usize, ConversationId), BTreeSet<u64>>,
+    /// What a user's devices looked up, or an observer was given: by (user, conversation).
+    pub(crate) given: BTreeMap<(usize, ConversationId), BTreeSet<u64>>,
+    /// The highest seq that any device of a user ever showed: by (conversation, user).
+    pub(crate) tops: BTreeMap<(ConversationId, usize), u64>,
+    /// What devices of groups were told about how far all have got.
+    pub(crate) claims: Vec<Claim>,
+    /// Who was seen to be there, by whom: (of, by).
+    pub(crate) presences: BTreeSet<(usize, usize)>,
     /// The ticks a device shows in this life of its app, by (device, conversation).
     pub(crate) ticks: BTreeMap<(usize, ConversationId), Ticks>,
     /// The furthest ticks it ever showed.
@@ -50,17 +75,28 @@ impl History {
         self.kept.retain(|(of, _), _| *of != device);
     }
 
-    pub(crate) fn shown_by(&self, device: usize, id: ConversationId) -> usize {
-        self.shown.get(&(device, id)).map_or(0, BTreeSet::len)
+    /// The highest seq that a device ever showed of a conversation.
+    pub(crate) fn top_of(&self, device: usize, id: ConversationId) -> u64 {
+        self.shown.get(&(device, id)).and_then(|seqs| seqs.last().copied()).unwrap_or(0)
+    }
+
+    /// The highest seq that anybody saw of a conversation.
+    pub(crate) fn head(&self, id: ConversationId) -> u64 {
+        let last = self.facts.range((id, 0)..=(id, u64::MAX)).next_back();
+        last.map_or(0, |((_, seq), _)| *seq)
     }
 
     /// How far a device has shown each conversation without a hole: what a person can have read.
     pub(crate) fn read_through(&self, device: usize) -> Vec<(ConversationId, u64)> {
-        let own = self.kept.iter().filter(|((of, _), _)| *of == device);
-        let through = |seqs: &BTreeSet<u64>| {
-            let dense = seqs.iter().zip(1..).take_while(|(seq, expected)| **seq == *expected);
+        let from = (device, ConversationId::from_u128(0));
+        let own = self.kept.range(from..).take_while(|((of, _), _)| *of == device);
+        let through = |id: ConversationId, seqs: &BTreeSet<u64>| {
+            // In a group what comes first is the record of joining.
+            let direct = id.kind() == KeyKind::Direct;
+            let first = if direct { 1 } else { *seqs.first()? };
+            let dense = seqs.iter().zip(first..).take_while(|(seq, expected)| **seq == *expected);
             dense.map(|(seq, _)| *seq).last()
         };
-        own.filter_map(|((_, id), seqs)| Some((*id, through(seqs)?))).collect()
+        own.filter_map(|((_, id), seqs)| Some((*id, through(*id, seqs)?))).collect()
     }
 }

@@ -202,7 +202,7 @@ impl Simulation {
         for shard in 0..shards {
             self.turn_soon(shard);
         }
-        self.after(100 * MS, Event::Tick { process });
+        self.after(self.plan.tick_ms * MS, Event::Tick { process });
         self.after_restart();
         Ok(())
     }
@@ -280,7 +280,7 @@ impl Simulation {
         for shard in 0..shards {
             self.give(shard, Waiting::Tick);
         }
-        self.after(100 * MS, Event::Tick { process });
+        self.after(self.plan.tick_ms * MS, Event::Tick { process });
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! `roost-sim`: searches seeds for broken promises, or replays one and prints its story.
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
 
-use clap::Parser;
-use roost_simulator::{Sabotage, play, run_seed};
+use clap::{Parser, ValueEnum};
+use roost_simulator::{Sabotage, World, play, run_world};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,9 +22,41 @@ struct Args {
     /// Plays the story in this file instead.
     #[arg(long)]
     story: Option<std::path::PathBuf>,
+    /// What kind of world the seeds are drawn for.
+    #[arg(long, value_enum, default_value_t = Kind::Mixed)]
+    world: Kind,
     /// Goes on after a failure and lists them all.
     #[arg(long)]
     keep_going: bool,
+}
+
+/// The kinds of worlds.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// People talk and read.
+    Talk,
+    /// They do everything.
+    Mixed,
+    /// 200 of them for 24 hours.
+    Day,
+}
+
+impl Kind {
+    /// Seeds from one line about how it goes to the next.
+    const fn told_every(self) -> u64 {
+        match self {
+            Self::Talk | Self::Mixed => 500,
+            Self::Day => 10,
+        }
+    }
+
+    const fn world(self) -> World {
+        match self {
+            Self::Talk => World::Talk,
+            Self::Mixed => World::Mixed,
+            Self::Day => World::Day,
+        }
+    }
 }
 
 /// The seed that is running, for when a shard's own assertion ends it.
@@ -37,7 +69,7 @@ fn main() -> ExitCode {
         tell_failure(seed, &info.to_string());
     }));
     match (args.seed, &args.story) {
-        (Some(seed), _) => replay(seed),
+        (Some(seed), _) => replay(args.world.world(), seed),
         (None, Some(path)) => tell_story(path),
         (None, None) => search(&args),
     }
@@ -64,9 +96,9 @@ fn tell_story(path: &std::path::Path) -> ExitCode {
     }
 }
 
-fn replay(seed: u64) -> ExitCode {
+fn replay(world: World, seed: u64) -> ExitCode {
     RUNNING.store(seed, Ordering::Relaxed);
-    let outcome = run_seed(seed, true, Sabotage::Nothing);
+    let outcome = run_world(world, seed, true, Sabotage::Nothing);
     for line in &outcome.story {
         println!("{line}");
     }
@@ -84,7 +116,7 @@ fn replay(seed: u64) -> ExitCode {
 
 fn tell_failure(seed: u64, what: &str) {
     println!("seed {seed} FAILED: {what}");
-    println!("replay it: roost-sim --seed {seed}");
+    println!("replay it: roost-sim --seed {seed}, with the same --world");
 }
 
 fn search(args: &Args) -> ExitCode {
@@ -92,7 +124,9 @@ fn search(args: &Args) -> ExitCode {
     for (done, seed) in (1_u64..).zip(args.from..args.from.saturating_add(args.seeds)) {
         RUNNING.store(seed, Ordering::Relaxed);
         // Where a panic aborts, the hook has told the seed.
-        let run = std::panic::catch_unwind(|| run_seed(seed, false, Sabotage::Nothing));
+        let run = std::panic::catch_unwind(|| {
+            run_world(args.world.world(), seed, false, Sabotage::Nothing)
+        });
         let clean = run.is_ok_and(|outcome| {
             starts += u64::from(outcome.starts);
             outcome.result.inspect_err(|broken| tell_failure(seed, &broken.to_string())).is_ok()
@@ -103,7 +137,7 @@ fn search(args: &Args) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         }
-        if done % 500 == 0 {
+        if done % args.world.told_every() == 0 {
             println!("{done} seeds, {failed} failed, the server was started {starts} times");
         }
     }

@@ -48,20 +48,20 @@ pub(crate) struct ServerSide {
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) connections: BTreeMap<u64, Connection>,
+    /// Those that the server knows, by its name for them.
+    by_edge: BTreeMap<(u8, EdgeId), u64>,
     made: u64,
     pub(crate) prng: Prng,
 }
 
 impl Network {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { connections: BTreeMap::new(), made: 0, prng: Prng::new(seed, 4) }
+        let (connections, by_edge) = (BTreeMap::new(), BTreeMap::new());
+        Self { connections, by_edge, made: 0, prng: Prng::new(seed, 4) }
     }
 
     fn find(&self, shard: u8, edge: EdgeId) -> Option<u64> {
-        let named = |connection: &Connection| {
-            connection.server.as_ref().is_some_and(|s| s.shard == shard && s.edge == edge)
-        };
-        self.connections.iter().find(|(_, connection)| named(connection)).map(|(id, _)| *id)
+        self.by_edge.get(&(shard, edge)).copied()
     }
 }
 
@@ -115,6 +115,7 @@ impl Simulation {
             let (paused, sending, closing) = (false, None, false);
             connection.server = Some(ServerSide { shard, edge, paused, sending, closing });
         }
+        self.network.by_edge.insert((shard, edge), id);
         self.give(shard, Waiting::Opened(edge));
         self.connected(party, id)
     }
@@ -240,6 +241,7 @@ impl Simulation {
         let Some(connection) = self.network.connections.get_mut(&id) else { return Ok(()) };
         let Some(server) = connection.server.take() else { return Ok(()) };
         connection.up.clear();
+        self.network.by_edge.remove(&(server.shard, server.edge));
         self.give(server.shard, Waiting::Closed(server.edge));
         self.host.free_slot(server.shard, server.edge);
         self.down_soon(id);
@@ -299,6 +301,7 @@ impl Simulation {
 
     /// The process is gone, and with it the server's side of every connection.
     pub(crate) fn network_crash(&mut self) {
+        self.network.by_edge.clear();
         let ids: Vec<u64> = self.network.connections.keys().copied().collect();
         for id in ids {
             let some = self.network.prng.percent(50);

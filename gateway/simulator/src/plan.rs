@@ -3,6 +3,7 @@
 //! all traffic; many have very few messages, because a later message heals the loss of an earlier.
 
 use crate::prng::Prng;
+use crate::weights::ActWeights;
 use roost_gateway::limits::Limits;
 use roost_storage_engine::{Durability, Settings};
 
@@ -90,12 +91,24 @@ pub struct Plan {
     pub devices: Vec<usize>,
     /// The last user connects only when the faults are over.
     pub late_user: bool,
-    /// What people say in all.
+    /// How many in a hundred are online at first.
+    pub online_percent: u64,
+    /// What people say, or do, in all.
     pub messages: u64,
     /// Bytes that a body is filled up to, at most.
     pub body_max_bytes: u64,
     /// How often in a hundred a person reads instead of writing.
     pub read_percent: u64,
+    /// What people do; nothing: they only talk to each other and read.
+    pub acts: ActWeights,
+    /// How often in a hundred somebody turns to anybody rather than to whom they know.
+    pub stranger_percent: u64,
+    /// Members that a new group is given, at most.
+    pub group_members: usize,
+    /// Entries and messages of a page that an observer asks for.
+    pub probe_page: (u32, u32),
+    /// Between two ticks of the shards, in milliseconds.
+    pub tick_ms: u64,
     /// For how long things break, in milliseconds.
     pub chaos_ms: u64,
     /// Between two things that break, in milliseconds, at most.
@@ -151,9 +164,15 @@ impl Plan {
             store: draw_store(&mut prng),
             devices: (0..users).map(|_| prng.pick(&[1, 1, 2])).collect(),
             late_user: prng.percent(30),
+            online_percent: 80,
             messages: if few { prng.range(1, 8) } else { prng.range(9, 80) },
             body_max_bytes: prng.pick(&[20, 20, 200, 1_500]),
             read_percent: prng.pick(&[0, 20, 40]),
+            acts: ActWeights::default(),
+            stranger_percent: 100,
+            group_members: 0,
+            probe_page: (2, 7),
+            tick_ms: 100,
             chaos_ms,
             fault_every_ms: prng.range(50, chaos_ms.max(51)),
             faults: FaultWeights::draw(&mut prng),
@@ -246,9 +265,15 @@ impl Plan {
             store: small_store(64 << 10),
             devices: Vec::new(),
             late_user: false,
+            online_percent: 80,
             messages: 0,
             body_max_bytes: 0,
             read_percent: 0,
+            acts: ActWeights::default(),
+            stranger_percent: 100,
+            group_members: 0,
+            probe_page: (2, 7),
+            tick_ms: 100,
             chaos_ms: 0,
             fault_every_ms: 1,
             faults: FaultWeights::default(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use roost_protocol::encode;
 use roost_protocol::frame::FrameReader;
-use roost_protocol::ids::ConversationId;
+use roost_protocol::ids::{ConversationId, KeyKind};
 use roost_protocol::limits::FRAME_MAX_BYTES;
 use roost_protocol::preface::PREFACE;
 use roost_protocol::wire::{self, client_frame, server_frame};
@@ -30,6 +30,10 @@ pub(crate) struct Seen {
     pub(crate) entry: wire::Entry,
     pub(crate) messages: Vec<wire::Message>,
     pub(crate) head: u64,
+    /// Of a group that the user is in.
+    pub(crate) members: Vec<wire::Member>,
+    /// How far they have got, of the newest record.
+    pub(crate) receipts: Vec<wire::MemberReceipt>,
 }
 
 /// See the module's comment.
@@ -38,6 +42,10 @@ pub(crate) struct Probe {
     pub(crate) user: String,
     pub(crate) progress: Progress,
     pub(crate) seen: Vec<Seen>,
+    pub(crate) blocks: Vec<String>,
+    pub(crate) devices: Vec<wire::Device>,
+    /// Entries and messages of a page.
+    page: (u32, u32),
     token: String,
     device: [u8; 16],
     number: u64,
@@ -50,12 +58,16 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// A probe of a user; `number` rises with each.
-    pub(crate) fn new(user: &str, number: u64, issued_s: u64) -> Self {
+    /// A probe of a user; `number` rises with each. It asks for so many entries and messages a
+    /// page.
+    pub(crate) fn new(user: &str, number: u64, issued_s: u64, page: (u32, u32)) -> Self {
         Self {
             user: user.to_owned(),
             progress: Progress::Asking,
             seen: Vec::new(),
+            blocks: Vec::new(),
+            devices: Vec::new(),
+            page,
             token: token::token(user, issued_s),
             device: [0xee; 16],
             number,
@@ -110,28 +122,89 @@ impl Probe {
     }
 
     fn take(&mut self, frame: wire::ServerFrame, out: &mut Vec<u8>) {
-        // Pushes and everything else say nothing to a probe.
-        if let Some(server_frame::Body::Welcome(_)) = frame.body {
-            self.sync(0, out);
-        } else if let Some(server_frame::Body::Sync(reply)) = frame.body {
-            self.take_entries(reply, out);
-        } else if let Some(server_frame::Body::History(reply)) = frame.body {
-            self.take_page(reply, out);
-        } else if let Some(server_frame::Body::Error(error)) = frame.body {
-            // Two who ask for the same at the same time would do so for ever.
-            if error.code() == wire::ErrorCode::ErrorBusy
-                && let Some(last) = self.last.take()
-            {
-                return self.ask(last, out);
-            }
-            self.fail(&format!("{:?}: {}", error.code(), error.text));
+        // Pushes say nothing to a probe.
+        if frame.request_id == 0 && !matches!(frame.body, Some(server_frame::Body::Error(_))) {
+            return;
         }
+        match frame.body {
+            Some(server_frame::Body::Welcome(_)) => self.sync(0, out),
+            Some(server_frame::Body::Sync(reply)) => self.take_entries(reply, out),
+            Some(server_frame::Body::History(reply)) => self.take_page(reply, out),
+            Some(server_frame::Body::MemberList(list)) => self.take_members(list, out),
+            Some(server_frame::Body::ReceiptDetails(reply)) => self.take_receipts(reply, out),
+            Some(server_frame::Body::BlockList(list)) => {
+                self.blocks.extend(list.users);
+                self.ask(client_frame::Body::ListDevices(wire::ListDevices {}), out);
+            }
+            Some(server_frame::Body::DeviceList(list)) => {
+                self.devices = list.devices;
+                self.progress = Progress::Done;
+            }
+            Some(server_frame::Body::Error(error)) => self.take_error(&error, out),
+            Some(_) | None => {}
+        }
+    }
+
+    fn take_error(&mut self, error: &wire::Error, out: &mut Vec<u8>) {
+        // Two who ask for the same at the same time would do so for ever.
+        if error.code() == wire::ErrorCode::ErrorBusy
+            && let Some(last) = self.last.take()
+        {
+            return self.ask(last, out);
+        }
+        // A channel that was left tells nothing any more.
+        let left = self.seen.get(self.reading).is_some_and(|seen| seen.entry.left);
+        if error.code() == wire::ErrorCode::ErrorUnknownConversation && left {
+            return self.next_conversation(out);
+        }
+        self.fail(&format!("{:?}: {}", error.code(), error.text));
+    }
+
+    fn take_members(&mut self, list: wire::MemberList, out: &mut Vec<u8>) {
+        let Some(seen) = self.seen.get_mut(self.reading) else { return };
+        seen.members.extend(list.members);
+        let after_member = seen.members.last().map_or(0, |member| member.member);
+        if list.more {
+            return self.list_members(after_member, out);
+        }
+        self.receipt_details(0, out);
+    }
+
+    fn take_receipts(&mut self, reply: wire::ReceiptDetailsReply, out: &mut Vec<u8>) {
+        let Some(seen) = self.seen.get_mut(self.reading) else { return };
+        seen.receipts.extend(reply.members);
+        let after_member = seen.receipts.last().map_or(0, |member| member.member);
+        if reply.more {
+            self.receipt_details(after_member, out)
+        } else {
+            self.next_conversation(out)
+        }
+    }
+
+    fn list_members(&mut self, after_member: u32, out: &mut Vec<u8>) {
+        let Some(seen) = self.seen.get(self.reading) else { return };
+        let conversation = Bytes::copy_from_slice(&seen.id.to_bytes());
+        let list = wire::ListMembers { conversation, after_member, limit: self.page.0 };
+        self.ask(client_frame::Body::ListMembers(list), out);
+    }
+
+    fn receipt_details(&mut self, after_member: u32, out: &mut Vec<u8>) {
+        let Some(seen) = self.seen.get(self.reading) else { return };
+        let conversation = Bytes::copy_from_slice(&seen.id.to_bytes());
+        let details = wire::ReceiptDetails { conversation, seq: seen.head, after_member };
+        self.ask(client_frame::Body::ReceiptDetails(details), out);
+    }
+
+    fn next_conversation(&mut self, out: &mut Vec<u8>) {
+        self.reading += 1;
+        self.history(0, out);
     }
 
     fn take_entries(&mut self, reply: wire::SyncReply, out: &mut Vec<u8>) {
         for entry in reply.entries {
             if let Some(id) = ConversationId::from_slice(&entry.conversation) {
-                self.seen.push(Seen { id, entry, messages: Vec::new(), head: 0 });
+                let (messages, members, receipts) = (Vec::new(), Vec::new(), Vec::new());
+                self.seen.push(Seen { id, entry, messages, head: 0, members, receipts });
             }
         }
         if reply.more { self.sync(reply.cursor, out) } else { self.history(0, out) }
@@ -141,27 +214,29 @@ impl Probe {
         let Some(seen) = self.seen.get_mut(self.reading) else { return };
         seen.messages.extend(reply.messages);
         seen.head = reply.head;
+        let in_group = seen.id.kind() == KeyKind::Group && !seen.entry.left;
         if reply.more {
             self.history(reply.next, out);
+        } else if in_group {
+            self.list_members(0, out);
         } else {
-            self.reading += 1;
-            self.history(0, out);
+            self.next_conversation(out);
         }
     }
 
     fn sync(&mut self, cursor: u64, out: &mut Vec<u8>) {
-        self.ask(client_frame::Body::Sync(wire::Sync { cursor, limit: 2 }), out);
+        self.ask(client_frame::Body::Sync(wire::Sync { cursor, limit: self.page.0 }), out);
     }
 
     fn history(&mut self, after: u64, out: &mut Vec<u8>) {
         let Some(seen) = self.seen.get(self.reading) else {
-            self.progress = Progress::Done;
-            return;
+            let blocks = wire::ListBlocks { after: String::new(), limit: 100 };
+            return self.ask(client_frame::Body::ListBlocks(blocks), out);
         };
         let history = wire::History {
             conversation: Bytes::copy_from_slice(&seen.id.to_bytes()),
             after: Some(after),
-            limit: Some(7),
+            limit: Some(self.page.1),
             ..wire::History::default()
         };
         self.ask(client_frame::Body::History(history), out);

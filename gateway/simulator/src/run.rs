@@ -1,12 +1,11 @@
 //! A seed from beginning to end: people talk while things break, then nothing breaks any more and
 //! everybody must agree; and once more after a last power cut.
 
-use crate::device::Device;
 use crate::host::Sabotage;
+use crate::people::People;
 use crate::plan::Plan;
 use crate::simulation::{MS, Simulation};
 use crate::trace::Broken;
-use roost_protocol::ids::UserId;
 
 /// How a seed ended.
 #[derive(Debug)]
@@ -21,12 +20,32 @@ pub struct Outcome {
     pub starts: u32,
 }
 
-const USERS: [&str; 4] = ["ann", "bob", "cat", "dan"];
+/// What kind of world a seed is drawn for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum World {
+    /// People talk to each other, in direct conversations, and read.
+    Talk,
+    /// They do everything that can be asked of the server, in small worlds.
+    Mixed,
+    /// 200 users for 24 hours, on 4 shards.
+    Day,
+}
+
+/// Runs a seed of people who talk.
+#[must_use]
+pub fn run_seed(seed: u64, told: bool, sabotage: Sabotage) -> Outcome {
+    run_world(World::Talk, seed, told, sabotage)
+}
 
 /// Runs a seed.
 #[must_use]
-pub fn run_seed(seed: u64, told: bool, sabotage: Sabotage) -> Outcome {
-    let mut simulation = Simulation::new(Plan::draw(seed), told);
+pub fn run_world(world: World, seed: u64, told: bool, sabotage: Sabotage) -> Outcome {
+    let plan = match world {
+        World::Talk => Plan::draw(seed),
+        World::Mixed => Plan::draw_mixed(seed),
+        World::Day => Plan::draw_day(seed),
+    };
+    let mut simulation = Simulation::new(plan, told);
     simulation.sabotage(sabotage);
     let result = simulation.live();
     Outcome {
@@ -46,9 +65,12 @@ impl Simulation {
         let late = plan.late_user.then(|| plan.devices.len() - 1);
         for index in 0..self.devices.len() {
             if late != Some(self.devices[index].user) {
-                self.devices[index].online = self.workload.prng.percent(80);
+                self.devices[index].online = self.workload.prng.percent(plan.online_percent);
                 self.app_start(index)?;
             }
+        }
+        if !plan.acts.is_empty() {
+            self.open_mixed()?;
         }
         self.plan_actions(plan.messages, plan.chaos_ms);
         self.plan_faults();
@@ -73,10 +95,8 @@ impl Simulation {
     pub(crate) fn populate(&mut self) {
         for (user, devices) in self.plan.devices.clone().into_iter().enumerate() {
             for number in 0..devices {
-                let user_id = UserId::new(USERS[user]).expect("a short name is a user id");
-                let name = format!("{}/{number}", USERS[user]);
-                let index = self.devices.len();
-                self.devices.push(Device::new(&name, user, user_id, index, self.plan.seed));
+                let user_name = People::usual_name(user);
+                self.add_device(&format!("{user_name}/{number}"), &user_name);
             }
         }
     }

@@ -10,6 +10,7 @@
 //! ann sends "hello" to bob
 //! bob receives "hello" from ann     bob has not received "hello"
 //! bob reads                         ann sees delivered, ann sees read
+//! ann blocks bob, ann unblocks bob  ann is answered (whatever she asked)
 //! ann is told "hello" is stored     ann is not told "hello" is stored
 //! ann sends 30 messages to bob      ann loses the connection, ann kills the app
 //! commits wait, commits go on       the disk completes no commit meanwhile
@@ -22,11 +23,9 @@
 //! everybody agrees
 //! ```
 
-use crate::device::Device;
 use crate::plan::Plan;
 use crate::simulation::{MS, Simulation};
 use crate::trace::Broken;
-use roost_protocol::ids::UserId;
 
 /// How long something may take to come true, in virtual milliseconds.
 const PATIENCE_MS: u64 = 60_000;
@@ -159,6 +158,11 @@ impl Simulation {
                 }
                 Ok(())
             }
+            [what @ ("blocks" | "unblocks"), peer] => {
+                let peer = self.device(peer);
+                self.block(index, self.devices[peer].user, *what == "unblocks")
+            }
+            ["is", "answered"] => self.until("no answer came", |s| s.is_answered(index)),
             ["receives", ..] => self.until("it was not received", |s| s.has_shown(index, text)),
             ["has", "not", "received", ..] => {
                 if self.has_shown(index, text) {
@@ -201,7 +205,8 @@ impl Simulation {
         let mut facts = shown.flat_map(|((_, id), seqs)| {
             seqs.iter().filter_map(|seq| self.history.facts.get(&(*id, *seq)))
         });
-        facts.any(|fact| self.shadow.find(fact.tag).is_some_and(|said| said.text() == text))
+        let tagged = |fact: &crate::history::Fact| self.shadow.find(fact.tag?);
+        facts.any(|fact| tagged(fact).is_some_and(|said| said.text() == text))
     }
 
     fn was_told(&self, index: usize, text: &str) -> bool {
@@ -234,16 +239,7 @@ impl Simulation {
             return index;
         }
         let user_name = name.split('/').next().unwrap_or(name);
-        let known = self.devices.iter().find(|device| device.user_id.as_str() == user_name);
-        let user = known.map_or(self.plan.devices.len(), |device| device.user);
-        if user == self.plan.devices.len() {
-            self.plan.devices.push(0);
-        }
-        self.plan.devices[user] += 1;
-        let index = self.devices.len();
-        let user_id = UserId::new(user_name).expect("a word is a user id");
-        self.devices.push(Device::new(name, user, user_id, index, self.plan.seed));
-        index
+        self.add_device(name, user_name)
     }
 
     fn lose_connection(&mut self, index: usize) {

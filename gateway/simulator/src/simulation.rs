@@ -6,9 +6,11 @@ use crate::faults::Faults;
 use crate::history::History;
 use crate::host::Host;
 use crate::network::Network;
+use crate::people::People;
 use crate::plan::Plan;
 use crate::prng::Prng;
 use crate::probe::Probe;
+use crate::questions::Put;
 use crate::shadow::Shadow;
 use crate::trace::{Broken, Trace};
 use crate::workload::Workload;
@@ -76,7 +78,10 @@ pub struct Simulation {
     pub(crate) trace: Trace,
     pub(crate) host: Host,
     pub(crate) network: Network,
+    pub(crate) people: People,
     pub(crate) devices: Vec<Device>,
+    /// What devices asked, by tag.
+    pub(crate) questions: Vec<Put>,
     pub(crate) probes: Vec<Probe>,
     pub(crate) workload: Workload,
     pub(crate) faults: Faults,
@@ -100,7 +105,9 @@ impl Simulation {
             trace: Trace::new(told),
             host: Host::new(&plan),
             network: Network::new(seed),
+            people: People::default(),
             devices: Vec::new(),
+            questions: Vec::new(),
             probes: Vec::new(),
             workload: Workload::new(seed),
             faults: Faults::new(seed),
@@ -125,6 +132,20 @@ impl Simulation {
     #[must_use]
     pub const fn starts(&self) -> u32 {
         self.host.process
+    }
+
+    /// A device of a user, who is new if the name is.
+    pub(crate) fn add_device(&mut self, name: &str, user_name: &str) -> usize {
+        let (user, index) = (self.people.add(user_name), self.devices.len());
+        let user_id = self.people.id(user).clone();
+        self.devices.push(Device::new(name, user, user_id, index, self.plan.seed));
+        index
+    }
+
+    /// The devices of a user.
+    pub(crate) fn devices_of(&self, user: usize) -> impl Iterator<Item = usize> {
+        let all = self.devices.iter().enumerate();
+        all.filter(move |(_, device)| device.user == user).map(|(index, _)| index)
     }
 
     /// Both clocks.

@@ -34,6 +34,9 @@ impl Simulation {
         if self.faults.over {
             return Ok(());
         }
+        if !self.plan.acts.is_empty() {
+            return self.act_mixed();
+        }
         let running = |device: &crate::device::Device| device.session.is_some();
         let all = self.devices.iter().enumerate();
         let able: Vec<usize> =
@@ -49,7 +52,7 @@ impl Simulation {
                 return self.read(index, conversation, seq);
             }
         }
-        let users = self.plan.devices.len();
+        let users = self.people.len();
         let own = self.devices[index].user;
         let to = (own + 1 + self.workload.prng.place(users - 1)) % users;
         let filler = self.workload.prng.below(self.plan.body_max_bytes + 1);

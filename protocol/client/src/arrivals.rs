@@ -89,6 +89,10 @@ impl Session {
         let seq = message.seq;
         self.hold(id, seq, seq);
         self.observe(id, seq, message.uncounted);
+        if self.connection.moves_user(&message) {
+            // What it makes of the own entry, Sync tells.
+            self.sync.expect(id, seq);
+        }
         if message.client_message_id != 0 {
             self.wrote_elsewhere(id, seq, message.uncounted);
         }

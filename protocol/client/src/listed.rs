@@ -37,8 +37,12 @@ impl Session {
 
     /// Takes the entry of the list, and says what was held back for a stranger's.
     pub(crate) fn list(&mut self, id: ConversationId, entry: &wire::Entry) {
-        let entry = wire::Entry { conversation: Bytes::new(), ..entry.clone() };
+        let mut entry = wire::Entry { conversation: Bytes::new(), ..entry.clone() };
         let before = self.entry_of(id);
+        // An entry that was on its way while this device wrote knows less: marks only rise.
+        if let Some(before) = before.filter(|before| before.read > entry.read) {
+            (entry.read, entry.read_uncounted) = (before.read, before.read_uncounted);
+        }
         let accepted = before.is_some_and(|before| before.request) && !entry.request;
         if before != Some(&entry) {
             self.change(Change::Listed { conversation: id, entry });
@@ -57,7 +61,9 @@ impl Session {
 
     /// This device wrote a record after having seen up to `seen`: the server moves the mark, too.
     pub(crate) fn wrote(&mut self, id: ConversationId, seq: (u64, u64), seen: (u64, u64)) {
-        let mark = if seen.0 == seq.0.saturating_sub(1) { seq } else { seen };
+        let read = self.entry_of(id).map_or(0, |entry| entry.read);
+        let known = seen.0.max(read);
+        let mark = if known == seq.0.saturating_sub(1) { seq } else { seen };
         self.raise_mark(id, mark);
     }
 
@@ -107,6 +113,7 @@ impl Session {
             }
             (Body::CreateGroup(_), Answer::GroupCreated { conversation, head }) => {
                 self.heard_of(*conversation, head.0);
+                self.sync.expect(*conversation, head.0);
             }
             (_, _) => {}
         }

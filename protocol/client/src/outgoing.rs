@@ -174,6 +174,11 @@ impl Session {
         let lane = self.state.lanes.get_mut(&peer);
         let Some(send) = lane.and_then(|lane| lane.find(id)) else { return };
         let (tag, seen) = (send.tag, (send.seen, send.seen_uncounted));
+        // Nothing is pushed to who wrote: what became of the own entry, Sync tells.
+        let change = matches!(send.said.content, Some(Content::GroupChange(_)));
+        if change || self.entry_of(conversation).is_none() {
+            self.sync.expect(conversation, stored.seq);
+        }
         self.wrote(conversation, (stored.seq, stored.uncounted), seen);
         self.change(Change::Answered { peer: peer.clone(), id });
         let lane = self.state.lane(&peer);

@@ -98,6 +98,8 @@ pub(crate) struct Connection {
     pub(crate) foreground: Duration,
     pub(crate) background: Duration,
     limits: wire::Limits,
+    /// Who the user is.
+    user: String,
     pub(crate) leaving: Option<Leaving>,
     pub(crate) writes: usize,
     pub(crate) pulls: usize,
@@ -123,6 +125,7 @@ impl Connection {
         self.foreground = interval(welcome.heartbeat_foreground_ms);
         self.background = interval(welcome.heartbeat_background_ms);
         self.limits = welcome.limits.unwrap_or_default();
+        self.user.clone_from(&welcome.user);
     }
 
     /// Notes a request; gives its id.
@@ -146,6 +149,16 @@ impl Connection {
             Asked::Hello | Asked::Refresh | Asked::Sync { .. } | Asked::Question { .. } => {}
         }
         Some(asked)
+    }
+
+    /// Whether a record brings this user into a group, or out of it.
+    pub(crate) fn moves_user(&self, message: &wire::Message) -> bool {
+        let Some(wire::message::Content::System(system)) = &message.content else { return false };
+        let moves = |member: &wire::Member| {
+            member.user == self.user
+                && (member.joined_seq == message.seq || member.left_seq == message.seq)
+        };
+        system.members.iter().any(moves)
     }
 
     /// Whether one more write may be asked for.

@@ -10,6 +10,7 @@ use crate::session::Session;
 use roost_protocol::ids::{ConversationId, Sequence, UserId};
 use roost_protocol::time::Instant;
 use roost_protocol::wire::{self, ConversationKind, ErrorClass, client_frame::Body};
+use std::collections::BTreeMap;
 
 /// Where syncing stands.
 #[derive(Debug, Default)]
@@ -20,7 +21,14 @@ pub(crate) struct SyncRun {
     pub(crate) announce: bool,
     pub(crate) next_at: Instant,
     not_before: Option<Instant>,
+    /// Entries that should be there, up to these heads, and how often they are asked for yet: the
+    /// user's mailbox learns of a write behind its answer.
+    awaited: BTreeMap<ConversationId, (u64, u32)>,
 }
+
+/// How often an entry is asked for, at most, and how long to wait in between.
+const AWAITED_ROUNDS: u32 = 6;
+const AWAITED_MS: u32 = 500;
 
 impl SyncRun {
     pub(crate) const fn is_idle(&self) -> bool {
@@ -35,6 +43,13 @@ impl SyncRun {
 
     pub(crate) fn due_at(&self) -> Instant {
         self.not_before.filter(|_| self.wanted).unwrap_or(self.next_at)
+    }
+
+    /// The entry of a conversation has changed, or will soon, and nobody pushes it.
+    pub(crate) fn expect(&mut self, id: ConversationId, head: u64) {
+        self.wanted = true;
+        let (awaited, rounds) = self.awaited.entry(id).or_default();
+        (*awaited, *rounds) = (head.max(*awaited), AWAITED_ROUNDS);
     }
 
     pub(crate) fn tick(&mut self, now: Instant) {
@@ -83,7 +98,23 @@ impl Session {
         }
         self.sync.running = false;
         self.sync.announce = true;
+        self.expect_again();
         self.sync.next_at = self.now.monotonic + SYNC_INTERVAL;
+    }
+
+    /// What was expected and did not come is asked for again, some times.
+    fn expect_again(&mut self) {
+        let mut awaited = std::mem::take(&mut self.sync.awaited);
+        awaited.retain(|id, (head, rounds)| {
+            *rounds = rounds.saturating_sub(1);
+            *rounds > 0 && self.entry_of(*id).is_none_or(|entry| entry.head < *head)
+        });
+        if !awaited.is_empty() && !self.sync.wanted {
+            self.sync.wanted = true;
+            let until = self.now.monotonic + self.backoff.retry(AWAITED_MS);
+            self.sync.not_before = Some(until);
+        }
+        self.sync.awaited = awaited;
     }
 
     pub(crate) fn sync_refused(&mut self, error: &wire::Error) {

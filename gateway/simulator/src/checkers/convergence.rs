@@ -2,11 +2,13 @@
 //! every sender knows what was received and read, lists and unread counts agree with what somebody
 //! new is told, no backlog is left, and no old segment is unsealed.
 
+use crate::ledger::Ledger;
 use crate::network::Party;
-use crate::probe::{Probe, Progress, Seen};
+use crate::probe::{Probe, Progress};
+use crate::shadow::Privacy;
 use crate::simulation::{MS, Simulation};
 use crate::trace::Broken;
-use roost_protocol::ids::ConversationId;
+use roost_protocol::ids::{ConversationId, KeyKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// For how long a quiet world may take to agree, in milliseconds: the longest backoff, a time-out
@@ -26,12 +28,13 @@ impl Simulation {
         let deadline = self.now_ns + AGREE_WITHIN_MS * MS;
         let mut why;
         loop {
-            match self.disagreement() {
+            match self.disagreement()? {
                 Some(reason) => why = reason,
                 None => match self.probe_all()? {
                     Some(reason) => why = reason,
                     None => {
                         self.tell(|| "everybody agrees".to_owned());
+                        self.judge_presences()?;
                         return self.check_order();
                     }
                 },
@@ -42,18 +45,6 @@ impl Simulation {
             let pause_ms = self.faults.prng.range(1, LOOK_EVERY_MS);
             self.run_for_ms(pause_ms)?;
         }
-    }
-
-    /// The first thing that is not as it should be in the end.
-    fn disagreement(&self) -> Option<String> {
-        if !self.host.is_up() {
-            return Some("the server is down".to_owned());
-        }
-        self.unfinished_server().or_else(|| self.unfinished_devices()).or_else(|| {
-            self.conversations()
-                .into_iter()
-                .find_map(|(id, (users, head))| self.disagreement_in(id, users, head))
-        })
     }
 
     fn unfinished_server(&self) -> Option<String> {
@@ -80,70 +71,149 @@ impl Simulation {
         }
         for (tag, said) in self.shadow.said.iter().enumerate() {
             let kept = said.life > self.devices[said.device].forgot_in;
-            if kept && said.accepted.is_none() {
+            if kept && said.accepted.is_none() && said.refused.is_none() && !said.revived {
                 return Some(format!("#{tag} has no answer"));
             }
         }
         None
     }
 
-    /// Every conversation in which something was seen, with its users and its head.
-    fn conversations(&self) -> BTreeMap<ConversationId, ([usize; 2], u64)> {
+    /// Every conversation of which something was seen, as its log says it is; `Err` in words while
+    /// some of it is not known.
+    pub(crate) fn ledgers(
+        &self,
+        probed: bool,
+    ) -> Result<Result<BTreeMap<ConversationId, Ledger>, String>, Broken> {
+        let ids: BTreeSet<ConversationId> = self.history.facts.keys().map(|(id, _)| *id).collect();
         let mut all = BTreeMap::new();
-        for ((id, seq), fact) in &self.history.facts {
-            if let Some(said) = self.shadow.find(fact.tag) {
-                all.insert(*id, ([said.user, said.peer], *seq));
+        for id in ids {
+            let facts = self.history.facts.range((id, 0)..=(id, u64::MAX));
+            let facts = facts.map(|((_, seq), fact)| (*seq, fact));
+            match Ledger::read(id, &self.people, facts)? {
+                Some(ledger) => drop(all.insert(id, ledger)),
+                // What nobody but its writer need look at an observer will read; a channel that all
+                // have left nobody can.
+                None if !probed || id.kind() == KeyKind::Channel => {}
+                None => return Ok(Err(format!("nobody was shown all of {id}"))),
             }
         }
-        all
+        Ok(Ok(all))
     }
 
-    fn disagreement_in(&self, id: ConversationId, users: [usize; 2], head: u64) -> Option<String> {
-        let of_it = self.devices.iter().enumerate().filter(|(_, d)| users.contains(&d.user));
-        for (index, device) in of_it {
-            let shown = self.history.shown_by(index, id);
-            if u64::try_from(shown).ok() != Some(head) {
-                return Some(format!("{} holds {shown} of {head}", device.name));
+    /// The first thing that is not as it should be in the end.
+    fn disagreement(&self) -> Result<Option<String>, Broken> {
+        if !self.host.is_up() {
+            return Ok(Some("the server is down".to_owned()));
+        }
+        if let Some(reason) = self.unfinished_server().or_else(|| self.unfinished_devices()) {
+            return Ok(Some(reason));
+        }
+        match self.ledgers(false)? {
+            Ok(ledgers) => self.judge_logs(&ledgers),
+            Err(reason) => Ok(Some(reason)),
+        }
+    }
+
+    /// What each log says holds for everybody who is or was in it.
+    pub(crate) fn judge_logs(
+        &self,
+        ledgers: &BTreeMap<ConversationId, Ledger>,
+    ) -> Result<Option<String>, Broken> {
+        for (id, ledger) in ledgers {
+            self.judge_rights(*id, ledger)?;
+            self.judge_claims(*id, ledger)?;
+            self.judge_refusals(*id, ledger)?;
+            let reason = self.lacking(*id, ledger).or_else(|| match ledger.kind {
+                KeyKind::Direct => self.unticked_direct(*id, ledger),
+                KeyKind::Group => self.unticked_group(*id, ledger),
+                KeyKind::User | KeyKind::Channel => None,
+            });
+            if reason.is_some() {
+                return Ok(reason);
             }
-            let peer = if users[0] == device.user { users[1] } else { users[0] };
-            let own = self.newest_of(device.user, id);
-            let ticks = self.history.ticks_ever.get(&(index, id)).copied().unwrap_or_default();
-            if ticks.delivered < own {
-                let ticks = ticks.delivered;
-                return Some(format!("{} sees delivered {ticks} of {own}", device.name));
+        }
+        Ok(None)
+    }
+
+    // ---- ticks ----
+
+    fn unticked_direct(&self, id: ConversationId, ledger: &Ledger) -> Option<String> {
+        for person in &ledger.people {
+            let peer = self.people.peer_in(person.user, id)?;
+            let own = ledger.newest_of(person.user);
+            if !self.is_open(person.user, peer) {
+                continue;
             }
-            let read = self.read_for_sure(peer, id);
-            if ticks.read < read {
-                return Some(format!("{} sees read {} of {read}", device.name, ticks.read));
+            for device in self.devices_of(person.user) {
+                let name = &self.devices[device].name;
+                let ticks = self.history.ticks_ever.get(&(device, id));
+                let ticks = ticks.copied().unwrap_or_default();
+                if ticks.delivered < own {
+                    return Some(format!("{name} sees delivered {} of {own}", ticks.delivered));
+                }
+                let read = self.told_read(peer, id);
+                if ticks.read < read {
+                    return Some(format!("{name} sees read {} of {read}", ticks.read));
+                }
             }
         }
         None
     }
 
-    /// The newest seq that a user wrote.
-    fn newest_of(&self, user: usize, id: ConversationId) -> u64 {
-        let all = self.history.facts.range((id, 0)..=(id, u64::MAX));
-        let own =
-            all.filter(|(_, fact)| self.shadow.find(fact.tag).is_some_and(|s| s.user == user));
-        own.map(|((_, seq), _)| *seq).max().unwrap_or(0)
+    /// Everybody in a group is there and has everything, so whoever said something knows it.
+    fn unticked_group(&self, id: ConversationId, ledger: &Ledger) -> Option<String> {
+        let present = || ledger.people.iter().filter(|person| person.role.is_some());
+        if present().any(|person| self.shadow.ever_private(person.user, Privacy::ContactsOnly, 1)) {
+            return None;
+        }
+        for person in present() {
+            let own = ledger.newest_message_of(person.user);
+            let others = || present().filter(|other| other.user != person.user);
+            let joined = person.stretches.last().map_or(0, |(at, _)| *at);
+            if own <= joined || others().next().is_none() {
+                continue;
+            }
+            for device in self.devices_of(person.user) {
+                let ticks = self.history.ticks_ever.get(&(device, id));
+                let ticks = ticks.copied().unwrap_or_default();
+                let name = &self.devices[device].name;
+                if ticks.delivered < own {
+                    let told = ticks.delivered;
+                    return Some(format!("{name} sees delivered to all {told} of {own} in {id}"));
+                }
+                let read = others().map(|other| self.told_read(other.user, id)).min().unwrap_or(0);
+                if read >= own && ticks.read < own {
+                    let told = ticks.read;
+                    return Some(format!("{name} sees read by all {told} of {read} in {id}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// How far a user read on devices that cannot have forgotten it, as far as that is told.
+    pub(crate) fn told_read(&self, user: usize, id: ConversationId) -> u64 {
+        let tells = !self.shadow.ever_private(user, Privacy::ReadReceipts, 0);
+        if tells { self.read_for_sure(user, id) } else { 0 }
     }
 
     /// How far a user read on devices that cannot have forgotten it.
-    fn read_for_sure(&self, user: usize, id: ConversationId) -> u64 {
-        let all = self.shadow.read_kept.iter();
-        let own = all.filter(|((device, of), _)| *of == id && self.devices[*device].user == user);
-        own.map(|(_, seq)| *seq).max().unwrap_or(0)
+    pub(crate) fn read_for_sure(&self, user: usize, id: ConversationId) -> u64 {
+        let own = self.devices_of(user);
+        own.filter_map(|device| self.shadow.read_kept.get(&(device, id)).copied())
+            .max()
+            .unwrap_or(0)
     }
 
     // ---- what somebody new is told ----
 
     fn probe_all(&mut self) -> Result<Option<String>, Broken> {
         self.probes.clear();
-        let issued_s = 1_796_083_000;
-        for user in 0..self.plan.devices.len() {
-            let name = self.user_id(user);
+        let issued_s = self.now().wall.ms / 1000;
+        for user in 0..self.people.len() {
+            let name = self.people.id(user).as_str().to_owned();
             self.probed += 1;
-            self.probes.push(Probe::new(name.as_str(), self.probed, issued_s));
+            self.probes.push(Probe::new(&name, self.probed, issued_s, self.plan.probe_page));
             self.connect(Party::Probe { probe: user });
         }
         let deadline = self.now_ns + PROBE_MS * MS;
@@ -163,95 +233,5 @@ impl Simulation {
         for id in ids {
             self.client_leaves(id);
         }
-    }
-
-    fn judge_probes(&self) -> Result<Option<String>, Broken> {
-        let mut ids = BTreeSet::new();
-        for (user, probe) in self.probes.iter().enumerate() {
-            if probe.progress != Progress::Done {
-                return Ok(Some(format!("{}'s probe: {:?}", probe.user, probe.progress)));
-            }
-            for (id, (users, head)) in self.conversations() {
-                if !users.contains(&user) {
-                    continue;
-                }
-                let name = &probe.user;
-                let Some(seen) = probe.seen.iter().find(|seen| seen.id == id) else {
-                    return Ok(Some(format!("{name}'s list lacks a conversation of {head}")));
-                };
-                if seen.entry.head != head || seen.head != head {
-                    let (list, log) = (seen.entry.head, seen.head);
-                    let what = format!("{name}'s list says {list}, the log {log} of {head}");
-                    return Ok(Some(what));
-                }
-                self.judge_history(seen)?;
-                if users[0] == user {
-                    ids.extend(seen.messages.iter().map(|message| message.message_id));
-                }
-                let peer = if users[0] == user { users[1] } else { users[0] };
-                if let Some(reason) = self.judge_entry(user, peer, seen) {
-                    return Ok(Some(reason));
-                }
-            }
-        }
-        let distinct: BTreeSet<u64> =
-            self.history.facts.values().map(|fact| fact.message_id).collect();
-        if distinct.len() != self.history.facts.len() {
-            return Err(Broken::new("two messages have one id"));
-        }
-        Ok(None)
-    }
-
-    fn judge_history(&self, seen: &Seen) -> Result<(), Broken> {
-        for (message, expected) in seen.messages.iter().zip(1..) {
-            let fact = self.history.facts.get(&(seen.id, message.seq));
-            let same = fact.is_some_and(|fact| {
-                let said = self.shadow.find(fact.tag);
-                fact.message_id == message.message_id
-                    && said.is_some_and(|said| body_of(message) == Some(&said.body))
-            });
-            if message.seq != expected || !same {
-                let seq = message.seq;
-                return Err(Broken::new(format!("the log holds something else at {seq}")));
-            }
-        }
-        let (length, head) = (seen.messages.len(), seen.head);
-        if u64::try_from(length).ok() != Some(head) {
-            return Err(Broken::new(format!("the log gives {length} messages of {head}")));
-        }
-        Ok(())
-    }
-
-    fn judge_entry(&self, user: usize, peer: usize, seen: &Seen) -> Option<String> {
-        let (entry, id) = (&seen.entry, seen.id);
-        let name = self.user_id(user);
-        let own = self.newest_of(user, id);
-        if entry.peer_delivered < own {
-            return Some(format!("{name}'s list says delivered {} of {own}", entry.peer_delivered));
-        }
-        let read = self.read_for_sure(peer, id);
-        let read_most = self.shadow.read.get(&(peer, id)).copied().unwrap_or(0);
-        if entry.peer_read < read || entry.peer_read > read_most {
-            let says = entry.peer_read;
-            return Some(format!("{name}'s list says read {says}, true is {read} to {read_most}"));
-        }
-        let own_read = self.read_for_sure(user, id);
-        if entry.read < own_read || entry.read > entry.head {
-            let says = entry.read;
-            return Some(format!("{name}'s own read mark is {says}, at least {own_read}"));
-        }
-        let (counted, counted_read) =
-            (entry.head - entry.head_uncounted, entry.read - entry.read_uncounted);
-        if entry.head_uncounted != 0 || counted - counted_read != entry.head - entry.read {
-            return Some(format!("{name}'s unread count is not what is unread"));
-        }
-        None
-    }
-}
-
-fn body_of(message: &roost_protocol::wire::Message) -> Option<&bytes::Bytes> {
-    match &message.content {
-        Some(roost_protocol::wire::message::Content::Body(body)) => Some(body),
-        Some(_) | None => None,
     }
 }

@@ -14,10 +14,10 @@ impl Simulation {
     ) -> Result<(), Broken> {
         let said = self.shadow.find(tag);
         let said = said.ok_or_else(|| Broken::new(format!("#{tag} was never said")))?;
-        if said.refused {
+        if said.refused.is_some() {
             return Err(Broken::new(format!("#{tag} was refused and is visible")));
         }
-        if conversation != self.direct(said.user, said.peer) {
+        if conversation != said.to {
             return Err(Broken::new(format!("#{tag} is visible in another conversation")));
         }
         let place = *self.history.places.entry(tag).or_insert((conversation, seq));
@@ -25,10 +25,5 @@ impl Simulation {
             return Err(Broken::new(format!("#{tag} is visible twice: at {} and {seq}", place.1)));
         }
         Ok(())
-    }
-
-    /// The conversation of two users.
-    pub(crate) fn direct(&self, one: usize, other: usize) -> ConversationId {
-        ConversationId::direct(self.user_id(one).key(""), self.user_id(other).key(""))
     }
 }

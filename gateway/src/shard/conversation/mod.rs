@@ -354,8 +354,10 @@ impl Conversation {
         let seq = self.head.seq.next();
         let uncounted = self.head.uncounted + u64::from(!prepared.counted);
         let point = Point { seq, uncounted };
-        // Seen everything but this: the own mark moves with it; else only as far as was seen.
-        let own_mark = if submit.seen.next() == seq {
+        // Seen, or written oneself, everything but this: the own mark moves with it; else only as
+        // far as was seen. (Of two that were sent at once the second saw nothing of the first.)
+        let known = self.members.get(member).own_mark.seq.max(submit.seen);
+        let own_mark = if known.next() == seq {
             point
         } else {
             let seen = submit.seen.min(self.head.seq);

@@ -138,6 +138,14 @@ impl Mailboxes {
 
     fn ask(&mut self, ctx: &mut Context, ask: MailboxAsk, cause: Cause) {
         let asker = Asker { edge: ask.edge, request: ask.request, user: ask.user, cause };
+        if ask.what.changes() && !self.is_here(ask.user, ask.device, ask.edge) {
+            // It waited on its way while the device came by another connection, asked for it again
+            // there, and perhaps for the opposite since.
+            ctx.stats.stale_connections_total += 1;
+            let text = "a newer connection of this device was here";
+            let refusal = Refusal::new(ErrorCode::ErrorStaleConnection, text);
+            return ctx.refuse(asker.edge, asker.request, &refusal);
+        }
         let answer = match ask.what {
             MailboxRequest::ListDevices => Ok(self.list_devices(ctx, asker)),
             MailboxRequest::RenameDevice { device, name } => {

@@ -9,7 +9,7 @@ use crate::shard::links::Cause;
 use crate::shard::message::{ActivityTold, Gone, Register, ToEdge};
 use crate::shard::report::Report;
 use roost_protocol::error::Refusal;
-use roost_protocol::ids::UserKey;
+use roost_protocol::ids::{DeviceId, UserKey};
 use roost_protocol::wire::{self, ActivityState, ErrorCode};
 
 impl Mailboxes {
@@ -149,6 +149,13 @@ impl Mailboxes {
         device.foreground = told.state == ActivityState::ActivityForeground;
         note_absence(ctx, slot, was_present);
         self.presence_changed(ctx, told.user);
+    }
+
+    /// Whether a connection is its device's present one.
+    pub(super) fn is_here(&self, user: UserKey, device: DeviceId, edge: EdgeAddress) -> bool {
+        let devices = self.cells.get(user).map_or(&[][..], |m| m.slot.devices.as_slice());
+        let mut of_device = devices.iter().filter(|known| known.id == device);
+        of_device.any(|known| known.edges().any(|known| known == edge))
     }
 
     /// The connections of a user's apps, but for one.

@@ -178,3 +178,25 @@ pub enum MailboxRequest {
     /// it comes only through mailboxes.
     ForChannel(Box<ToConversation>),
 }
+
+impl MailboxRequest {
+    /// Whether it sets a value: what comes late must not come into force behind what came after it.
+    /// What is for a channel has numbers of its own.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        match self {
+            Self::RenameDevice { .. }
+            | Self::SignOut(_)
+            | Self::SetPrivacy(_)
+            | Self::Block { .. }
+            | Self::SetConversation { .. }
+            | Self::DeleteForMe { .. }
+            | Self::AcceptRequest(_)
+            | Self::JoinChannel { .. } => true,
+            Self::ListDevices
+            | Self::ListBlocks { .. }
+            | Self::ListConversations { .. }
+            | Self::ForChannel(_) => false,
+        }
+    }
+}

@@ -20,7 +20,8 @@ fn serve(mut stream: TcpStream, server: &mut Server) {
     assert_eq!(preface, PREFACE);
     let (mut reader, mut buffer) = (FrameReader::new(), [0; 4096]);
     loop {
-        let length = stream.read(&mut buffer).unwrap();
+        // A client that goes while an answer is on its way resets the connection.
+        let length = stream.read(&mut buffer).unwrap_or(0);
         if length == 0 {
             return;
         }
@@ -30,7 +31,9 @@ fn serve(mut stream: TcpStream, server: &mut Server) {
             if let Some(answer) = server.answer(0, 1, frame.body.unwrap()) {
                 let mut bytes = Vec::new();
                 encode::server(frame.request_id, answer, &mut bytes);
-                stream.write_all(&bytes).unwrap();
+                if stream.write_all(&bytes).is_err() {
+                    return;
+                }
             }
         }
     }

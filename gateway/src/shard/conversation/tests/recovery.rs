@@ -191,7 +191,7 @@ fn after_a_crash_everybody_is_told_where_they_stand() {
     assert_eq!(present.head, Point { seq: Sequence(4), uncounted: 2 });
     assert!(present.fresh.is_none());
     let marks: Vec<_> = present.own_marks.iter().map(|(user, mark)| (*user, mark.seq.0)).collect();
-    assert_eq!(marks, [(key("ann"), 2), (key("bob"), 4)]);
+    assert_eq!(marks, [(key("ann"), 3), (key("bob"), 4)]);
     let since: Vec<_> = present.memberships.iter().map(|m| (m.member, m.since, m.left)).collect();
     let began = Point { seq: Sequence(1), uncounted: 1 };
     assert_eq!(since, [(0, began, false), (1, began, false)]);

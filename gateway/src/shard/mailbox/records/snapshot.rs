@@ -39,7 +39,11 @@ const ENTRY_WANTS_VERSION: u64 = 16;
 pub(crate) fn encode_snapshot(user: UserKey, slot: &Slot, entries: &Entries, run: u32) -> Writer {
     let mut out = Writer::default();
     let profile = &entries.profile;
-    out.text(profile.user_id.as_ref().map_or("", UserId::as_str));
+    // The list of somebody who never signed in may be in memory because others asked for it: its
+    // direct conversations say whose it is, and cannot be read again without.
+    let in_cards = || entries.list.iter().find_map(|entry| entry.row.card.as_ref()?.user_id(user));
+    let own = profile.user_id.as_ref().or_else(in_cards);
+    out.text(own.map_or("", UserId::as_str));
     write_privacy(&mut out, slot.privacy);
     out.number(slot.version.into());
     let devices = slot.devices.as_slice();
