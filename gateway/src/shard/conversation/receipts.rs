@@ -370,8 +370,9 @@ impl Conversation {
             }
             let number = MemberNumber::of(index);
             let last = member.own_last;
-            let received = tick(&mut member.undelivered, received.without(number), last);
-            let read = tick(&mut member.unread, read.without(number), last);
+            let [received, read] = told_of_all(&received, &read, number);
+            let received = tick(&mut member.undelivered, received, last);
+            let read = tick(&mut member.unread, read, last);
             self.receipts.awaited |= member.undelivered.0 > 0 || member.unread.0 > 0;
             if received.0 > 0 || read.0 > 0 {
                 told.push((member.user, received, read));
@@ -422,7 +423,8 @@ impl Conversation {
         } else if !self.is_channel() {
             let (received, read) = self.by_all();
             for (number, member) in self.members.iter_present().filter(|(_, m)| m.own_last.0 > 0) {
-                told.push((member.user, received.without(number), read.without(number)));
+                let [received, read] = told_of_all(&received, &read, number);
+                told.push((member.user, received, read));
             }
         }
         told.retain(|(_, delivered, read)| delivered.0 > 0 || read.0 > 0);
@@ -434,6 +436,13 @@ impl Conversation {
         }
         told.len() as u64
     }
+}
+
+/// How far all but one have received and read. Who does not tell is left out of those who have read:
+/// what is read by all others is received by all only when those have it, too.
+fn told_of_all(received: &Least, read: &Least, but: MemberNumber) -> [Sequence; 2] {
+    let received = received.without(but);
+    [received, read.without(but).min(received)]
 }
 
 /// All have got this far: gives how far to tell somebody whose first message that was not ticked is
