@@ -54,6 +54,9 @@ const IDLE_TICKS: u64 = 600;
 const RETENTION_TICKS: u64 = 600;
 /// Actors that eviction looks at in one tick.
 const EVICTION_STEP: usize = 256;
+/// Actors that eviction looks at for each one that is loaded while there is no room: more than one,
+/// since some may not leave yet.
+const LOOKS_PER_LOAD: u64 = 4;
 
 /// What a shard is made of.
 #[derive(Debug, Clone)]
@@ -86,6 +89,8 @@ pub struct Shard {
     last_tick: Option<Instant>,
     last_checkpoint: Instant,
     checkpoint_wanted: bool,
+    /// Loads for which eviction has made room.
+    loads_seen: u64,
     draining: bool,
     drained: bool,
     failed: bool,
@@ -113,6 +118,7 @@ impl Shard {
             last_tick: None,
             last_checkpoint: Instant::default(),
             checkpoint_wanted: false,
+            loads_seen: 0,
             draining: false,
             drained: false,
             failed: false,
@@ -461,12 +467,31 @@ impl Shard {
     }
 
     fn evict_some(&mut self) {
+        let idle = if self.is_crowded() { 1 } else { IDLE_TICKS };
+        self.evict_idle(idle, EVICTION_STEP);
+    }
+
+    /// Whether actors take more memory than they may.
+    fn is_crowded(&self) -> bool {
         let bytes = self.conversations.bytes() + self.mailboxes.bytes();
-        let over = bytes > self.ctx.limits.actor_memory_bytes;
-        let idle = if over { 1 } else { IDLE_TICKS };
+        bytes > self.ctx.limits.actor_memory_bytes
+    }
+
+    fn evict_idle(&mut self, idle_ticks: u64, most: usize) {
         let tick = self.tick;
-        self.conversations.evict_some(&mut self.ctx, tick, idle, EVICTION_STEP);
-        self.mailboxes.evict_some(&mut self.ctx, tick, idle, EVICTION_STEP);
+        self.conversations.evict_some(&mut self.ctx, tick, idle_ticks, most);
+        self.mailboxes.evict_some(&mut self.ctx, tick, idle_ticks, most);
+    }
+
+    /// Whoever comes where there is no room pushes others out, so that memory keeps its bound
+    /// however fast actors are loaded.
+    fn evict_for_loads(&mut self) {
+        let loads = self.ctx.stats.loads_total;
+        let new = loads - std::mem::replace(&mut self.loads_seen, loads);
+        if new > 0 && self.is_crowded() {
+            let most = new.saturating_mul(LOOKS_PER_LOAD);
+            self.evict_idle(1, usize::try_from(most).unwrap_or(usize::MAX));
+        }
     }
 
     fn step_background(&mut self) {
@@ -480,8 +505,12 @@ impl Shard {
             self.last_checkpoint = self.ctx.now.monotonic;
             self.mailboxes.begin_checkpoint(&mut self.ctx);
         }
+        self.evict_for_loads();
         self.mailboxes.step_checkpoint(&mut self.ctx);
         self.mailboxes.step_tellings(&mut self.ctx);
         self.replay.step(&mut self.ctx, &mut self.conversations);
     }
 }
+
+#[cfg(test)]
+mod tests;
