@@ -80,6 +80,8 @@ pub struct Simulation {
     pub(crate) network: Network,
     pub(crate) people: People,
     pub(crate) devices: Vec<Device>,
+    /// The devices of each user.
+    by_user: Vec<Vec<usize>>,
     /// What devices asked, by tag.
     pub(crate) questions: Vec<Put>,
     pub(crate) probes: Vec<Probe>,
@@ -107,6 +109,7 @@ impl Simulation {
             network: Network::new(seed),
             people: People::default(),
             devices: Vec::new(),
+            by_user: Vec::new(),
             questions: Vec::new(),
             probes: Vec::new(),
             workload: Workload::new(seed),
@@ -138,14 +141,15 @@ impl Simulation {
     pub(crate) fn add_device(&mut self, name: &str, user_name: &str) -> usize {
         let (user, index) = (self.people.add(user_name), self.devices.len());
         let user_id = self.people.id(user).clone();
+        self.by_user.resize(self.people.len(), Vec::new());
+        self.by_user[user].push(index);
         self.devices.push(Device::new(name, user, user_id, index, self.plan.seed));
         index
     }
 
     /// The devices of a user.
     pub(crate) fn devices_of(&self, user: usize) -> impl Iterator<Item = usize> {
-        let all = self.devices.iter().enumerate();
-        all.filter(move |(_, device)| device.user == user).map(|(index, _)| index)
+        self.by_user.get(user).into_iter().flatten().copied()
     }
 
     /// Both clocks.

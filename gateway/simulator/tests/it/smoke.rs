@@ -29,6 +29,14 @@ fn mixed_seeds_are_clean_and_repeat() {
     }
 }
 
+/// A day takes a minute without optimisation: one of them, that once found something.
+#[test]
+#[ignore = "a minute without optimisation"]
+fn a_day_is_clean() {
+    let day = run_world(World::Day, 101, false, Sabotage::Nothing);
+    assert_eq!(day.result, Ok(()), "replay it with roost-sim --world day --seed 101");
+}
+
 fn is_clean_and_repeats(world: World, seed: u64) {
     let first = run_world(world, seed, false, Sabotage::Nothing);
     assert_eq!(first.result, Ok(()), "{world:?}, seed {seed}: replay it with roost-sim");
