@@ -88,7 +88,7 @@ impl HoldFound {
     pub fn text(&self) -> String {
         let us = |ns: u64| whole(ns) / 1e3;
         format!(
-            "{} x, p50 {:.1} us, p99 {:.1} us, longest {:.1} us by the clock, {:.1} us of processor",
+            "{} x, p50 {:.1} us, p99 {:.1} us, longest {:.1} us by the clock, {:.1} us computed",
             self.count,
             us(self.wall_ns.p50),
             us(self.wall_ns.p99),

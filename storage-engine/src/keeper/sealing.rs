@@ -48,8 +48,8 @@ pub(crate) struct Sorted {
 }
 
 impl Sorted {
-    /// Checks and sorts all records up to the end of `bytes`, which is where they end. Calls `pause`
-    /// between slices.
+    /// Checks and sorts all records up to the end of `bytes`, which is where they end. Calls
+    /// `pause` between slices.
     pub(crate) fn new(
         segment: SegmentId,
         bytes: &[u8],

@@ -438,8 +438,8 @@ impl Conversation {
     }
 }
 
-/// How far all but one have received and read. Who does not tell is left out of those who have read:
-/// what is read by all others is received by all only when those have it, too.
+/// How far all but one have received and read. Who does not tell is left out of those who have
+/// read: what is read by all others is received by all only when those have it, too.
 fn told_of_all(received: &Least, read: &Least, but: MemberNumber) -> [Sequence; 2] {
     let received = received.without(but);
     [received, read.without(but).min(received)]
