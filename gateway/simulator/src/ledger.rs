@@ -133,8 +133,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records up to this one that count as nothing. Key messages do not count, but only an observer
-    /// is told which are.
+    /// Records up to this one that count as nothing. Key messages do not count, but only an
+    /// observer is told which are.
     fn count(&mut self, record: &Record) -> Told<u64> {
         let before = self.lines.last().map_or(0, |line| line.uncounted);
         let sealed = record.content == Seen::Sealed;
