@@ -26,6 +26,9 @@ struct Span {
     last: u64,
 }
 
+/// A search goes on into what became durable while it looked, so often at most.
+const SEARCH_ROUNDS: u32 = 4;
+
 /// A search for the first record of a time: it lies in these seqs, or behind them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Search {
@@ -34,6 +37,9 @@ pub(crate) struct Search {
     /// The seq that is being read.
     middle: u64,
     time_ms: u64,
+    /// What became durable from here on was not looked at, and how often it was, yet.
+    end: u64,
+    rounds: u32,
 }
 
 /// Whether messages go when they are old; else a hole is damage and not the end.
@@ -59,7 +65,8 @@ impl Conversation {
             return self.read_page(ctx, ask, span, cause.token);
         };
         let (low, high) = (span.first, self.durable.seq.0.saturating_add(1));
-        let search = Search { low, high, middle: low, time_ms };
+        let (end, rounds) = (high, 0);
+        let search = Search { low, high, middle: low, time_ms, end, rounds };
         self.search(ctx, ask, search, cause.token);
     }
 
@@ -105,7 +112,19 @@ impl Conversation {
     // ---- by time ----
 
     /// Narrows a search, or ends it with the page it was for.
-    fn search(&mut self, ctx: &mut Context, ask: Box<HistoryAsk>, search: Search, token: Token) {
+    fn search(
+        &mut self,
+        ctx: &mut Context,
+        ask: Box<HistoryAsk>,
+        mut search: Search,
+        token: Token,
+    ) {
+        let behind = self.durable.seq.0.saturating_add(1);
+        // All was earlier; what was being flushed meanwhile may be so, too.
+        if search.low == search.end && search.end < behind && search.rounds < SEARCH_ROUNDS {
+            let rounds = search.rounds + 1;
+            search = Search { high: behind, end: behind, rounds, ..search };
+        }
         if search.low < search.high {
             let middle = search.low + (search.high - search.low) / 2;
             let stream = conversation_stream(self.id);
