@@ -23,6 +23,7 @@ pub fn of_catchup(
         ("returned", found.returned),
         ("caught_up", found.caught_up),
         ("found", found.found),
+        ("late", found.late),
         ("lost", found.lost),
         ("duplicated", found.duplicated),
     ] {
@@ -36,6 +37,10 @@ pub fn of_catchup(
         found.found
     );
     line(&mut report.lines, "returned", &text);
+    if found.late > 0 {
+        let text = format!("{} messages only when devices synced once more", found.late);
+        line(&mut report.lines, "late", &text);
+    }
     let mut latency = Map::new();
     stage(&mut report, &mut latency, "welcomed", &found.welcomed_us);
     stage(&mut report, &mut latency, "caught_up", &found.caught_up_us);

@@ -22,6 +22,9 @@ const NEWS: u32 = 50;
 const PATIENCE: Duration = Duration::from_seconds(120);
 /// From the last one's leaving to the first one's return, so that what leaving caused is over.
 const PAUSE: Duration = Duration::from_seconds(3);
+/// Whoever misses something syncs again after so long, at most so often.
+const ROUND: Duration = Duration::from_seconds(1);
+const ROUNDS_MAX: u32 = 30;
 
 /// Starts the server anew and says where it is.
 pub type Restart = Box<dyn FnMut() -> Result<(SocketAddr, Option<u32>), String>>;
@@ -59,6 +62,8 @@ pub struct Findings {
     pub caught_up: u64,
     /// Messages that they missed and found.
     pub found: u64,
+    /// Of these, found only when devices synced once more: the server had not told all yet.
+    pub late: u64,
     /// Messages that nobody found.
     pub lost: u64,
     /// Messages found twice.
@@ -87,6 +92,7 @@ enum Phase {
     Emptying,
     Pausing,
     Returning,
+    Waiting,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -114,6 +120,8 @@ pub struct Catchup {
     left: u64,
     /// News that were sent.
     written: u64,
+    /// How often those who missed something asked again.
+    rounds: u32,
     began: Instant,
     findings: Findings,
 }
@@ -126,6 +134,7 @@ impl Catchup {
             returned: 0,
             caught_up: 0,
             found: 0,
+            late: 0,
             lost: 0,
             duplicated: 0,
             welcomed_us: histogram(),
@@ -143,6 +152,7 @@ impl Catchup {
             phase_ends: Instant { ns: u64::MAX },
             left: 0,
             written: 0,
+            rounds: 0,
             began: Instant::default(),
             findings,
             settings,
@@ -152,8 +162,7 @@ impl Catchup {
     /// What was found; also counts what nobody found.
     #[must_use]
     pub fn into_findings(mut self) -> Findings {
-        let expected = self.returners().count() as u64 * u64::from(self.settings.fresh);
-        self.findings.lost = expected.saturating_sub(self.findings.found);
+        self.findings.lost = self.missing();
         self.findings
     }
 
@@ -221,11 +230,12 @@ impl Catchup {
                 self.enter(Phase::Returning, now);
                 self.return_all(swarm, now);
             }
-            Phase::Returning if self.left == 0 => {
-                self.findings.took = now.since(self.began);
-                self.findings.server[1] = self.settings.server_pid.and_then(Usage::of);
-                return true;
+            Phase::Returning if self.left == 0 => return self.returned(now),
+            Phase::Waiting if now >= self.phase_ends => {
+                self.enter(Phase::Returning, now);
+                self.ask_again(swarm);
             }
+            Phase::Waiting => {}
             Phase::Pausing => {}
             Phase::Connecting
             | Phase::Populating
@@ -248,6 +258,40 @@ impl Catchup {
             | Phase::Returning => {}
         }
         self.findings.failure.is_some()
+    }
+
+    /// All are up to date as they think. Says whether that is the end.
+    fn returned(&mut self, now: Instant) -> bool {
+        if self.rounds == 0 {
+            self.findings.took = now.since(self.began);
+            self.findings.server[1] = self.settings.server_pid.and_then(Usage::of);
+            self.findings.late = self.missing();
+        }
+        if self.missing() == 0 || self.rounds == ROUNDS_MAX {
+            return true;
+        }
+        self.rounds += 1;
+        self.enter(Phase::Waiting, now);
+        self.phase_ends = now + ROUND;
+        false
+    }
+
+    /// News that nobody has found yet.
+    fn missing(&self) -> u64 {
+        let expected = self.returners().count() as u64 * u64::from(self.settings.fresh);
+        expected.saturating_sub(self.findings.found)
+    }
+
+    /// Those who miss something sync once more.
+    fn ask_again(&mut self, swarm: &mut Swarm) {
+        for index in self.returners() {
+            let device = &mut self.devices[index as usize];
+            if device.found.count_ones() < self.settings.fresh {
+                device.synced = false;
+                self.left += 1;
+                wire::sync(SYNC, device.cursor, swarm.out(index));
+            }
+        }
     }
 
     fn restart(&mut self) {
@@ -358,7 +402,13 @@ impl Catchup {
     /// Whether a device is up to date now.
     fn look(&mut self, index: DeviceIndex, now: Instant) {
         let device = &mut self.devices[index as usize];
-        if device.synced && device.pages == 0 && !device.done {
+        if !device.synced || device.pages > 0 {
+            return;
+        }
+        if self.rounds > 0 {
+            device.synced = false;
+            self.left -= 1;
+        } else if !device.done {
             device.done = true;
             let us = now.since(device.hello).ns / 1_000;
             self.findings.caught_up_us.saturating_record(us);

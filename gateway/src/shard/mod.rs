@@ -57,6 +57,8 @@ const EVICTION_STEP: usize = 256;
 /// Actors that eviction looks at for each one that is loaded while there is no room: more than one,
 /// since some may not leave yet.
 const LOOKS_PER_LOAD: u64 = 4;
+/// Of these, so many at once: what they write must leave the log room for others.
+const LOOKS_PER_BATCH: u64 = 1_024;
 
 /// What a shard is made of.
 #[derive(Debug, Clone)]
@@ -91,6 +93,8 @@ pub struct Shard {
     checkpoint_wanted: bool,
     /// Loads for which eviction has made room.
     loads_seen: u64,
+    /// Looks that these loads are still owed.
+    looks_owed: u64,
     draining: bool,
     drained: bool,
     failed: bool,
@@ -119,6 +123,7 @@ impl Shard {
             last_checkpoint: Instant::default(),
             checkpoint_wanted: false,
             loads_seen: 0,
+            looks_owed: 0,
             draining: false,
             drained: false,
             failed: false,
@@ -488,9 +493,15 @@ impl Shard {
     fn evict_for_loads(&mut self) {
         let loads = self.ctx.stats.loads_total;
         let new = loads - std::mem::replace(&mut self.loads_seen, loads);
-        if new > 0 && self.is_crowded() {
-            let most = new.saturating_mul(LOOKS_PER_LOAD);
-            self.evict_idle(1, usize::try_from(most).unwrap_or(usize::MAX));
+        if !self.is_crowded() {
+            self.looks_owed = 0;
+            return;
+        }
+        let owed = self.looks_owed + new.saturating_mul(LOOKS_PER_LOAD);
+        let looks = owed.min(LOOKS_PER_BATCH);
+        self.looks_owed = owed - looks;
+        if looks > 0 {
+            self.evict_idle(1, usize::try_from(looks).unwrap_or(usize::MAX));
         }
     }
 
