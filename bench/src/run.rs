@@ -1,19 +1,20 @@
 //! A run from start to end: a server, tokens, a loop, a report.
 
-use crate::args::{CatchupArgs, FanoutArgs, IdleArgs, PairsArgs, Scenario as Wanted, TiesArgs};
+use crate::args::{CatchupArgs, Common, IdleArgs, Scenario as Wanted, TiesArgs};
 use crate::machine::{self, FlushTime, Machine};
 use crate::report::{self, Report, Surroundings};
 use crate::scenario::catchup::{self, Catchup, Restart};
-use crate::scenario::fanout::{self, Fanout};
+use crate::scenario::fanout::Fanout;
 use crate::scenario::idle::{self, Idle};
-use crate::scenario::pairs::{self, Pace, Pairs};
+use crate::scenario::load::{Load, Pace};
+use crate::scenario::pairs::Pairs;
 use crate::scenario::population::Ties;
 use crate::server::{self, Server, ServerError};
-use crate::swarm::{Driven, Plan, Scenario, Swarm};
+use crate::swarm::{Counts, Driven, Plan, Scenario, Swarm};
 use crate::tokens;
 use roost_event_loop::{Choice, EventLoop, Settings as LoopSettings};
 use roost_gateway::keys::KeysError;
-use roost_protocol::time::Duration;
+use roost_protocol::time::{Duration, Instant};
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
@@ -58,35 +59,33 @@ pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
     };
     match wanted {
         Wanted::Pairs(args) => {
-            let scenario = Pairs::new(pairs_settings(args, &server, users));
-            let driven = drive(swarm, scenario)?;
-            let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
-            let found = driven.scenario.into_findings();
+            let load =
+                load(&args.common, (args.rate, args.window), args.body_bytes, &server, users);
+            let (scenario, counts, started) = drive(swarm, Pairs::new(load))?;
+            let found = scenario.into_findings();
             around.end(server, found.failure.is_some());
             Ok(report::of_pairs(wanted, &around, &found, counts, started))
         }
         Wanted::Idle(args) => {
-            let scenario = Idle::new(idle_settings(args, &server, users));
-            let driven = drive(swarm, scenario)?;
-            let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
-            let found = driven.scenario.into_findings();
+            let settings = idle_settings(args, &server, users);
+            let (scenario, counts, started) = drive(swarm, Idle::new(settings))?;
+            let found = scenario.into_findings();
             around.end(server, found.failure.is_some());
             Ok(report::of_idle(wanted, &around, &found, counts, started))
         }
         Wanted::Fanout(args) => {
-            let scenario = Fanout::new(fanout_settings(args, &server, users));
-            let driven = drive(swarm, scenario)?;
-            let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
-            let found = driven.scenario.into_findings();
+            let load =
+                load(&args.common, (args.rate, args.window), args.body_bytes, &server, users);
+            let (scenario, counts, started) = drive(swarm, Fanout::new(load))?;
+            let found = scenario.into_findings();
             around.end(server, found.failure.is_some());
             Ok(report::of_fanout(wanted, &around, &found, counts, started))
         }
         Wanted::Catchup(args) => {
             let server = Rc::new(RefCell::new(server));
-            let scenario = Catchup::new(catchup_settings(args, &server, users));
-            let driven = drive(swarm, scenario)?;
-            let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
-            let found = driven.scenario.into_findings();
+            let settings = catchup_settings(args, &server, users);
+            let (scenario, counts, started) = drive(swarm, Catchup::new(settings))?;
+            let found = scenario.into_findings();
             let server = Rc::into_inner(server).expect("the scenario is over").into_inner();
             around.end(server, found.failure.is_some());
             Ok(report::of_catchup(wanted, &around, &found, counts, started))
@@ -94,8 +93,9 @@ pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
     }
 }
 
-/// Runs the loop until the scenario is over. The connections end with the loop.
-fn drive<S: Scenario>(swarm: Swarm, scenario: S) -> Result<Driven<S>, RunError> {
+/// Runs the loop until the scenario is over. The connections end with the loop. Gives the scenario,
+/// what was counted of connections, and when the first of them began.
+fn drive<S: Scenario>(swarm: Swarm, scenario: S) -> Result<(S, Counts, Option<Instant>), RunError> {
     let probed =
         roost_event_loop::probe(Choice::Auto).map_err(|error| RunError::Loop(error.source))?;
     let settings = LoopSettings {
@@ -106,15 +106,22 @@ fn drive<S: Scenario>(swarm: Swarm, scenario: S) -> Result<Driven<S>, RunError> 
     let mut event_loop = EventLoop::new(probed.kind, &settings).map_err(RunError::Loop)?;
     let mut driven = Driven::new(swarm, scenario, event_loop.waker());
     event_loop.run(&mut driven).map_err(RunError::Loop)?;
-    Ok(driven)
+    let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
+    Ok((driven.scenario, counts, started))
 }
 
-fn pairs_settings(args: &PairsArgs, server: &Server, users: Vec<String>) -> pairs::Settings {
-    pairs::Settings {
-        pace: args.rate.map_or(Pace::Window(args.window), Pace::Rate),
-        body_bytes: usize::try_from(args.body_bytes).expect("bodies are below 4 GiB"),
-        warmup: Duration::from_seconds(args.common.warmup.into()),
-        measure: Duration::from_seconds(args.common.seconds.into()),
+fn load(
+    common: &Common,
+    (rate, window): (Option<u32>, u32),
+    body_bytes: u32,
+    server: &Server,
+    users: Vec<String>,
+) -> Load {
+    Load {
+        pace: rate.map_or(Pace::Window(window), Pace::Rate),
+        body_bytes: usize::try_from(body_bytes).expect("bodies are below 4 GiB"),
+        warmup: Duration::from_seconds(common.warmup.into()),
+        measure: Duration::from_seconds(common.seconds.into()),
         server_pid: server.pid,
         users,
     }
@@ -127,17 +134,6 @@ fn idle_settings(args: &IdleArgs, server: &Server, users: Vec<String>) -> idle::
         settle: Duration::from_seconds(args.settle.into()),
         hold: Duration::from_seconds(args.common.seconds.into()),
         server_pid: server.pid,
-    }
-}
-
-fn fanout_settings(args: &FanoutArgs, server: &Server, users: Vec<String>) -> fanout::Settings {
-    fanout::Settings {
-        pace: args.rate.map_or(Pace::Window(args.window), Pace::Rate),
-        body_bytes: usize::try_from(args.body_bytes).expect("bodies are below 4 GiB"),
-        warmup: Duration::from_seconds(args.common.warmup.into()),
-        measure: Duration::from_seconds(args.common.seconds.into()),
-        server_pid: server.pid,
-        users,
     }
 }
 

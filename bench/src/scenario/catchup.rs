@@ -2,6 +2,7 @@
 //! within some seconds, each with news in a few of its conversations. Each must find every message
 //! once. With a restart everybody leaves and the server is started anew, with cold caches.
 
+use super::load;
 use super::pairs::{read_body, scramble};
 use super::population::{FLYING_MAX, Population, Ties, direct};
 use crate::latency::histogram;
@@ -235,27 +236,19 @@ impl Catchup {
                 self.enter(Phase::Returning, now);
                 self.ask_again(swarm);
             }
-            Phase::Waiting => {}
-            Phase::Pausing => {}
+            Phase::Waiting | Phase::Pausing => {}
             Phase::Connecting
             | Phase::Populating
             | Phase::Syncing
             | Phase::Leaving
             | Phase::News
             | Phase::Emptying
-            | Phase::Returning
-                if now >= self.phase_ends =>
-            {
-                let left = self.left;
-                self.fail(format!("{phase:?} took too long; {left} are left"));
+            | Phase::Returning => {
+                if now >= self.phase_ends {
+                    let left = self.left;
+                    self.fail(format!("{phase:?} took too long; {left} are left"));
+                }
             }
-            Phase::Connecting
-            | Phase::Populating
-            | Phase::Syncing
-            | Phase::Leaving
-            | Phase::News
-            | Phase::Emptying
-            | Phase::Returning => {}
         }
         self.findings.failure.is_some()
     }
@@ -439,8 +432,7 @@ impl Scenario for Catchup {
                 self.findings.welcomed_us.saturating_record(us);
             }
             Incoming::Error { code } => {
-                let request = frame.request;
-                self.fail(format!("device {index}: request {request} was refused: error {code}"));
+                self.fail(load::refused(index, frame.request, code));
             }
             Incoming::Welcome { .. }
             | Incoming::SendReply { .. }
@@ -455,7 +447,7 @@ impl Scenario for Catchup {
     fn frames_end(&mut self, _: &mut Swarm, _: DeviceIndex, _: Instant) {}
 
     fn closed(&mut self, _: &mut Swarm, index: DeviceIndex, cause: CloseCause) {
-        self.fail(format!("device {index} lost its connection: {cause}"));
+        self.fail(load::disconnected(index, cause));
     }
 
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {

@@ -1,7 +1,8 @@
 //! One user writes to a group; everybody in it is connected and must get every message once and in
 //! order. Devices acknowledge what they got at most ten times a second.
 
-use super::pairs::{Pace, read_body, scramble};
+use super::load::{self, Load, PATIENCE, Pace, UNANSWERED_MAX};
+use super::pairs::{read_body, scramble};
 use crate::latency::histogram;
 use crate::process::{self, Usage};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
@@ -17,31 +18,10 @@ const PUBLISHER: DeviceIndex = 0;
 const CREATE: u32 = u32::MAX;
 /// The request id of a device's `History`.
 const PULL: u32 = u32::MAX - 1;
-/// Unanswered writes that a device may have in one conversation.
-const UNANSWERED_MAX: usize = 32;
 /// Between two acknowledgements of a device.
 const ACKNOWLEDGE: Duration = Duration::from_ms(100);
 /// Acknowledgements are spread over so many moments.
 const SLICES: u32 = 50;
-/// How long what is under way may take to finish when nothing new is begun.
-const PATIENCE: Duration = Duration::from_seconds(20);
-
-/// What is to be done.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How the publisher writes.
-    pub pace: Pace,
-    /// Bytes of a body, at least 16.
-    pub body_bytes: usize,
-    /// How long before measuring.
-    pub warmup: Duration,
-    /// How long to measure.
-    pub measure: Duration,
-    /// The server's process, if it can be seen.
-    pub server_pid: Option<u32>,
-    /// The user id of each device, the publisher first.
-    pub users: Vec<String>,
-}
 
 /// What the run found.
 #[derive(Debug)]
@@ -104,7 +84,7 @@ struct Subscriber {
 /// See the module's comment.
 #[derive(Debug)]
 pub struct Fanout {
-    settings: Settings,
+    settings: Load,
     subscribers: Vec<Subscriber>,
     group: Option<ConversationBytes>,
     phase: Phase,
@@ -124,7 +104,7 @@ pub struct Fanout {
 impl Fanout {
     /// Before the first connection.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Load) -> Self {
         let findings = Findings {
             sent: 0,
             delivered: 0,
@@ -381,8 +361,7 @@ impl Scenario for Fanout {
             Incoming::History(body) => self.pulled(swarm, index, body, now),
             Incoming::Behind => self.pull(swarm, index),
             Incoming::Error { code } => {
-                let request = frame.request;
-                self.fail(format!("device {index}: request {request} was refused: error {code}"));
+                self.fail(load::refused(index, frame.request, code));
             }
             Incoming::Message(_)
             | Incoming::Receipts(_)
@@ -395,7 +374,7 @@ impl Scenario for Fanout {
     fn frames_end(&mut self, _: &mut Swarm, _: DeviceIndex, _: Instant) {}
 
     fn closed(&mut self, _: &mut Swarm, index: DeviceIndex, cause: CloseCause) {
-        self.fail(format!("device {index} lost its connection: {cause}"));
+        self.fail(load::disconnected(index, cause));
     }
 
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {

@@ -1,5 +1,6 @@
 //! Connections that only say that they are there.
 
+use super::load;
 use super::population::{Population, Ties};
 use crate::process::{self, Usage};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
@@ -128,7 +129,7 @@ impl Scenario for Idle {
     fn frames_end(&mut self, _: &mut Swarm, _: DeviceIndex, _: Instant) {}
 
     fn closed(&mut self, _: &mut Swarm, index: DeviceIndex, cause: CloseCause) {
-        self.fail(format!("device {index} lost its connection: {cause}"));
+        self.fail(load::disconnected(index, cause));
     }
 
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {

@@ -3,5 +3,6 @@
 pub mod catchup;
 pub mod fanout;
 pub mod idle;
+pub mod load;
 pub mod pairs;
 pub mod population;

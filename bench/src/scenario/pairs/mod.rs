@@ -13,6 +13,7 @@ mod side;
 pub use findings::{Findings, Stages};
 pub(super) use side::{read_body, scramble};
 
+use super::load::{self, Load, PATIENCE, Pace, UNANSWERED_MAX};
 use crate::latency::histogram;
 use crate::process::{self, Usage};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
@@ -21,38 +22,8 @@ use roost_event_loop::CloseCause;
 use roost_protocol::time::{Duration, Instant};
 use side::{InFlight, Side};
 
-/// Unanswered writes that a device may have in one conversation.
-const UNANSWERED_MAX: usize = 32;
 /// The request id of a device's `History`; its writes count from 1 and never get there.
 const PULL: u32 = u32::MAX;
-/// How long what is under way may take to finish when nothing new is begun.
-const PATIENCE: Duration = Duration::from_seconds(20);
-
-/// How pairs write.
-#[derive(Debug, Clone, Copy)]
-pub enum Pace {
-    /// So many messages of each pair that are not both acknowledged and delivered.
-    Window(u32),
-    /// So many messages a second in all.
-    Rate(u32),
-}
-
-/// What is to be done.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How pairs write.
-    pub pace: Pace,
-    /// Bytes of a body, at least 16.
-    pub body_bytes: usize,
-    /// How long before measuring.
-    pub warmup: Duration,
-    /// How long to measure.
-    pub measure: Duration,
-    /// The server's process, if it can be seen.
-    pub server_pid: Option<u32>,
-    /// The user id of each device.
-    pub users: Vec<String>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -66,7 +37,7 @@ enum Phase {
 /// See the module's comment.
 #[derive(Debug)]
 pub struct Pairs {
-    settings: Settings,
+    settings: Load,
     sides: Vec<Side>,
     phase: Phase,
     phase_ends: Instant,
@@ -81,7 +52,7 @@ pub struct Pairs {
 impl Pairs {
     /// Pairs that have not met.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Load) -> Self {
         let lateness = match settings.pace {
             Pace::Rate(_) => Some(histogram()),
             Pace::Window(_) => None,
@@ -406,8 +377,7 @@ impl Scenario for Pairs {
             Incoming::History(body) => self.pulled(swarm, index, body, now),
             Incoming::Behind => self.pull(swarm, index),
             Incoming::Error { code } => {
-                let request = frame.request;
-                self.fail(format!("device {index}: request {request} was refused: error {code}"));
+                self.fail(load::refused(index, frame.request, code));
             }
             Incoming::Message(_)
             | Incoming::Sync(_)
@@ -427,7 +397,7 @@ impl Scenario for Pairs {
     }
 
     fn closed(&mut self, _swarm: &mut Swarm, index: DeviceIndex, cause: CloseCause) {
-        self.fail(format!("device {index} lost its connection: {cause}"));
+        self.fail(load::disconnected(index, cause));
     }
 
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {
