@@ -81,7 +81,7 @@ pub(crate) fn take_number(buffer: &mut &[u8]) -> Option<u64> {
 
 /// Appends a number of a message.
 #[inline]
-pub(crate) fn write_number(mut value: u64, out: &mut Vec<u8>) {
+pub fn write_number(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
@@ -91,7 +91,8 @@ pub(crate) fn write_number(mut value: u64, out: &mut Vec<u8>) {
 
 /// How many bytes [`write_number`] takes: one for each seven bits.
 #[inline]
-pub(crate) const fn number_length(value: u64) -> usize {
+#[must_use]
+pub const fn number_length(value: u64) -> usize {
     let bits = u64::BITS.wrapping_sub((value | 1).leading_zeros());
     bits.div_ceil(7) as usize
 }

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use roost_protocol::encode::PushedMessage;
+use roost_protocol::varint::{number_length, write_number};
 
 /// Most bytes of everything but the body: the frame's length and tag, and nine fields.
 const AROUND_MAX: usize = 96;
@@ -25,11 +26,11 @@ pub(crate) fn of_body(message: &PushedMessage, body: &[u8]) -> Bytes {
     fields.varint(body.len() as u64);
 
     let inner = fields.length + body.len();
-    let content = 1 + varint_bytes(inner as u64) + inner;
-    let mut out = Vec::with_capacity(varint_bytes(content as u64) + content);
-    put_varint(content as u64, &mut out);
+    let content = 1 + number_length(inner as u64) + inner;
+    let mut out = Vec::with_capacity(number_length(content as u64) + content);
+    write_number(content as u64, &mut out);
     out.push(TAG_MESSAGE);
-    put_varint(inner as u64, &mut out);
+    write_number(inner as u64, &mut out);
     out.extend_from_slice(&fields.bytes[..fields.length]);
     out.extend_from_slice(body);
     out.into()
@@ -70,20 +71,6 @@ impl Fields {
             self.raw(&value.to_le_bytes());
         }
     }
-}
-
-/// Bytes of a number as a varint: seven bits each.
-const fn varint_bytes(value: u64) -> usize {
-    let bits = 64 - (value | 1).leading_zeros();
-    bits.div_ceil(7) as usize
-}
-
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.push(value.to_le_bytes()[0]);
 }
 
 #[cfg(test)]
