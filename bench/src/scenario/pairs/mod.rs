@@ -6,8 +6,12 @@
 //! tick, which the server sends at most so often, is waited for by nobody, but every message must
 //! have it in the end. Each body holds who wrote it and its number, so that a message which is
 //! missing, doubled or out of order is seen.
+//!
+//! Devices acknowledge like those of the client crate: at once when they said nothing lately, else
+//! what gathered within 100 ms goes in one.
 
 mod findings;
+mod marks;
 mod side;
 
 pub use findings::{Findings, Stages};
@@ -18,6 +22,7 @@ use crate::latency::histogram;
 use crate::process::{self, Usage};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
 use crate::wire::{self, ConversationBytes, Incoming, Pushed, Write};
+use marks::Marks;
 use roost_event_loop::CloseCause;
 use roost_protocol::time::{Duration, Instant};
 use side::{InFlight, Side};
@@ -45,6 +50,7 @@ pub struct Pairs {
     flying: u64,
     next_due: u64,
     due_from: Instant,
+    marks: Marks,
     body: Vec<u8>,
     findings: Findings,
 }
@@ -65,6 +71,7 @@ impl Pairs {
             flying: 0,
             next_due: 0,
             due_from: Instant::default(),
+            marks: Marks::default(),
             body: (0..settings.body_bytes).map(|at| at.to_le_bytes()[0]).collect(),
             findings: Findings { lateness, ..Findings::default() },
             settings,
@@ -197,6 +204,24 @@ impl Pairs {
             self.write_next(swarm, index ^ 1, now);
         }
         false
+    }
+
+    /// Says how far a device has got.
+    fn mark(&mut self, swarm: &mut Swarm, index: DeviceIndex, now: Instant) {
+        let side = &mut self.sides[index as usize];
+        if let (true, Some(conversation)) = (side.mark_due, side.conversation) {
+            side.mark_due = false;
+            side.quiet_until = now + marks::INTERVAL;
+            wire::delivered(&conversation, side.arrived_seq, swarm.out(index));
+        }
+    }
+
+    /// Says what has gathered for long enough.
+    fn mark_due(&mut self, swarm: &mut Swarm, now: Instant) {
+        while let Some(index) = self.marks.next(now) {
+            self.side(index).mark_gathers = false;
+            self.mark(swarm, index, now);
+        }
     }
 
     fn pull(&mut self, swarm: &mut Swarm, index: DeviceIndex) {
@@ -387,12 +412,15 @@ impl Scenario for Pairs {
         }
     }
 
-    /// What came together is acknowledged together.
-    fn frames_end(&mut self, swarm: &mut Swarm, index: DeviceIndex, _now: Instant) {
-        let side = self.side(index);
-        if let (true, Some(conversation)) = (side.mark_due, side.conversation) {
-            side.mark_due = false;
-            wire::delivered(&conversation, side.arrived_seq, swarm.out(index));
+    /// What came is acknowledged at once, or together with what comes within a while.
+    fn frames_end(&mut self, swarm: &mut Swarm, index: DeviceIndex, now: Instant) {
+        let side = &mut self.sides[index as usize];
+        if !side.mark_due {
+        } else if side.quiet_until <= now {
+            self.mark(swarm, index, now);
+        } else if !side.mark_gathers {
+            side.mark_gathers = true;
+            self.marks.put(index, side.quiet_until);
         }
     }
 
@@ -402,6 +430,7 @@ impl Scenario for Pairs {
 
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {
         swarm.start_heartbeats(now);
+        self.mark_due(swarm, now);
         if self.advance(swarm, now) {
             return Flow::Stop;
         }

@@ -27,7 +27,12 @@ pub(super) struct Side {
     pub(super) seen: u64,
     pub(super) arrived: u64,
     pub(super) arrived_seq: u64,
+    /// Something came that was not acknowledged.
     pub(super) mark_due: bool,
+    /// It waits in [`super::marks::Marks`].
+    pub(super) mark_gathers: bool,
+    /// Acknowledgements before that are gathered.
+    pub(super) quiet_until: Instant,
     pub(super) pulling: bool,
     pub(super) pull_again: bool,
 }
