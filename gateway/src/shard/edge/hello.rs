@@ -1,7 +1,7 @@
 //! Who a device is: tokens, tickets, Welcome, Refresh.
 
 use super::Edges;
-use super::table::State;
+use super::table::{Flags, State};
 use crate::ids::{EdgeAddress, EdgeId};
 use crate::shard::auth::ticket::Ticket;
 use crate::shard::auth::token;
@@ -45,7 +45,7 @@ impl Edges {
         let Request::Hello(hello) = asked.body? else { return Err(expected) };
         if self.verifications_left == 0 {
             if let Some(edge) = self.table.get(id) {
-                edge.flags.deferred = true;
+                edge.flags.set(Flags::DEFERRED, true);
                 self.deferred.push_back(id);
             }
             return Ok(false);
@@ -68,8 +68,9 @@ impl Edges {
         edge.user_id = Some(proven.user.clone());
         edge.device = proven.device;
         edge.connection = hello.connection_number;
-        edge.flags.extension = hello.role == wire::Role::Extension;
-        edge.flags.background = hello.activity != wire::ActivityState::ActivityForeground;
+        edge.flags.set(Flags::EXTENSION, hello.role == wire::Role::Extension);
+        edge.flags
+            .set(Flags::BACKGROUND, hello.activity != wire::ActivityState::ActivityForeground);
         edge.set_token(proven.issued_ms, proven.expires_ms);
         let register = Register {
             edge: EdgeAddress { shard: ctx.links.me(), edge: id },
@@ -200,7 +201,7 @@ impl Edges {
             return self.answer_error(ctx, id, request_id, refusal.to_wire());
         }
         edge.set_token(claims.issued_ms, claims.expires_ms);
-        edge.flags.warned = false;
+        edge.flags.set(Flags::WARNED, false);
         edge.in_flight = edge.in_flight.saturating_sub(1);
         let (ticket, ticket_expires_ms) = self.ticket(ctx, id);
         let refreshed = wire::Refreshed {

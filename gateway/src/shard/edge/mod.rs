@@ -37,7 +37,7 @@ use roost_protocol::wire::ErrorCode;
 use rustls::ServerConfig;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use table::{EdgeTable, State};
+use table::{EdgeTable, Flags, State};
 use transport::Tls;
 
 /// What all edges of a shard share.
@@ -168,14 +168,14 @@ impl Edges {
             edge.state = State::Closing;
             // The time it has for taking the last words, also if it was silent or paused.
             edge.heard_tick = tick;
-            edge.flags.paused = false;
+            edge.flags.set(Flags::PAUSED, false);
         }
         if edge.queue != queue::NONE && !self.queues.get(edge.queue).pending.is_empty() {
             // The last words wait behind a send; `sent` comes back here.
             return;
         }
-        if !edge.flags.close_asked {
-            edge.flags.close_asked = true;
+        if !edge.flags.contains(Flags::CLOSE_ASKED) {
+            edge.flags.set(Flags::CLOSE_ASKED, true);
             outbox.push(Output::Close { edge: id });
         }
     }
@@ -262,9 +262,9 @@ impl Edges {
         }
         if !self.is_blocked(ctx, id)
             && let Some(edge) = self.table.get(id)
-            && edge.flags.paused
+            && edge.flags.contains(Flags::PAUSED)
         {
-            edge.flags.paused = false;
+            edge.flags.set(Flags::PAUSED, false);
             outbox.push(Output::Resume { edge: id });
         }
     }
@@ -278,7 +278,7 @@ impl Edges {
         let Some(edge) = self.table.get(id) else { return true };
         let expected = usize::from(edge.pages) * REPLY_MAX_BYTES;
         let waits = matches!(edge.state, State::Registering | State::Closing | State::Free)
-            || edge.flags.deferred;
+            || edge.flags.contains(Flags::DEFERRED);
         let index = edge.queue;
         let queued = if index == queue::NONE { 0 } else { self.queues.get(index).bytes() };
         waits || queued + expected >= limit || ctx.links.feeds_backlog(id)
@@ -322,10 +322,10 @@ impl Edges {
 
     fn pause(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
         if let Some(edge) = self.table.get(id)
-            && !edge.flags.paused
+            && !edge.flags.contains(Flags::PAUSED)
             && edge.state != State::Closing
         {
-            edge.flags.paused = true;
+            edge.flags.set(Flags::PAUSED, true);
             ctx.stats.paused_total += 1;
             outbox.push(Output::Pause { edge: id });
         }
@@ -446,7 +446,7 @@ impl Edges {
         while self.verifications_left > 0 {
             let Some(id) = self.deferred.pop_front() else { return };
             if let Some(edge) = self.table.get(id) {
-                edge.flags.deferred = false;
+                edge.flags.set(Flags::DEFERRED, false);
                 self.go_on(ctx, outbox, id);
             }
         }

@@ -1,7 +1,7 @@
 //! Replies and pushes on their way out: into the send queue, and out of it at the end of a batch.
 
 use super::sweep::TICK_MS;
-use super::table::State;
+use super::table::{Flags, State};
 use super::{Edges, queue};
 use crate::ids::EdgeId;
 use crate::shard::context::Context;
@@ -213,14 +213,14 @@ impl Edges {
     fn push(&mut self, ctx: &mut Context, id: EdgeId, bytes: &[u8]) {
         let Self { table, queues, .. } = self;
         let Some(edge) = table.get(id) else { return };
-        if edge.state != State::Ready || edge.flags.extension {
+        if edge.state != State::Ready || edge.flags.contains(Flags::EXTENSION) {
             return;
         }
         let queued =
             if edge.queue == queue::NONE { 0 } else { queues.get(edge.queue).pending.len() };
         let all_full = queues.bytes as u64 > ctx.limits.send_queues_bytes;
         let full = all_full || queued + bytes.len() > ctx.limits.send_queue_bytes as usize;
-        if !edge.flags.behind && !full {
+        if !edge.flags.contains(Flags::BEHIND) && !full {
             return queues.append(edge, id, |pending| pending.extend_from_slice(bytes));
         }
         if all_full {
@@ -240,8 +240,8 @@ impl Edges {
 
     fn mark_behind(&mut self, ctx: &mut Context, id: EdgeId) {
         let Some(edge) = self.table.get(id) else { return };
-        if !edge.flags.behind {
-            edge.flags.behind = true;
+        if !edge.flags.contains(Flags::BEHIND) {
+            edge.flags.set(Flags::BEHIND, true);
             ctx.stats.behind_total += 1;
         }
         self.mark_ready(id);
@@ -250,9 +250,9 @@ impl Edges {
     /// Puts a connection on the list of those that have something to send.
     pub(super) fn mark_ready(&mut self, id: EdgeId) {
         if let Some(edge) = self.table.get(id)
-            && !edge.flags.ready
+            && !edge.flags.contains(Flags::READY)
         {
-            edge.flags.ready = true;
+            edge.flags.set(Flags::READY, true);
             self.queues.ready.push(id);
         }
     }
@@ -279,7 +279,7 @@ impl Edges {
             return self.end(outbox, id);
         }
         self.mark_ready(id);
-        if self.table.get(id).is_some_and(|edge| edge.flags.paused) {
+        if self.table.get(id).is_some_and(|edge| edge.flags.contains(Flags::PAUSED)) {
             self.go_on(ctx, outbox, id);
         }
     }
@@ -296,17 +296,17 @@ impl Edges {
 
     fn flush_one(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
         let Some(edge) = self.table.get(id) else { return };
-        edge.flags.ready = false;
+        edge.flags.set(Flags::READY, false);
         let wants_write = edge.transport.as_ref().is_some_and(|tls| tls.wants_write());
-        if edge.flags.close_asked
-            || (edge.queue == queue::NONE && !wants_write && !edge.flags.behind)
+        if edge.flags.contains(Flags::CLOSE_ASKED)
+            || (edge.queue == queue::NONE && !wants_write && !edge.flags.contains(Flags::BEHIND))
         {
             return;
         }
         if edge.queue == queue::NONE {
             edge.queue = self.queues.open();
         }
-        let (index, behind) = (edge.queue, edge.flags.behind);
+        let (index, behind) = (edge.queue, edge.flags.contains(Flags::BEHIND));
         if self.queues.get(index).in_flight_bytes > 0 {
             return;
         }
@@ -315,7 +315,7 @@ impl Edges {
         {
             // There is room again: say so once, and the device syncs.
             if let Some(edge) = self.table.get(id) {
-                edge.flags.behind = false;
+                edge.flags.set(Flags::BEHIND, false);
             }
             let behind = server_frame::Body::Behind(wire::Behind {});
             let before = self.queues.get(index).pending.len();

@@ -1,6 +1,6 @@
 //! Send queues: they exist while something is queued or being sent. An idle connection has none.
 
-use super::table::Edge;
+use super::table::{Edge, Flags};
 use crate::ids::EdgeId;
 
 /// No queue.
@@ -63,8 +63,8 @@ impl SendQueues {
         let before = pending.len();
         write(pending);
         self.bytes += pending.len() - before;
-        if !edge.flags.ready {
-            edge.flags.ready = true;
+        if !edge.flags.contains(Flags::READY) {
+            edge.flags.set(Flags::READY, true);
             self.ready.push(id);
         }
     }

@@ -3,6 +3,7 @@
 use super::Edges;
 use super::asks::tell_conversation;
 use super::buckets::Costs;
+use super::table::Flags;
 use crate::ids::{EdgeAddress, EdgeId};
 use crate::shard::context::Context;
 use crate::shard::links::{Cause, Owed};
@@ -44,7 +45,7 @@ impl Edges {
         let asked = request::decode(content)?;
         let request_id = asked.request_id;
         let Some(edge) = self.table.get(id) else { return Ok(true) };
-        let extension = edge.flags.extension;
+        let extension = edge.flags.contains(Flags::EXTENSION);
         let asker = Asker {
             address: EdgeAddress { shard: ctx.links.me(), edge: id },
             user: edge.user,
@@ -196,7 +197,7 @@ impl Edges {
     /// The app came to the front, or went away: the mailbox knows who is there.
     fn activity(&mut self, ctx: &mut Context, asker: Asker, state: ActivityState) {
         let Some(edge) = self.table.get(asker.address.edge) else { return };
-        edge.flags.background = state != ActivityState::ActivityForeground;
+        edge.flags.set(Flags::BACKGROUND, state != ActivityState::ActivityForeground);
         let (user, device) = (asker.user, asker.device);
         let told = ActivityTold { edge: asker.address, user, device, state };
         let to = ctx.home_of_user(user);

@@ -1,6 +1,6 @@
 //! Time for connections: no timer each, but a sweep over a part of the table at every tick.
 
-use super::table::State;
+use super::table::{Flags, State};
 use super::{Edges, queue};
 use crate::ids::EdgeId;
 use crate::shard::context::Context;
@@ -43,7 +43,7 @@ impl Edges {
         self.rates.forget_full(&ctx.limits, ctx.now.monotonic, id, edge.sharers);
         let silent_ms = u64::from(tick.saturating_sub(edge.heard_tick)) * u64::from(TICK_MS);
         let limits = &ctx.limits;
-        let (patience_ms, code, text) = match (edge.state, edge.flags.background) {
+        let (patience_ms, code, text) = match (edge.state, edge.flags.contains(Flags::BACKGROUND)) {
             (State::Free, _) => return,
             (State::Preface | State::Hello, _) => {
                 (limits.hello_timeout_ms.into(), ErrorCode::ErrorTooSlow, "no Hello in time")
@@ -63,7 +63,7 @@ impl Edges {
             ),
         };
         let state = edge.state;
-        let paused = edge.flags.paused;
+        let paused = edge.flags.contains(Flags::PAUSED);
         let (index, expires_ms) = (edge.queue, edge.token_expires_ms());
         if index != queue::NONE {
             let queue = self.queues.get(index);
@@ -98,8 +98,10 @@ impl Edges {
             return self.refuse(ctx, outbox, id, &refusal);
         }
         let Some(edge) = self.table.get(id) else { return };
-        if now_ms.saturating_add(TOKEN_WARNING_MS) >= expires_ms && !edge.flags.warned {
-            edge.flags.warned = true;
+        if now_ms.saturating_add(TOKEN_WARNING_MS) >= expires_ms
+            && !edge.flags.contains(Flags::WARNED)
+        {
+            edge.flags.set(Flags::WARNED, true);
             let expiring = wire::TokenExpiring { token_expires_ms: expires_ms };
             self.queue_frame(ctx, id, 0, server_frame::Body::TokenExpiring(expiring));
         }
@@ -118,7 +120,7 @@ impl Edges {
                 break;
             }
             let Some(mut held) = self.partials.take(id) else { break };
-            let paused = self.table.get(id).is_some_and(|edge| edge.flags.paused);
+            let paused = self.table.get(id).is_some_and(|edge| edge.flags.contains(Flags::PAUSED));
             if paused && !over {
                 // It waits for us, not we for it.
                 held.since = now;

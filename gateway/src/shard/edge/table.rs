@@ -52,26 +52,27 @@ pub(crate) struct Edge {
     pub(crate) flags: Flags,
 }
 
-/// What is on or off for a connection.
-#[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; eight fit a word")]
-pub(crate) struct Flags {
-    /// Pushes were dropped and it was not told yet.
-    pub(crate) behind: bool,
-    /// The driver was asked to stop receiving.
-    pub(crate) paused: bool,
-    /// In the list of those that have something to send.
-    pub(crate) ready: bool,
-    /// Told that its token expires.
-    pub(crate) warned: bool,
-    /// Its Hello waits for its turn of verification.
-    pub(crate) deferred: bool,
-    /// The driver was asked to close it.
-    pub(crate) close_asked: bool,
-    /// Not in the foreground: the long heartbeat interval holds.
-    pub(crate) background: bool,
-    /// A notification extension, not the app.
-    pub(crate) extension: bool,
+bitflags::bitflags! {
+    /// What is on or off for a connection.
+    #[derive(Debug, Clone, Copy, Default)]
+    pub(crate) struct Flags: u8 {
+        /// Pushes were dropped and it was not told yet.
+        const BEHIND = 1 << 0;
+        /// The driver was asked to stop receiving.
+        const PAUSED = 1 << 1;
+        /// In the list of those that have something to send.
+        const READY = 1 << 2;
+        /// Told that its token expires.
+        const WARNED = 1 << 3;
+        /// Its Hello waits for its turn of verification.
+        const DEFERRED = 1 << 4;
+        /// The driver was asked to close it.
+        const CLOSE_ASKED = 1 << 5;
+        /// Not in the foreground: the long heartbeat interval holds.
+        const BACKGROUND = 1 << 6;
+        /// A notification extension, not the app.
+        const EXTENSION = 1 << 7;
+    }
 }
 
 impl Edge {
@@ -93,16 +94,7 @@ impl Edge {
             pages: 0,
             sharers: 1,
             state: State::Free,
-            flags: Flags {
-                behind: false,
-                paused: false,
-                ready: false,
-                warned: false,
-                deferred: false,
-                close_asked: false,
-                background: false,
-                extension: false,
-            },
+            flags: Flags::empty(),
         }
     }
 
@@ -191,7 +183,7 @@ mod tests {
     #[test]
     fn an_idle_connection_costs_its_slot() {
         // The budget of a connection is made of this; see docs on memory before raising it.
-        assert!(size_of::<Edge>() <= 112, "{}", size_of::<Edge>());
+        assert!(size_of::<Edge>() <= 96, "{}", size_of::<Edge>());
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl World {
         edge.user = user("ann").key("");
         edge.device = DeviceId([1; 16]);
         edge.connection = ConnectionNumber(1);
-        edge.flags.extension = role == wire::Role::Extension;
+        edge.flags.set(Flags::EXTENSION, role == wire::Role::Extension);
         id
     }
 

@@ -172,7 +172,7 @@ impl Mailboxes {
         if let Some(mailbox) = mailbox {
             let Privacy { presence, contacts_only, read_receipts } = mailbox.slot.privacy;
             list.privacy = Some(wire::SetPrivacy {
-                presence: Some(presence.into()),
+                presence: Some(wire::Audience::from(presence).into()),
                 contacts_only: Some(contacts_only),
                 read_receipts: Some(read_receipts),
             });

@@ -147,7 +147,7 @@ mod tests {
     fn an_idle_user_costs_a_cell() {
         // With its place in the table: together with the slot of its connection, this is what an
         // idle session costs.
-        assert!(size_of::<Option<Mailbox>>() <= 160, "{}", size_of::<Option<Mailbox>>());
+        assert!(size_of::<Option<Mailbox>>() <= 144, "{}", size_of::<Option<Mailbox>>());
         assert_eq!(size_of::<Body>(), 24);
     }
 

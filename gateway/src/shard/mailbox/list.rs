@@ -1,5 +1,6 @@
 //! The user's list of conversations as the user arranges it, and who may learn what.
 
+use super::slot::SeenBy;
 use super::{Answer, Asker, Mailboxes, pushes, records};
 use crate::ids::EdgeAddress;
 use crate::shard::context::{Context, Effect};
@@ -112,7 +113,7 @@ impl Mailboxes {
             return Err(super::gone_meanwhile());
         };
         let mut privacy = slot.privacy;
-        privacy.presence = settings.presence.unwrap_or(privacy.presence);
+        privacy.presence = settings.presence.map_or(privacy.presence, SeenBy::from);
         privacy.contacts_only = settings.contacts_only.unwrap_or(privacy.contacts_only);
         privacy.read_receipts = settings.read_receipts.unwrap_or(privacy.read_receipts);
         if privacy != slot.privacy {

@@ -4,6 +4,7 @@
 //! debounce: what comes and goes within it never was.
 
 use super::pushes;
+use super::slot::SeenBy;
 use super::{Mailbox, Mailboxes};
 use crate::ids::EdgeAddress;
 use crate::shard::context::Context;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use roost_protocol::ids::{UserId, UserKey};
-use roost_protocol::wire::{self, Audience, server_frame};
+use roost_protocol::wire::{self, server_frame};
 use std::collections::BTreeSet;
 
 /// Users who are watched, per shard; the others are asked for.
@@ -246,9 +247,9 @@ fn may_see(mailbox: &Mailbox, asker: UserKey, contact: bool) -> bool {
         return true;
     }
     let audience = match mailbox.slot.privacy.presence {
-        Audience::Everyone => true,
-        Audience::Contacts => contact,
-        Audience::Nobody => false,
+        SeenBy::Everyone => true,
+        SeenBy::Contacts => contact,
+        SeenBy::Nobody => false,
     };
     // Without the list in memory it is known that nobody is blocked.
     audience && mailbox.entries().is_none_or(|entries| !entries.profile.is_blocked(asker))

@@ -158,10 +158,39 @@ impl Devices {
     }
 }
 
+/// Who may see whether a user is there: [`Audience`] in one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum SeenBy {
+    Everyone,
+    Contacts,
+    Nobody,
+}
+
+impl From<Audience> for SeenBy {
+    fn from(audience: Audience) -> Self {
+        match audience {
+            Audience::Everyone => Self::Everyone,
+            Audience::Contacts => Self::Contacts,
+            Audience::Nobody => Self::Nobody,
+        }
+    }
+}
+
+impl From<SeenBy> for Audience {
+    fn from(seen_by: SeenBy) -> Self {
+        match seen_by {
+            SeenBy::Everyone => Self::Everyone,
+            SeenBy::Contacts => Self::Contacts,
+            SeenBy::Nobody => Self::Nobody,
+        }
+    }
+}
+
 /// What others may learn of a user, and who may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Privacy {
-    pub(crate) presence: Audience,
+    pub(crate) presence: SeenBy,
     /// Messages of strangers are requests.
     pub(crate) contacts_only: bool,
     /// Others are told what this user read.
@@ -170,7 +199,7 @@ pub(crate) struct Privacy {
 
 impl Default for Privacy {
     fn default() -> Self {
-        Self { presence: Audience::Everyone, contacts_only: false, read_receipts: true }
+        Self { presence: SeenBy::Everyone, contacts_only: false, read_receipts: true }
     }
 }
 
@@ -220,7 +249,7 @@ pub(crate) struct Slot {
     /// records of connections keep the order.
     pub(crate) devices: Devices,
     /// Of the user's id, to tell two with one key apart; 0: not known.
-    pub(crate) id_check: u64,
+    pub(crate) id_check: u32,
     /// The number of the last numbered record of the stream.
     pub(crate) number: u64,
     pub(crate) contacts: Contacts,
@@ -282,8 +311,9 @@ impl Slot {
 }
 
 /// Stands for a user id; never 0.
-pub(crate) fn id_check(user: &UserId) -> u64 {
-    foldhash::fast::FixedState::with_seed(0).hash_one(user) | 1
+pub(crate) fn id_check(user: &UserId) -> u32 {
+    let hash = foldhash::fast::FixedState::with_seed(0).hash_one(user);
+    u32::try_from(hash >> 32).unwrap_or_default() | 1
 }
 
 #[cfg(test)]
@@ -307,7 +337,7 @@ mod tests {
         // The budget of a session is made of this; see docs on memory before raising it.
         assert_eq!(size_of::<Device>(), 56);
         assert_eq!(size_of::<Devices>(), 56);
-        assert!(size_of::<Slot>() <= 104, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 96, "{}", size_of::<Slot>());
     }
 
     #[test]

@@ -29,13 +29,12 @@ pub(crate) use apply::{State, replay};
 pub(crate) use snapshot::{encode_snapshot, encode_soft};
 
 use super::row::{Belonging, Row, Standing};
-use super::slot::Privacy;
+use super::slot::{Privacy, SeenBy};
 use crate::shard::codec::{Malformed, Reader, Writer};
 use crate::shard::message::{Card, Point};
 use roost_protocol::ids::{
     ConversationId, DeviceId, KeyKind, MessageId, Sequence, UserId, UserKey,
 };
-use roost_protocol::wire::Audience;
 use std::sync::Arc;
 
 pub(crate) const KIND_RESERVE: u8 = 2;
@@ -288,18 +287,18 @@ pub(crate) fn encode_privacy(privacy: Privacy) -> Writer {
 
 fn write_privacy(out: &mut Writer, privacy: Privacy) {
     let presence = match privacy.presence {
-        Audience::Everyone => 0,
-        Audience::Contacts => 1,
-        Audience::Nobody => 2,
+        SeenBy::Everyone => 0,
+        SeenBy::Contacts => 1,
+        SeenBy::Nobody => 2,
     };
     out.number(presence).number(privacy.contacts_only.into()).number(privacy.read_receipts.into());
 }
 
 fn read_privacy(reader: &mut Reader<'_>) -> Result<Privacy, Malformed> {
     let presence = match reader.number()? {
-        0 => Audience::Everyone,
-        1 => Audience::Contacts,
-        2 => Audience::Nobody,
+        0 => SeenBy::Everyone,
+        1 => SeenBy::Contacts,
+        2 => SeenBy::Nobody,
         _ => return Err(Malformed),
     };
     Ok(Privacy { presence, contacts_only: flag(reader)?, read_receipts: flag(reader)? })
