@@ -81,7 +81,8 @@ limits! {
     half_frame_timeout_ms: u32 = 10_000, 500 => 120_000;
     /// For how long a socket may take no byte of what waits for it. Default 30 s, 1 s to 10 min.
     send_stall_timeout_ms: u32 = 30_000, 1_000 => 600_000;
-    /// From the wish to stop to the end of the process. Default 10 s, 0 to 10 min.
+    /// From the wish to stop to the end of the process, with settling what is owed, which needs
+    /// what is left when the last device went. Default 10 s, 0 to 10 min.
     drain_ms: u32 = 10_000, 0 => 600_000;
     /// For how long a connection outlives its token, and a ticket likewise. Default 1 min, at
     /// most 1 h.

@@ -16,6 +16,7 @@ const HEAD_BYTES: usize = 104;
 const HEAD_BYTES_1: usize = 56;
 const CLEAN: u32 = 1;
 const INTERVAL: u32 = 2;
+const TOLD: u32 = 4;
 
 /// What the file says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Catalogue {
     pub(crate) max_stamp: u64,
     /// Whether the run ended with everything flushed.
     pub(crate) clean: bool,
+    /// After a clean stop: whether no record of any unsealed segment owed anybody anything.
+    pub(crate) told: bool,
     /// Whether the run shows what is not flushed.
     pub(crate) interval: bool,
     /// Where the records of each unsealed segment of earlier runs end.
@@ -59,7 +62,8 @@ pub(crate) enum CatalogueFault {
 impl Catalogue {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; HEAD_BYTES];
-        let flags = if self.clean { CLEAN } else { 0 } | if self.interval { INTERVAL } else { 0 };
+        let flag = |holds: bool, flag: u32| if holds { flag } else { 0 };
+        let flags = flag(self.clean, CLEAN) | flag(self.interval, INTERVAL) | flag(self.told, TOLD);
         put(&mut bytes, 4, &VERSION.to_le_bytes());
         put(&mut bytes, 8, &MAGIC);
         put(&mut bytes, 20, &self.run.to_le_bytes());
@@ -130,6 +134,7 @@ impl Catalogue {
             incarnation: u64_at(bytes, 24),
             max_stamp: u64_at(bytes, 32),
             clean: flags & CLEAN != 0,
+            told: flags & TOLD != 0,
             interval: flags & INTERVAL != 0,
             cuts: take(cuts, 16).chunks_exact(16).map(pair).collect(),
             tails: take(tails, 16).chunks_exact(16).map(pair).collect(),

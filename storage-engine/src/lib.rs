@@ -67,7 +67,7 @@
 //! // A clean stop.
 //! drop(disk);
 //! let mut keeper = keeper.stop().ok_or("the keeper ended")?;
-//! keeper.close_cleanly(&mut folder, store.max_stamp())?;
+//! keeper.close_cleanly(&mut folder, store.max_stamp(), store.owes_nothing())?;
 //! # Ok(())
 //! # }
 //! ```

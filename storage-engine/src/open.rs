@@ -219,7 +219,12 @@ pub fn open(folder: &mut dyn Folder, settings: &OpenSettings) -> Result<Opened, 
         reserved,
     });
     Ok(Opened {
-        stores: stores(settings, &after, &keeper.view(), fallout.survivors),
+        stores: stores(
+            settings,
+            (&after, before.clean && before.told),
+            &keeper.view(),
+            fallout.survivors,
+        ),
         keeper,
         run: after.run,
         incarnation: after.incarnation,
@@ -334,6 +339,7 @@ fn begin_run(
         incarnation: if lost { settings.fresh_incarnation } else { before.incarnation },
         max_stamp: stamps.fold(fallout.max_stamp, u64::max),
         clean: false,
+        told: false,
         interval: settings.settings.durability != Durability::Fsync,
         cuts: fallout.survivors.iter().map(|(&id, survivor)| (id, survivor.length)).collect(),
         voided: voided.chain(fallout.voided.iter().copied()).collect(),
@@ -377,7 +383,7 @@ fn clean_up(
 
 fn stores(
     settings: &OpenSettings,
-    after: &Catalogue,
+    (after, told): (&Catalogue, bool),
     view: &View,
     mut survivors: BTreeMap<SegmentId, Survivor>,
 ) -> Vec<Store> {
@@ -394,6 +400,7 @@ fn stores(
             shard,
             salt: settings.fresh_incarnation,
             max_stamp: after.max_stamp,
+            told,
             held: Held { old: old.collect(), view: view.clone() },
         })
     };

@@ -269,7 +269,7 @@ impl Engine for Roost {
         let Self { store, disk, keeper, mut folder, .. } = *self;
         drop(disk);
         let mut keeper = keeper.stop().ok_or("the keeper's thread ended")?;
-        keeper.close_cleanly(&mut folder, store.max_stamp())?;
+        keeper.close_cleanly(&mut folder, store.max_stamp(), true)?;
         Ok(())
     }
 }

@@ -27,6 +27,7 @@ enum Fault {
     Full,
     FlushFails,
     Offline,
+    Stop,
 }
 
 impl Faults {
@@ -49,6 +50,7 @@ impl Faults {
             (weights.full, Fault::Full),
             (weights.flush_fails, Fault::FlushFails),
             (weights.offline, Fault::Offline),
+            (weights.stop, Fault::Stop),
         ];
         let sum: u64 = all.iter().map(|(weight, _)| weight).sum();
         if sum == 0 {
@@ -92,6 +94,7 @@ impl Simulation {
         let Some(fault) = self.faults.draw(self.plan.faults) else { return Ok(()) };
         match fault {
             Fault::Kill => self.after(0, Event::Crash { power: false }),
+            Fault::Stop => self.stop(true),
             Fault::Power => self.after(0, Event::Crash { power: true }),
             Fault::Disconnect => {
                 if let Some(id) = self.some_connection() {

@@ -5,6 +5,7 @@ use crate::checkers::contract::Contract;
 use crate::plan::Plan;
 use crate::prng::Prng;
 use crate::simulation::{Event, MS, Simulation};
+use crate::stopping::Stopping;
 use crate::token;
 use crate::trace::Broken;
 use roost_gateway::ids::{EdgeId, ShardId};
@@ -44,6 +45,7 @@ pub(crate) enum Waiting {
     Arrived(ShardId, Parcel),
     Slots(ShardId, u32),
     Stored(StoreDone),
+    Drain,
 }
 
 /// A shard and what waits for it.
@@ -54,6 +56,8 @@ pub(crate) struct Seat {
     turn_due: bool,
     outbox: Outbox,
     pub(crate) contract: Contract,
+    /// It has no connections any more and will get none.
+    pub(crate) drained: bool,
     free_slots: Vec<u32>,
     slots: u32,
     generation: u32,
@@ -74,6 +78,10 @@ pub(crate) struct Host {
     pub(crate) commits_left: u32,
     /// The next crash comes early in what is being written.
     pub(crate) torn: bool,
+    /// It was told to stop.
+    pub(crate) stopping: Option<Stopping>,
+    /// It stopped cleanly and owed nothing: the next start has nothing to tell again.
+    pub(crate) told: bool,
     /// Nothing that these shards hand on is popped meanwhile.
     pub(crate) queues_wait: BTreeSet<u8>,
     /// By (from, to).
@@ -94,6 +102,8 @@ impl Host {
             commits_wait: false,
             commits_left: 0,
             torn: false,
+            stopping: None,
+            told: false,
             queues_wait: BTreeSet::new(),
             queues: Vec::new(),
             keys: Arc::new(token::keys()),
@@ -151,6 +161,7 @@ impl Simulation {
             return Ok(());
         }
         let shards = shards.unwrap_or(self.host.shards_next);
+        let told = std::mem::take(&mut self.host.told);
         let settings = OpenSettings {
             shards,
             settings: self.plan.store,
@@ -182,6 +193,9 @@ impl Simulation {
         }
         let (incarnation, count) = (opened.incarnation, usize::from(shards));
         self.host.queues = (0..count * count).map(|_| VecDeque::new()).collect();
+        if told && opened.stores.iter().any(|store| !store.replay_streams().is_empty()) {
+            return Err(Broken::new("something is told again after a clean stop"));
+        }
         for (id, store) in (0..shards).zip(opened.stores) {
             let config = self.shard_config(id, shards, incarnation);
             let mut shard = Shard::open(config, store);
@@ -194,6 +208,7 @@ impl Simulation {
                 turn_due: false,
                 outbox,
                 contract: Contract::new(),
+                drained: false,
                 free_slots: Vec::new(),
                 slots: 0,
                 generation: 0,
@@ -229,6 +244,7 @@ impl Simulation {
     pub(crate) fn crash(&mut self, power: bool) {
         let what = if power { "the power goes" } else { "the process is killed" };
         self.tell(|| what.to_owned());
+        self.host.stopping = None;
         self.host.seats.clear();
         self.host.queues.clear();
         self.crash_disk(power);
@@ -318,7 +334,7 @@ impl Simulation {
             let delay = self.schedule.range(1, 5) * MS;
             self.after(delay, Event::Turn { process, shard });
         }
-        Ok(())
+        self.look_at_stop()
     }
 
     fn perform(&mut self, shard: u8, output: Output) -> Result<(), Broken> {
@@ -331,7 +347,7 @@ impl Simulation {
             Output::Forward { to, parcel } => return self.forward(shard, to.0, parcel),
             Output::Store(op) => self.submit(shard, op),
             Output::Report(report) => self.report(shard, &report)?,
-            Output::Drained => {}
+            Output::Drained => self.host.seat(shard).drained = true,
         }
         Ok(())
     }
@@ -475,6 +491,7 @@ fn feed(shard: &mut Shard, now: roost_protocol::time::Now, input: Waiting, outbo
             shard.handle(now, Input::Arrived { from, parcel }, outbox);
         }
         Waiting::Slots(by, slots) => shard.handle(now, Input::Slots { by, slots }, outbox),
+        Waiting::Drain => shard.handle(now, Input::Drain, outbox),
         Waiting::Stored(done) => shard.handle(now, Input::Stored(done), outbox),
     }
 }

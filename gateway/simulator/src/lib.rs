@@ -26,6 +26,7 @@ mod screen;
 mod script;
 mod shadow;
 mod simulation;
+mod stopping;
 mod token;
 mod trace;
 mod weights;

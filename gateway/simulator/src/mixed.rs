@@ -69,6 +69,7 @@ impl Plan {
             full: 1,
             flush_fails: 1,
             offline: 300,
+            stop: plan.faults.stop,
         };
         plan.torn = false;
         plan.last_crashes = prng.percent(50);

@@ -100,7 +100,7 @@ impl Simulation {
             return Ok(());
         }
         let party = connection.party;
-        if !self.host.is_up() {
+        if !self.host.is_up() || self.host.stopping.is_some() {
             self.network.connections.remove(&id);
             return self.connect_failed(party, id);
         }

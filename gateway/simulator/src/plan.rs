@@ -53,6 +53,8 @@ pub struct FaultWeights {
     pub flush_fails: u64,
     /// A person goes offline or comes back.
     pub offline: u64,
+    /// The server is stopped cleanly and started again.
+    pub stop: u64,
 }
 
 impl FaultWeights {
@@ -70,6 +72,7 @@ impl FaultWeights {
             full: weight(20, 2),
             flush_fails: weight(20, 2),
             offline: weight(50, 4),
+            stop: 0,
         }
     }
 }
@@ -188,6 +191,8 @@ impl Plan {
             turn,
             persist,
         };
+        let mut stops = Prng::new(seed, 10);
+        plan.faults.stop = if stops.percent(25) { stops.range(1, 4) } else { 0 };
         plan.hunt(&mut Prng::new(seed, 7));
         plan
     }

@@ -127,7 +127,8 @@ impl Simulation {
         self.plan.slow_queue = None;
         self.mend();
         self.host.disk.stop_after(None);
-        if self.host.is_up() && self.faults.flush_failed_in == self.host.process {
+        let flush_failed = self.faults.flush_failed_in == self.host.process;
+        if self.host.is_up() && (flush_failed || self.host.stopping.is_some()) {
             self.crash(false);
         }
         self.restart(None)?;

@@ -18,6 +18,7 @@
 //! ann connects to shard 1           from now on
 //! queues of shard 1 wait            nothing it hands on arrives; queues of shard 1 go on
 //! crash power, crash kill, restart, restart with 3 shards
+//! the server stops                  cleanly, with everybody told; then the power goes
 //! crash torn                        the power goes early in what is being written
 //! wait 500 ms
 //! everybody agrees
@@ -80,6 +81,11 @@ impl Simulation {
                 self.host.torn = true;
                 self.crash(true);
                 Ok(())
+            }
+            ["the", "server", "stops"] => {
+                self.stop(false);
+                self.until("it does not stop", |s| !s.host.is_up())?;
+                self.until("it was killed", |s| s.host.told)
             }
             ["wait", ms, "ms"] => self.run_for_ms(number(ms)?),
             ["commits", "wait"] => {

@@ -64,6 +64,8 @@ pub(crate) enum Event {
     Fault,
     /// The power goes, or the process dies, whatever runs.
     Crash { power: bool },
+    /// The server was told to stop so long ago that it is killed.
+    StopLate { process: u32 },
     /// The server is started.
     Restart,
     /// What was broken for a while is whole again.
@@ -232,6 +234,10 @@ impl Simulation {
                 if !self.faults.over {
                     self.fail_over(power);
                 }
+                Ok(())
+            }
+            Event::StopLate { process } => {
+                self.stop_late(process);
                 Ok(())
             }
             Event::Restart => self.restart(None),

@@ -7,7 +7,7 @@ use crate::driver::disk::StoreDisk;
 use crate::driver::log::Logger;
 use crate::driver::mesh::{Mesh, weave};
 use crate::driver::metrics::ShardMetrics;
-use crate::driver::worker::{Control, Shared, Worker, WorkerParts};
+use crate::driver::worker::{Control, Remains, Shared, Worker, WorkerParts};
 use crate::ids::ShardId;
 use crate::keys::{self, KeysError};
 use crate::shard::auth::ticket::TicketKeys;
@@ -82,7 +82,7 @@ struct Listeners {
 
 /// A worker as the main thread sees it.
 struct Running {
-    thread: JoinHandle<Result<u64, String>>,
+    thread: JoinHandle<Result<Remains, String>>,
     control: Sender<Control>,
     waker: Waker,
 }
@@ -131,16 +131,20 @@ impl Server {
         let admin = admin.transpose()?;
         let shared = Arc::new(Shared::default());
         shared.working.store(usize::from(self.shards), Ordering::SeqCst);
+        shared.owing.store(usize::from(self.shards), Ordering::SeqCst);
         let running = self.start(&metrics, &shared)?;
         ready.store(true, Ordering::SeqCst);
         self.announce(admin.as_ref().map(|(address, _)| *address));
         let signals = signals().map_err(ServeError::Signals)?;
-        let mut max_stamp = 0;
+        let mut end = Remains { max_stamp: 0, told: true };
         let mut failure = None;
         self.supervise(&signals, &running, &shared, &ready)?;
         for worker in running {
             match worker.thread.join() {
-                Ok(Ok(stamp)) => max_stamp = max_stamp.max(stamp),
+                Ok(Ok(Remains { max_stamp, told })) => {
+                    end.max_stamp = end.max_stamp.max(max_stamp);
+                    end.told &= told;
+                }
                 Ok(Err(error)) => failure = Some(ServeError::Worker(error)),
                 Err(_) => failure = Some(ServeError::Worker("a worker panicked".to_owned())),
             }
@@ -158,9 +162,9 @@ impl Server {
         let mut keeper =
             keeper.ok_or_else(|| ServeError::Worker("the keeper is gone".to_owned()))?;
         keeper
-            .close_cleanly(&mut self.folder, max_stamp)
+            .close_cleanly(&mut self.folder, end.max_stamp, end.told)
             .map_err(|error| OpenError::Folder { segment: None, error })?;
-        tracing::info!("stopped cleanly");
+        tracing::info!(owes_nothing = end.told, "stopped cleanly");
         Ok(())
     }
 
@@ -318,7 +322,7 @@ struct Start {
 
 /// A worker that has made its loop and waits for everybody's wakers.
 struct Started {
-    thread: JoinHandle<Result<u64, String>>,
+    thread: JoinHandle<Result<Remains, String>>,
     control: Sender<Control>,
     waker: Waker,
     wakers: Sender<Vec<Waker>>,
@@ -354,7 +358,7 @@ impl Start {
         control: Receiver<Control>,
         wakers: &Receiver<Vec<Waker>>,
         made: &Sender<Waker>,
-    ) -> Result<u64, String> {
+    ) -> Result<Remains, String> {
         let text = |error: std::io::Error| error.to_string();
         if let Some(cpu) = self.cpu {
             pin(cpu);
@@ -412,7 +416,7 @@ impl Start {
         // What was owed before the restart is told again without waiting for anybody.
         waker.wake();
         event_loop.run(&mut worker).map_err(text)?;
-        Ok(worker.max_stamp())
+        Ok(worker.remains())
     }
 }
 

@@ -29,6 +29,20 @@ pub struct Shared {
     /// Workers that are not drained: each is home to actors that the others' devices ask, so all
     /// stay until the last one has no connections.
     pub working: AtomicUsize,
+    /// Workers whose shards owe something, as far as they said: what they owe each other is settled
+    /// before the first one ends.
+    pub owing: AtomicUsize,
+    /// A worker ended: what others still owe it is not settled any more.
+    pub ending: AtomicBool,
+}
+
+/// What a worker leaves behind.
+#[derive(Debug, Clone, Copy)]
+pub struct Remains {
+    /// The largest message id, for the catalogue at a clean stop.
+    pub max_stamp: u64,
+    /// Whether its shard owed nothing.
+    pub told: bool,
 }
 
 /// See the module's comment.
@@ -48,6 +62,8 @@ pub struct Worker {
     drain_ms: u64,
     drain_ends: Option<Instant>,
     drained: bool,
+    /// As the others know it.
+    owing: bool,
     published: Instant,
 }
 
@@ -97,14 +113,36 @@ impl Worker {
             drain_ms: parts.drain_ms.into(),
             drain_ends: None,
             drained: false,
+            owing: true,
             published: Instant::default(),
         }
     }
 
-    /// The largest message id, for the catalogue at a clean stop.
+    /// For the catalogue at a clean stop.
     #[must_use]
-    pub fn max_stamp(&self) -> u64 {
-        self.shard.store().max_stamp()
+    pub fn remains(&self) -> Remains {
+        Remains { max_stamp: self.shard.store().max_stamp(), told: self.shard.owes_nothing() }
+    }
+
+    /// Whether this worker ends: when nobody has connections and nobody owes anything, or when
+    /// waiting for that has taken too long.
+    fn ends(&mut self, now: Now) -> bool {
+        let Some(drain_ends) = self.drain_ends else { return false };
+        let owing = !self.shard.owes_nothing();
+        if owing && !self.owing {
+            self.shared.owing.fetch_add(1, Ordering::SeqCst);
+        } else if !owing && self.owing {
+            self.shared.owing.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.owing = owing;
+        let nobody = |count: &AtomicUsize| count.load(Ordering::SeqCst) == 0;
+        let done = self.drained && nobody(&self.shared.working) && nobody(&self.shared.owing);
+        let left = self.drained && self.shared.ending.load(Ordering::SeqCst);
+        let ends = done || left || now.monotonic >= drain_ends;
+        if ends {
+            self.shared.ending.store(true, Ordering::SeqCst);
+        }
+        ends
     }
 
     fn feed(&mut self, now: Now, input: Input<'_>) {
@@ -209,9 +247,7 @@ impl Handler for Worker {
             self.waker.wake();
         }
         self.publish(now);
-        let late = self.drain_ends.is_some_and(|end| now.monotonic >= end);
-        let all_drained = self.drained && self.shared.working.load(Ordering::SeqCst) == 0;
-        if all_drained || late || self.shared.failed.load(Ordering::SeqCst) {
+        if self.ends(now) || self.shared.failed.load(Ordering::SeqCst) {
             return BatchFlow::Stop;
         }
         self.shard.wakes_by().map_or(BatchFlow::Continue, BatchFlow::WakeBy)

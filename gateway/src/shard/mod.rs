@@ -97,6 +97,8 @@ pub struct Shard {
     looks_owed: u64,
     draining: bool,
     drained: bool,
+    /// The last connection went: what is owed is being settled.
+    settling: bool,
     failed: bool,
     events: Vec<StoreEvent>,
 }
@@ -126,6 +128,7 @@ impl Shard {
             looks_owed: 0,
             draining: false,
             drained: false,
+            settling: false,
             failed: false,
             events: Vec::new(),
         }
@@ -169,6 +172,10 @@ impl Shard {
         self.ctx.now = now;
         self.edges.begin_batch(&self.ctx);
         self.edges.take_deferred(&mut self.ctx, outbox);
+        if self.draining && !self.settling && self.edges.table.open() == 0 {
+            self.settling = true;
+            self.settle_debts();
+        }
         self.step_background();
         self.settle(outbox);
         self.edges.flush(&mut self.ctx, outbox);
@@ -241,6 +248,14 @@ impl Shard {
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.ctx.links.backlog_len()
+    }
+
+    /// Whether all that this shard's records owe is durable where it is owed, those of earlier runs
+    /// included, and nothing soft waits for a checkpoint. When a drained server stops while every
+    /// shard says so, the next start has nothing to tell again.
+    #[must_use]
+    pub fn owes_nothing(&self) -> bool {
+        self.replay.is_told() && self.ctx.store.owes_nothing() && !self.mailboxes.has_unwritten()
     }
 
     /// Whether everything owed by earlier runs is known to everybody.
@@ -445,6 +460,9 @@ impl Shard {
         {
             self.checkpoint_wanted = true;
         }
+        if self.settling && !self.owes_nothing() {
+            self.settle_debts();
+        }
         if self.tick.is_multiple_of(RETENTION_TICKS) {
             self.retain();
         }
@@ -460,6 +478,13 @@ impl Shard {
             self.route(arrival);
         }
         self.evict_some();
+    }
+
+    /// The server is about to stop: asks for the checkpoints that settle what is owed, so that the
+    /// next start need not tell it again.
+    fn settle_debts(&mut self) {
+        let own = self.ctx.links.want_checkpoints();
+        self.checkpoint_wanted |= own || self.mailboxes.has_unwritten();
     }
 
     /// Lets messages go that are older than they may become.

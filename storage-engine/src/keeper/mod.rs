@@ -500,7 +500,8 @@ impl Keeper {
     }
 
     /// Notes that everything is flushed and no store will write again. `max_stamp` is the largest
-    /// of all stores.
+    /// of all stores. `told`: no record of any store that is not in a table owes anything, those
+    /// of earlier runs included; then the next start has nothing to tell again.
     ///
     /// # Errors
     /// If the catalogue cannot be replaced; the next start takes it for a crash then.
@@ -508,11 +509,13 @@ impl Keeper {
         &mut self,
         folder: &mut dyn Folder,
         max_stamp: u64,
+        told: bool,
     ) -> Result<(), DiskError> {
         self.give_up(folder);
         remove_spares(folder)?;
         let after = Catalogue {
             clean: true,
+            told,
             max_stamp: self.catalogue.max_stamp.max(max_stamp),
             ..self.catalogue.clone()
         };

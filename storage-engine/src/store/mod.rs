@@ -208,6 +208,8 @@ pub struct Store {
     next: Option<LiveSegment>,
     rolled: BTreeMap<SegmentId, LiveSegment>,
     pub(crate) held: Held,
+    /// Nothing in the segments of earlier runs owes anything.
+    told: bool,
     tending: Tending,
 
     gathered: Vec<Gathered>,
@@ -242,12 +244,13 @@ pub(crate) struct Beginning {
     pub(crate) shard: u8,
     pub(crate) salt: u64,
     pub(crate) max_stamp: u64,
+    pub(crate) told: bool,
     pub(crate) held: Held,
 }
 
 impl Store {
     pub(crate) fn new(beginning: Beginning) -> Self {
-        let Beginning { settings, run, shard, salt, max_stamp, held } = beginning;
+        let Beginning { settings, run, shard, salt, max_stamp, told, held } = beginning;
         let id = SegmentId::new(run, shard, 1);
         let opening = Opening { previous: None, previous_length: 0 };
         Self {
@@ -268,6 +271,7 @@ impl Store {
             next: None,
             rolled: BTreeMap::new(),
             held,
+            told,
             tending: Tending::new(),
             gathered: Vec::new(),
             tail: Tail::default(),
@@ -616,9 +620,12 @@ impl Store {
     }
 
     /// The streams of this store with records in segments of earlier runs that are not sealed, in
-    /// order.
+    /// order. None when the last run said at its clean stop that they owe nothing.
     #[must_use]
     pub fn replay_streams(&self) -> Vec<StreamId> {
+        if self.told {
+            return Vec::new();
+        }
         let streams = self.held.old.values().flat_map(|old| old.index.streams());
         streams.collect::<BTreeSet<_>>().into_iter().collect()
     }
@@ -637,6 +644,12 @@ impl Store {
             assert!(found.owed >= u64::from(count), "no more is settled than was owed");
             found.owed -= u64::from(count);
         }
+    }
+
+    /// Whether no record of this run owes anything. Those of earlier runs are not looked at.
+    #[must_use]
+    pub fn owes_nothing(&self) -> bool {
+        self.live().chain(&self.next).all(|segment| segment.owed == 0)
     }
 
     /// Bytes appended since the oldest rolled-over segment of this run that still owes something

@@ -116,7 +116,8 @@ fn what_is_written_is_there_after_a_restart() {
     assert!(running.store.stats().sealed > 0);
     let Running { store, disk, keeper, mut folder, .. } = running;
     drop(disk);
-    keeper.stop().unwrap().close_cleanly(&mut folder, store.max_stamp()).unwrap();
+    let mut keeper = keeper.stop().unwrap();
+    keeper.close_cleanly(&mut folder, store.max_stamp(), false).unwrap();
     drop(folder);
 
     let mut running = start(place.path());

@@ -1,7 +1,7 @@
 //! Crash at any step, open, crash again, open: nothing durable is lost, nothing comes back.
 
 use proptest::prelude::*;
-use roost_storage_engine::{DiskError, Durability, Kill, OpenError, Query};
+use roost_storage_engine::{DiskError, Durability, Kill, OpenError, Query, SegmentId};
 
 use crate::world::{World, small, stream};
 
@@ -189,11 +189,38 @@ fn a_clean_stop_keeps_the_incarnation_in_interval_mode() {
     assert_eq!(world.stores[1].synced(), world.stores[1].appended());
     let before = world.incarnation;
     let mut keeper = world.disk.detach().unwrap();
-    keeper.close_cleanly(&mut world.disk, 777).unwrap();
+    keeper.close_cleanly(&mut world.disk, 777, false).unwrap();
     world.reopen().unwrap();
     assert_eq!(world.incarnation, before);
     assert_eq!(world.stores[0].max_stamp(), 777);
     world.crash(Kill::Process);
     world.reopen().unwrap();
     assert_ne!(world.incarnation, before);
+}
+
+#[test]
+fn after_a_clean_stop_that_owed_nothing_nothing_is_told_again() {
+    for told in [false, true] {
+        let mut world = World::new(small(), 5);
+        world.append(stream(1), 50).unwrap();
+        world.settle();
+        let (store, segment) = (world.store(stream(1)), SegmentId::new(1, 1, 1));
+        assert!(store.owes_nothing());
+        store.owe(segment, 2);
+        store.settle(segment, 1);
+        assert!(!store.owes_nothing());
+        store.settle(segment, 1);
+        assert!(store.owes_nothing());
+        let mut keeper = world.disk.detach().unwrap();
+        keeper.close_cleanly(&mut world.disk, 777, told).unwrap();
+        world.reopen().unwrap();
+        let streams = world.store(stream(1)).replay_streams();
+        assert_eq!(streams.is_empty(), told);
+        world.check();
+        // It holds for that start only: what its run did with them is not known.
+        world.crash(Kill::Process);
+        world.reopen().unwrap();
+        assert_eq!(world.store(stream(1)).replay_streams(), [stream(1)]);
+        world.check();
+    }
 }

@@ -53,7 +53,11 @@ impl Contract {
                     self.committing = false;
                 }
             }
-            Waiting::Tick | Waiting::Received(..) | Waiting::Arrived(..) | Waiting::Slots(..) => {}
+            Waiting::Tick
+            | Waiting::Received(..)
+            | Waiting::Arrived(..)
+            | Waiting::Slots(..)
+            | Waiting::Drain => {}
         }
     }
 

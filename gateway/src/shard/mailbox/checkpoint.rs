@@ -99,6 +99,11 @@ impl Mailboxes {
         self.rows.running.is_some()
     }
 
+    /// Whether something soft is in no checkpoint.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        !self.rows.queued.is_empty() || self.rows.running.is_some() || !self.stalled.is_empty()
+    }
+
     /// Whether the next step can be taken at once.
     pub(crate) fn checkpoint_has_more(&self) -> bool {
         self.rows.running.as_ref().is_some_and(|running| !running.parked && !running.stalled)

@@ -154,6 +154,7 @@ fn next_run(snapshot: &Snapshot, incarnation: u64) -> Result<Catalogue, InspectE
         run: before.run.checked_add(1).ok_or(InspectError::RunsExhausted)?,
         incarnation,
         clean: true,
+        told: false,
         interval: false,
         cuts: BTreeMap::new(),
         tails: BTreeMap::new(),

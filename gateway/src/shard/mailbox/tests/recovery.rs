@@ -166,3 +166,38 @@ fn many_evictions_write_a_snapshot_only_when_something_changed() {
     world.connect(1, 1);
     assert_eq!(world.entry(1, 1, direct(1, 2)).head, 1);
 }
+
+#[test]
+fn who_synced_before_the_telling_was_done_is_pushed_what_was_missing() {
+    for (cold, peers) in [(false, 1), (true, 1), (false, 3), (true, 3)] {
+        let mut world = World::new(Limits::default());
+        world.connect(1, 1);
+        world.deliver(said(2, 1, 1));
+        let cursor = world.sync(1, 1, 0).cursor;
+        world.checkpoint();
+        world.deliver(said(2, 1, 2));
+        // The head is lost with the process, and the device is there before it is told again.
+        world.restart();
+        world.connect(1, 1);
+        assert_eq!(world.entry(1, 1, direct(1, 2)).head, 1);
+        if cold {
+            world.evict_all();
+        }
+        world.pushed();
+        // To others on the same shard, too, as in a group.
+        let recipients: Vec<UserKey> = (1..=peers).map(|n| user(n).0).collect();
+        let recipients = Recipients::Many(recipients.into());
+        let again = Deliver { recipients, fresh: None, ..said(2, 1, 2) };
+        world.deliver(again.clone());
+        let pushed = world.pushed();
+        let [(to, server_frame::Body::News(news))] = pushed.as_slice() else {
+            panic!("cold: {cold}, {peers}: {pushed:?}")
+        };
+        assert_eq!((*to, news.head), (edge(1, 1), 2));
+        // Once: what is known is not pushed again.
+        world.deliver(again);
+        assert_eq!(world.pushed(), []);
+        let page = world.sync(1, 1, cursor);
+        assert_eq!(page.entries.iter().map(|entry| entry.head).collect::<Vec<_>>(), [2]);
+    }
+}
