@@ -5,13 +5,15 @@
 use super::load;
 use super::pairs::{read_body, scramble};
 use super::population::{FLYING_MAX, Population, Ties, direct};
+use super::retries::{BUSY, Retries};
 use crate::latency::histogram;
 use crate::process::Usage;
 use crate::swarm::{DeviceIndex, Flow, Frame, SYNC, Scenario, Swarm};
-use crate::wire::{self, Incoming, Write};
+use crate::wire::{self, ConversationBytes, Incoming, Write};
 use hdrhistogram::Histogram;
 use roost_event_loop::CloseCause;
 use roost_protocol::time::{Duration, Instant};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -69,6 +71,8 @@ pub struct Findings {
     pub lost: u64,
     /// Messages found twice.
     pub duplicated: u64,
+    /// Requests that were refused as busy and repeated.
+    pub repeated: u64,
     /// From Hello to Welcome.
     pub welcomed_us: Histogram<u64>,
     /// From Hello to having everything.
@@ -102,6 +106,8 @@ struct Returner {
     hello: Instant,
     /// Pages that are not there yet.
     pages: u16,
+    /// Pages asked for so far.
+    asked: u32,
     /// The sync is through.
     synced: bool,
     done: bool,
@@ -124,6 +130,9 @@ pub struct Catchup {
     /// How often those who missed something asked again.
     rounds: u32,
     began: Instant,
+    /// The conversations of pages that are not there yet.
+    asked: BTreeMap<(DeviceIndex, u64), ConversationBytes>,
+    retries: Retries,
     findings: Findings,
 }
 
@@ -138,6 +147,7 @@ impl Catchup {
             late: 0,
             lost: 0,
             duplicated: 0,
+            repeated: 0,
             welcomed_us: histogram(),
             caught_up_us: histogram(),
             took: Duration::default(),
@@ -155,6 +165,8 @@ impl Catchup {
             written: 0,
             rounds: 0,
             began: Instant::default(),
+            asked: BTreeMap::new(),
+            retries: Retries::default(),
             findings,
             settings,
         }
@@ -164,6 +176,7 @@ impl Catchup {
     #[must_use]
     pub fn into_findings(mut self) -> Findings {
         self.findings.lost = self.missing();
+        self.findings.repeated = self.retries.count;
         self.findings
     }
 
@@ -190,6 +203,7 @@ impl Catchup {
     fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.phase_ends = now + PATIENCE;
+        self.retries.forget();
     }
 
     fn advance(&mut self, swarm: &mut Swarm, now: Instant) -> bool {
@@ -352,8 +366,10 @@ impl Catchup {
         // In each direct conversation a device holds the one message there was.
         for entry in entries.iter().filter(|entry| returning && entry.head > 1) {
             if entry.conversation[15] & 3 == 1 {
-                let request = PAGE + u32::from(device.pages);
+                let request = PAGE + device.asked;
+                device.asked += 1;
                 device.pages += 1;
+                self.asked.insert((index, request.into()), entry.conversation);
                 wire::history(request, &entry.conversation, 1, swarm.out(index));
             }
         }
@@ -376,6 +392,7 @@ impl Catchup {
         let users = swarm.devices();
         let device = &mut self.devices[index as usize];
         device.pages -= 1;
+        self.asked.remove(&(index, request));
         for message in messages.iter().filter(|message| !message.own) {
             let Some((writer, number)) = read_body(message.body) else { continue };
             let expected = (u64::from(index) + 1 + 2 * number) % u64::from(users);
@@ -389,6 +406,21 @@ impl Catchup {
             } else {
                 self.findings.duplicated += 1;
             }
+        }
+    }
+
+    /// Asks again for what was refused as busy.
+    fn repeat(&self, swarm: &mut Swarm, index: DeviceIndex, request: u64) {
+        if request == u64::from(SYNC) {
+            let cursor = self.devices[index as usize].cursor;
+            wire::sync(SYNC, cursor, swarm.out(index));
+        } else if self.phase == Phase::Populating {
+            self.population.repeat(swarm, index, request);
+        } else if let Some(conversation) = self.asked.get(&(index, request)) {
+            let request = u32::try_from(request).expect("a request of ours");
+            wire::history(request, conversation, 1, swarm.out(index));
+        } else {
+            self.write_one(swarm, request.saturating_sub(NEWS.into()), index.into());
         }
     }
 
@@ -431,6 +463,7 @@ impl Scenario for Catchup {
                 let us = now.since(self.devices[index as usize].hello).ns / 1_000;
                 self.findings.welcomed_us.saturating_record(us);
             }
+            Incoming::Error { code: BUSY } => self.retries.put(index, frame.request, now),
             Incoming::Error { code } => {
                 self.fail(load::refused(index, frame.request, code));
             }
@@ -452,6 +485,9 @@ impl Scenario for Catchup {
 
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {
         swarm.start_heartbeats(now);
+        while let Some((device, request)) = self.retries.next(now) {
+            self.repeat(swarm, device, request);
+        }
         if self.advance(swarm, now) { Flow::Stop } else { Flow::Wait }
     }
 }

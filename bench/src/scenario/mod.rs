@@ -6,3 +6,4 @@ pub mod idle;
 pub mod load;
 pub mod pairs;
 pub mod population;
+mod retries;

@@ -51,7 +51,7 @@ impl Population {
     /// Goes on: everybody is connected. Says whether everything is there.
     pub fn step(&mut self, swarm: &mut Swarm) -> bool {
         while self.sent < self.firsts() && self.flying < FLYING_MAX {
-            self.write_first(swarm);
+            self.write_next(swarm);
         }
         if self.flying == 0 && !self.groups_begun {
             self.groups_begun = true;
@@ -60,9 +60,27 @@ impl Population {
         self.flying == 0
     }
 
-    fn write_first(&mut self, swarm: &mut Swarm) {
+    fn write_next(&mut self, swarm: &mut Swarm) {
         let users = u64::from(swarm.devices());
-        let (round, index) = (self.sent / users, self.sent % users);
+        self.write_first(swarm, self.sent / users, self.sent % users);
+        self.sent += 1;
+        self.flying += 1;
+    }
+
+    /// Sends a first message or makes a group once more: it was refused.
+    pub fn repeat(&self, swarm: &mut Swarm, device: DeviceIndex, request: u64) {
+        match request.checked_sub(GROUP.into()) {
+            None => self.write_first(swarm, request.saturating_sub(FIRST.into()), device.into()),
+            Some(layer) => {
+                let (users, layer) = (self.users.len(), u32::try_from(layer).unwrap_or(u32::MAX));
+                let from_first = (device as usize + users - self.shift(layer)) % users;
+                self.make_group(swarm, layer, from_first / self.group_size());
+            }
+        }
+    }
+
+    fn write_first(&self, swarm: &mut Swarm, round: u64, index: u64) {
+        let users = u64::from(swarm.devices());
         let peer = usize::try_from((index + round + 1) % users).expect("it is a device");
         let write = Write {
             conversation: &[0; 16],
@@ -74,26 +92,35 @@ impl Population {
         let index = DeviceIndex::try_from(index).expect("it is a device");
         let request = FIRST + u32::try_from(round).expect("half of the conversations");
         wire::send_first_as(request, &self.users[peer], &write, swarm.out(index));
-        self.sent += 1;
-        self.flying += 1;
     }
 
     /// Each layer of groups divides all users anew.
     fn make_groups(&mut self, swarm: &mut Swarm) {
-        let users = self.users.len();
-        let size = self.ties.group_size.max(2) as usize;
         for layer in 0..self.ties.groups {
-            let shift = layer as usize * size / self.ties.groups as usize;
-            for block in 0..users.div_ceil(size) {
-                let place = |at: usize| (shift + at) % users;
-                let all: Vec<usize> = (block * size..users.min((block + 1) * size)).collect();
-                let creator = DeviceIndex::try_from(place(all[0])).expect("it is a device");
-                let members = all[1..].iter().map(|at| self.users[place(*at)].clone()).collect();
-                let nonce = u128::from(layer) << 64 | block as u128;
-                wire::create_group(GROUP + layer, nonce, members, swarm.out(creator));
+            for block in 0..self.users.len().div_ceil(self.group_size()) {
+                self.make_group(swarm, layer, block);
                 self.flying += 1;
             }
         }
+    }
+
+    fn group_size(&self) -> usize {
+        self.ties.group_size.max(2) as usize
+    }
+
+    /// At whom a layer's first group begins.
+    fn shift(&self, layer: u32) -> usize {
+        layer as usize * self.group_size() / self.ties.groups.max(1) as usize
+    }
+
+    fn make_group(&self, swarm: &mut Swarm, layer: u32, block: usize) {
+        let (users, size) = (self.users.len(), self.group_size());
+        let place = |at: usize| (self.shift(layer) + at) % users;
+        let all: Vec<usize> = (block * size..users.min((block + 1) * size)).collect();
+        let creator = DeviceIndex::try_from(place(all[0])).expect("it is a device");
+        let members = all[1..].iter().map(|at| self.users[place(*at)].clone()).collect();
+        let nonce = u128::from(layer) << 64 | block as u128;
+        wire::create_group(GROUP + layer, nonce, members, swarm.out(creator));
     }
 
     /// Takes what concerns it. Devices acknowledge what comes to them.
