@@ -69,6 +69,8 @@ pub(crate) struct Context {
     pub(crate) links: Links,
     pub(crate) store: Store,
     pub(crate) stats: Stats,
+    /// Actors that began to be brought into memory since eviction last made room for them.
+    pub(crate) loads_begun: u64,
     pub(crate) prng: Prng,
     pub(crate) message_ids: MessageIds,
     pub(crate) ops: Vec<StoreOp>,
@@ -98,6 +100,7 @@ impl Context {
             links,
             store,
             stats: Stats::default(),
+            loads_begun: 0,
             prng: Prng::seeded(seed),
             message_ids,
             ops: Vec::new(),
@@ -230,6 +233,12 @@ impl Context {
     pub(crate) fn refuse(&mut self, edge: EdgeAddress, request: RequestTag, refusal: &Refusal) {
         self.stats.refusals_total += 1;
         self.reply(edge, request, Reply::Error(Box::new(refusal.to_wire())));
+    }
+
+    /// An actor begins to be brought into memory.
+    pub(crate) const fn note_load(&mut self) {
+        self.stats.loads_total += 1;
+        self.loads_begun += 1;
     }
 
     /// Starts a read of the store.

@@ -15,6 +15,7 @@ mod codec;
 mod context;
 mod conversation;
 mod edge;
+mod evicting;
 pub mod input;
 mod links;
 mod loading;
@@ -40,6 +41,7 @@ use context::{Context, Effect, Reading};
 use conversation::table::Conversations;
 use edge::Edges;
 use edge::sweep::TICK_MS;
+use evicting::Evicting;
 use links::{Links, Owed};
 use mailbox::Mailboxes;
 use message::{Hint, Message};
@@ -48,17 +50,8 @@ use roost_protocol::ids::MessageId;
 use roost_protocol::time::{Instant, Now};
 use roost_storage_engine::{ReadId, Store, StoreEvent, StoredRecord};
 
-/// Ticks after which an actor that nobody touched may be evicted, while there is room.
-const IDLE_TICKS: u64 = 600;
 /// Ticks between two looks at which messages are too old.
 const RETENTION_TICKS: u64 = 600;
-/// Actors that eviction looks at in one tick.
-const EVICTION_STEP: usize = 256;
-/// Actors that eviction looks at for each one that is loaded while there is no room: more than one,
-/// since some may not leave yet.
-const LOOKS_PER_LOAD: u64 = 4;
-/// Of these, so many at once: what they write must leave the log room for others.
-const LOOKS_PER_BATCH: u64 = 1_024;
 
 /// What a shard is made of.
 #[derive(Debug, Clone)]
@@ -91,10 +84,7 @@ pub struct Shard {
     last_tick: Option<Instant>,
     last_checkpoint: Instant,
     checkpoint_wanted: bool,
-    /// Loads for which eviction has made room.
-    loads_seen: u64,
-    /// Looks that these loads are still owed.
-    looks_owed: u64,
+    evicting: Evicting,
     draining: bool,
     drained: bool,
     /// The last connection went: what is owed is being settled.
@@ -124,8 +114,7 @@ impl Shard {
             last_tick: None,
             last_checkpoint: Instant::default(),
             checkpoint_wanted: false,
-            loads_seen: 0,
-            looks_owed: 0,
+            evicting: Evicting::default(),
             draining: false,
             drained: false,
             settling: false,
@@ -224,6 +213,7 @@ impl Shard {
             || self.replay.has_more(self.ctx.links.backlog_len())
             || self.mailboxes.checkpoint_has_more()
             || self.mailboxes.has_tellings(&self.ctx)
+            || self.has_evictions()
     }
 
     /// Counters.
@@ -477,7 +467,7 @@ impl Shard {
         for arrival in std::mem::take(&mut self.ctx.retry) {
             self.route(arrival);
         }
-        self.evict_some();
+        self.plan_evictions();
     }
 
     /// The server is about to stop: asks for the checkpoints that settle what is owed, so that the
@@ -496,40 +486,6 @@ impl Shard {
         }
     }
 
-    fn evict_some(&mut self) {
-        let idle = if self.is_crowded() { 1 } else { IDLE_TICKS };
-        self.evict_idle(idle, EVICTION_STEP);
-    }
-
-    /// Whether actors take more memory than they may.
-    fn is_crowded(&self) -> bool {
-        let bytes = self.conversations.bytes() + self.mailboxes.bytes();
-        bytes > self.ctx.limits.actor_memory_bytes
-    }
-
-    fn evict_idle(&mut self, idle_ticks: u64, most: usize) {
-        let tick = self.tick;
-        self.conversations.evict_some(&mut self.ctx, tick, idle_ticks, most);
-        self.mailboxes.evict_some(&mut self.ctx, tick, idle_ticks, most);
-    }
-
-    /// Whoever comes where there is no room pushes others out, so that memory keeps its bound
-    /// however fast actors are loaded.
-    fn evict_for_loads(&mut self) {
-        let loads = self.ctx.stats.loads_total;
-        let new = loads - std::mem::replace(&mut self.loads_seen, loads);
-        if !self.is_crowded() {
-            self.looks_owed = 0;
-            return;
-        }
-        let owed = self.looks_owed + new.saturating_mul(LOOKS_PER_LOAD);
-        let looks = owed.min(LOOKS_PER_BATCH);
-        self.looks_owed = owed - looks;
-        if looks > 0 {
-            self.evict_idle(1, usize::try_from(looks).unwrap_or(usize::MAX));
-        }
-    }
-
     fn step_background(&mut self) {
         if self.failed {
             return;
@@ -541,7 +497,7 @@ impl Shard {
             self.last_checkpoint = self.ctx.now.monotonic;
             self.mailboxes.begin_checkpoint(&mut self.ctx);
         }
-        self.evict_for_loads();
+        self.step_evictions();
         self.mailboxes.step_checkpoint(&mut self.ctx);
         self.mailboxes.step_tellings(&mut self.ctx);
         self.replay.step(&mut self.ctx, &mut self.conversations);

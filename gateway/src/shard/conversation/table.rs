@@ -21,6 +21,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 /// About how long after an eviction that met a page of history it is asked for again.
 const EVICTED_MS: u32 = 50;
+/// A table gives memory back that has room for so many, and for so many times what is in it.
+const SPARSE_MIN: usize = 4_096;
+const SPARSE_TIMES: usize = 16;
 
 #[derive(Debug)]
 enum Cell {
@@ -59,6 +62,11 @@ impl Conversations {
         self.cells.len()
     }
 
+    /// How many eviction looks at in a rotation.
+    pub(crate) fn order_len(&self) -> usize {
+        self.order.len()
+    }
+
     /// Roughly what they take.
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
@@ -89,7 +97,7 @@ impl Conversations {
     }
 
     fn load(&mut self, ctx: &mut Context, id: ConversationId) {
-        ctx.stats.loads_total += 1;
+        ctx.note_load();
         self.cells.insert(id, Cell::Loading(Vec::new()));
         let stream = conversation_stream(id);
         ctx.read(Query::Load { stream }, Reading::Conversation(id));
@@ -277,6 +285,17 @@ impl Conversations {
         }
     }
 
+    /// The tables themselves do not stay as large as they once were. Shrinking costs as much as what
+    /// is left, which is then little beside what went.
+    fn give_back(&mut self) {
+        if is_sparse(self.cells.len(), self.cells.capacity()) {
+            self.cells.shrink_to_fit();
+        }
+        if is_sparse(self.order.len(), self.order.capacity()) {
+            self.order.shrink_to_fit();
+        }
+    }
+
     /// Lets go of a conversation if nothing happened to it since its snapshot.
     pub(crate) fn evict(&mut self, ctx: &mut Context, id: ConversationId, number: u64) {
         let durable = ctx.store.durable();
@@ -288,8 +307,14 @@ impl Conversations {
             self.bytes -= conversation.accounted_bytes;
             self.cells.remove(&id);
             ctx.stats.evictions_total += 1;
+            self.give_back();
         }
     }
+}
+
+/// Whether a table has room for much more than what is in it.
+pub(crate) const fn is_sparse(length: usize, capacity: usize) -> bool {
+    capacity >= SPARSE_MIN && length.saturating_mul(SPARSE_TIMES) <= capacity
 }
 
 /// Hands a message to a conversation, or lets it wait behind a write that waits itself.

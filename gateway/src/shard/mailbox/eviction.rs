@@ -4,6 +4,7 @@
 use super::cells::{Body, Mailbox};
 use super::{Mailboxes, append, records};
 use crate::shard::context::{Context, Effect};
+use crate::shard::conversation::table::is_sparse;
 use crate::shard::links::Cause;
 use roost_protocol::ids::UserKey;
 
@@ -51,6 +52,9 @@ impl Mailboxes {
             }
             if matches!(mailbox.body, Body::Cold(_)) && mailbox.slot.is_connected() {
                 mailbox.stamp = 0;
+                if is_sparse(self.order.len(), self.order.capacity()) {
+                    self.order.shrink_to_fit();
+                }
                 continue;
             }
             self.order.push_back((user, stamp));

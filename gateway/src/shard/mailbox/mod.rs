@@ -99,6 +99,11 @@ impl Mailboxes {
         self.bytes
     }
 
+    /// How many eviction looks at in a rotation.
+    pub(crate) fn order_len(&self) -> usize {
+        self.order.len()
+    }
+
     /// Handles a message of rank 1.
     pub(crate) fn handle(&mut self, ctx: &mut Context, arrival: Arrival<ToOwnMailbox>, tick: u64) {
         let user = arrival.message.user();
@@ -193,7 +198,7 @@ impl Mailboxes {
 
     /// Brings a list into memory that is not. Gives where what comes meanwhile waits.
     fn load(&mut self, ctx: &mut Context, user: UserKey) -> Option<&mut Loading> {
-        ctx.stats.loads_total += 1;
+        ctx.note_load();
         ctx.read(Query::Load { stream: mailbox_stream(user) }, Reading::Mailbox(user));
         if self.cells.get(user).is_none() {
             let rows = self.rows.come_home(user);

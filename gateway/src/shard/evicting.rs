@@ -1,0 +1,103 @@
+//! When actors leave memory: those that nobody touched for a while, and, where there is no room,
+//! whoever was not touched just now.
+//!
+//! While there is room, a clock hand goes over all actors once in [`ROTATION_TICKS`], so that what
+//! was not touched for a minute has left memory about a minute later, however many there are. Its
+//! work of a tick is spread over batches and stops while the log has much to write: nobody's
+//! message waits for it.
+
+use super::Shard;
+
+/// Ticks after which an actor that nobody touched may be evicted, while there is room.
+const IDLE_TICKS: u64 = 600;
+/// Ticks in which all actors are looked at once.
+const ROTATION_TICKS: usize = 600;
+/// Actors of either kind that are looked at in one tick, at least.
+const LOOKS_PER_TICK_MIN: usize = 256;
+/// Actors of either kind that the clock hand looks at in one batch: with the snapshots of all of
+/// them, less than a millisecond.
+const LOOKS_PER_BATCH: usize = 256;
+/// Bytes of the log that wait for their flush with which the clock hand stands still.
+const UNFLUSHED_MAX_BYTES: u64 = 1 << 20;
+/// Actors that eviction looks at for each one that is loaded while there is no room: more than one,
+/// since some may not leave yet.
+const LOOKS_PER_LOAD: u64 = 4;
+/// Of these, so many at once: what they write must leave the log room for others.
+const LOOKS_FOR_LOADS_PER_BATCH: u64 = 1_024;
+
+/// Looks at actors that are due.
+#[derive(Debug, Default)]
+pub(super) struct Evicting {
+    /// Of the clock hand's share.
+    conversations: usize,
+    mailboxes: usize,
+    /// Because others were loaded while there was no room.
+    for_loads: u64,
+}
+
+impl Shard {
+    /// A tick passed: the clock hand's next share is due.
+    pub(super) fn plan_evictions(&mut self) {
+        let share = |length: usize| length.div_ceil(ROTATION_TICKS).max(LOOKS_PER_TICK_MIN);
+        let conversations = self.conversations.order_len();
+        let mailboxes = self.mailboxes.order_len();
+        let due = &mut self.evicting;
+        // What was left over is not looked at twice.
+        due.conversations = (due.conversations + share(conversations)).min(conversations);
+        due.mailboxes = (due.mailboxes + share(mailboxes)).min(mailboxes);
+    }
+
+    /// Whether the clock hand can go on at once.
+    pub(super) fn has_evictions(&self) -> bool {
+        (self.evicting.conversations > 0 || self.evicting.mailboxes > 0) && self.log_has_room()
+    }
+
+    fn log_has_room(&self) -> bool {
+        let store = &self.ctx.store;
+        store.appended().0 - store.durable().0 < UNFLUSHED_MAX_BYTES
+    }
+
+    /// Goes on with what is due, within the bounds of a batch.
+    pub(super) fn step_evictions(&mut self) {
+        self.evict_for_loads();
+        if !self.log_has_room() {
+            return;
+        }
+        let idle_ticks = if self.is_crowded() { 1 } else { IDLE_TICKS };
+        let due = &mut self.evicting;
+        let conversations = due.conversations.min(LOOKS_PER_BATCH);
+        let mailboxes = due.mailboxes.min(LOOKS_PER_BATCH);
+        due.conversations -= conversations;
+        due.mailboxes -= mailboxes;
+        self.evict_idle(idle_ticks, conversations, mailboxes);
+    }
+
+    /// Whether actors take more memory than they may.
+    fn is_crowded(&self) -> bool {
+        let bytes = self.conversations.bytes() + self.mailboxes.bytes();
+        bytes > self.ctx.limits.actor_memory_bytes
+    }
+
+    fn evict_idle(&mut self, idle_ticks: u64, conversations: usize, mailboxes: usize) {
+        let tick = self.tick;
+        self.conversations.evict_some(&mut self.ctx, tick, idle_ticks, conversations);
+        self.mailboxes.evict_some(&mut self.ctx, tick, idle_ticks, mailboxes);
+    }
+
+    /// Whoever comes where there is no room pushes others out, so that memory keeps its bound
+    /// however fast actors are loaded.
+    fn evict_for_loads(&mut self) {
+        let new = std::mem::take(&mut self.ctx.loads_begun);
+        if !self.is_crowded() {
+            self.evicting.for_loads = 0;
+            return;
+        }
+        let due = self.evicting.for_loads + new.saturating_mul(LOOKS_PER_LOAD);
+        let looks = due.min(LOOKS_FOR_LOADS_PER_BATCH);
+        self.evicting.for_loads = due - looks;
+        if looks > 0 {
+            let looks = usize::try_from(looks).unwrap_or(usize::MAX);
+            self.evict_idle(1, looks, looks);
+        }
+    }
+}
