@@ -22,6 +22,8 @@ pub(crate) struct Loading {
     pub(crate) rows: Vec<Row>,
     questions: Vec<ToMailbox>,
     pushes: Vec<HeldPush>,
+    /// Entries to show, to all devices but for a connection that knows.
+    shown: Vec<(ConversationId, Option<EdgeAddress>)>,
     /// Some pushes found no room.
     behind: bool,
     /// It is loaded for others, who may not have many loaded at a time.
@@ -48,6 +50,18 @@ impl Loading {
         } else {
             self.behind = true;
         }
+    }
+
+    /// Notes an entry to show. Past the bound it is found by Sync.
+    pub(crate) fn show(&mut self, conversation: ConversationId, but: Option<EdgeAddress>) {
+        let new = !self.shown.contains(&(conversation, but));
+        if new && self.shown.len() < PUSHES_MAX {
+            self.shown.push((conversation, but));
+        }
+    }
+
+    pub(crate) fn take_shown(&mut self) -> Vec<(ConversationId, Option<EdgeAddress>)> {
+        std::mem::take(&mut self.shown)
     }
 
     /// Keeps a question, or gives it back for want of room.

@@ -8,6 +8,7 @@ use super::row::{Own, Row, row_of};
 use super::slot::Device;
 use super::slot::seconds;
 use super::{Mailboxes, bump, presence};
+use crate::ids::EdgeAddress;
 use crate::shard::context::Context;
 use crate::shard::links::{Arrival, Cause};
 use crate::shard::loading;
@@ -117,7 +118,9 @@ impl Mailboxes {
             Body::Loading(loading) => &mut loading.rows,
         };
         let (row, new) = row_of(rows, deliver.conversation, &deliver.card);
+        let mark = row.own_mark;
         let news = row.deliver(deliver.head, deliver.message_id, own) | new;
+        let marked = row.own_mark != mark;
         let overfull = rows.len() > ROWS_PER_RECORD;
         if news {
             self.rows.count += usize::from(new);
@@ -134,6 +137,11 @@ impl Mailboxes {
         if overfull {
             // Without room on the disk they wait for the checkpoint.
             drop(self.write_cold(ctx, user));
+        }
+        if let Some(fresh) = deliver.fresh.as_deref()
+            && marked
+        {
+            self.show_when_loaded(ctx, user, deliver.conversation, fresh.sender_edge);
         }
     }
 
@@ -155,11 +163,12 @@ impl Mailboxes {
             return;
         }
         let place = known.unwrap_or_else(|| entries.entry(conversation, &deliver.card));
-        let was_request = entries.at(place).is_request();
+        let (was_request, read) = (entries.at(place).is_request(), entries.at(place).read());
         let row = &mut entries.at_mut(place).row;
         let news = row.deliver(deliver.head, deliver.message_id, own) | known.is_none();
         entries.decide(place, user, slot.privacy.contacts_only);
         let is_request = entries.at(place).is_request();
+        let marked = own.mark.is_some() && entries.at(place).read() != read;
         if news {
             entries.soil(place);
             bump(ctx, user, slot, entries, place);
@@ -170,8 +179,12 @@ impl Mailboxes {
         if news {
             self.rows.enqueue(mailbox);
         }
-        if was_request && !is_request {
+        // Whoever sent it knows how far it moved the mark.
+        let by = deliver.fresh.as_ref().map(|fresh| fresh.sender_edge);
+        if was_request != is_request || (is_request && known.is_none()) {
             self.push_entry(ctx, user, conversation, None, Cause::NONE);
+        } else if marked {
+            self.push_entry(ctx, user, conversation, by, Cause::NONE);
         }
     }
 
@@ -262,16 +275,40 @@ impl Mailboxes {
         }
     }
 
-    /// The list is there: pushes what is not a request.
+    /// The user wrote, which moved the read mark: the other connected devices are shown the entry as
+    /// soon as the list is there. It is loaded for that, if not too many are; else they find it by
+    /// Sync.
+    fn show_when_loaded(
+        &mut self,
+        ctx: &mut Context,
+        user: UserKey,
+        conversation: ConversationId,
+        but: EdgeAddress,
+    ) {
+        if !self.main_edges(user, Some(but)).is_empty()
+            && let Some(loading) = self.load_for_others(ctx, user)
+        {
+            loading.show(conversation, Some(but));
+        }
+    }
+
+    /// The list is there: pushes what is not a request, and entries of which the devices should
+    /// know, the requests among them.
     pub(super) fn release_pushes(&self, ctx: &mut Context, user: UserKey, held: &mut Loading) {
         let (pushes, behind) = held.take_pushes();
         let Some(mailbox) = self.cells.get(user) else { return };
         let Some(entries) = mailbox.entries() else { return };
         for HeldPush { conversation, edge, frame } in pushes {
-            if entries.get(conversation).is_some_and(|entry| !entry.is_request()) {
+            let Some(entry) = entries.get(conversation) else { continue };
+            if entry.is_request() {
+                held.show(conversation, None);
+            } else {
                 ctx.stats.deliveries_total += 1;
                 ctx.links.tell_edge(edge, ToEdge::Push(frame));
             }
+        }
+        for (conversation, but) in held.take_shown() {
+            self.push_entry(ctx, user, conversation, but, Cause::NONE);
         }
         if behind {
             for edge in mailbox.slot.devices.as_slice().iter().filter_map(Device::main) {

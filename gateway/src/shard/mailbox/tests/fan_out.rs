@@ -40,7 +40,10 @@ fn fan_out(members: u32, active: bool, rounds: u64) -> u64 {
             message_id: MessageId(seq),
             own_marks: OwnMarks::One((user(0).0, at(seq))),
             memberships: Vec::new(),
-            fresh: Some(fresh(conversation, seq, user(0).0)),
+            fresh: Some(Box::new(Fresh {
+                sender_edge: edge(0, 1),
+                ..*fresh(conversation, seq, user(0).0)
+            })),
         };
         let message = ToMailbox::Deliver(Box::new(deliver));
         let arrival = Arrival { message, token: Token::NONE, taken: None };
@@ -53,33 +56,33 @@ fn fan_out(members: u32, active: bool, rounds: u64) -> u64 {
 }
 
 #[test]
-fn everybody_gets_one_push() {
+fn everybody_else_gets_one_push() {
     for active in [false, true] {
-        assert_eq!(fan_out(20, active, 3), 20 * 3);
-        assert_eq!(fan_out(2, active, 3), 2 * 3);
+        assert_eq!(fan_out(20, active, 3), 19 * 3);
+        assert_eq!(fan_out(2, active, 3), 3);
     }
 }
 
 #[test]
 #[ignore = "takes long; for its time"]
 fn fan_out_cold() {
-    assert_eq!(fan_out(MEMBERS, false, ROUNDS), u64::from(MEMBERS) * ROUNDS);
+    assert_eq!(fan_out(MEMBERS, false, ROUNDS), u64::from(MEMBERS - 1) * ROUNDS);
 }
 
 #[test]
 #[ignore = "takes long; for its time"]
 fn fan_out_active() {
-    assert_eq!(fan_out(MEMBERS, true, ROUNDS), u64::from(MEMBERS) * ROUNDS);
+    assert_eq!(fan_out(MEMBERS, true, ROUNDS), u64::from(MEMBERS - 1) * ROUNDS);
 }
 
 #[test]
 #[ignore = "takes long; for its time"]
 fn fan_out_two_cold() {
-    assert_eq!(fan_out(2, false, 1_000_000), 2_000_000);
+    assert_eq!(fan_out(2, false, 1_000_000), 1_000_000);
 }
 
 #[test]
 #[ignore = "takes long; for its time"]
 fn fan_out_two_active() {
-    assert_eq!(fan_out(2, true, 1_000_000), 2_000_000);
+    assert_eq!(fan_out(2, true, 1_000_000), 1_000_000);
 }

@@ -239,7 +239,8 @@ fn receipts_move_the_ticks_and_are_pushed_as_such() {
         let (delivered, read) = if active { (4, 3) } else { (3, 2) };
         world.tell(told(delivered, read));
         world.tell(told(1, 0));
-        let ticks = std::mem::take(&mut world.edges);
+        let mut ticks = std::mem::take(&mut world.edges);
+        ticks.retain(|(_, what)| matches!(what, ToEdge::Receipt { .. }));
         let [(to, ToEdge::Receipt { delivered: pushed, .. })] = ticks.as_slice() else {
             panic!("{ticks:?}")
         };
@@ -247,4 +248,40 @@ fn receipts_move_the_ticks_and_are_pushed_as_such() {
         let entry = world.entry(1, 1, talk);
         assert_eq!((entry.peer_delivered, entry.peer_read), (delivered, read));
     }
+}
+
+#[test]
+fn what_one_device_writes_moves_the_mark_on_the_others() {
+    let mut world = World::new(Limits::default());
+    let talk = direct(1, 2);
+    world.connect(1, 1);
+    world.connect(1, 2);
+    world.deliver(said(2, 1, 1));
+    world.pushed();
+    let by = edge(1, 1);
+    let wrote = |seq| {
+        let fresh = Fresh { sender_edge: by, ..*fresh(talk, seq, user(1).0) };
+        Deliver { fresh: Some(Box::new(fresh)), ..said(1, 2, seq) }
+    };
+    for (round, seq) in (2..8).enumerate() {
+        // Also when the list is on disk: it is read for that.
+        if round % 2 == 1 {
+            world.evict_all();
+        }
+        world.pushed();
+        world.deliver(wrote(seq));
+        world.run();
+        let changed = world.changed();
+        let [(to, entry)] = changed.as_slice() else { panic!("{seq}: {changed:?}") };
+        assert_eq!((*to, entry.read, unread(entry)), (edge(1, 2), seq, 0));
+    }
+    // The same again is no news, and with one device nobody need be told: nothing is read then.
+    world.deliver(wrote(7));
+    assert_eq!(world.changed(), []);
+    world.disconnect(1, 2);
+    world.evict_all();
+    let loads = world.ctx.stats.loads_total;
+    world.deliver(wrote(8));
+    world.run();
+    assert_eq!((world.changed(), world.ctx.stats.loads_total), (vec![], loads));
 }

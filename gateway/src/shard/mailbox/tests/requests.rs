@@ -179,3 +179,25 @@ fn nothing_that_strangers_do_shows_before_they_are_accepted() {
     world.collect();
     assert_eq!(world.edges.len(), 1);
 }
+
+#[test]
+fn a_request_is_shown_to_all_devices_when_it_comes() {
+    for cold in [false, true] {
+        let mut world = world();
+        world.connect(1, 2);
+        if cold {
+            world.evict_all();
+        }
+        world.pushed();
+        world.deliver(from(3, 1));
+        world.run();
+        let changed = world.changed();
+        let edges: Vec<EdgeAddress> = changed.iter().map(|(to, _)| *to).collect();
+        assert_eq!(edges, [edge(1, 1), edge(1, 2)], "cold: {cold}");
+        assert!(changed.iter().all(|(_, entry)| entry.request && entry.head == 1));
+        // What the stranger says then shows nothing.
+        world.deliver(from(3, 2));
+        world.deliver(from(2, 2));
+        assert_eq!((world.changed(), world.entry(1, 1, direct(1, 3)).head), (vec![], 2));
+    }
+}
