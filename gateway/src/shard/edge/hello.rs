@@ -40,7 +40,7 @@ impl Edges {
             return Err(expected);
         }
         if let Some(edge) = self.table.get(id) {
-            edge.hello_id = asked.request_id;
+            edge.set_hello_id(asked.request_id);
         }
         let Request::Hello(hello) = asked.body? else { return Err(expected) };
         if self.verifications_left == 0 {
@@ -132,7 +132,7 @@ impl Edges {
         let ticket = Ticket {
             user,
             device: edge.device,
-            device_epoch: edge.epoch,
+            device_epoch: edge.epoch(),
             issued_ms: ctx.now.wall.ms,
             expires_ms: Ticket::expiry_ms(ctx.now.wall, edge.token_expires_ms(), grace_ms),
             token_issued_ms: edge.token_issued_ms(),
@@ -154,13 +154,11 @@ impl Edges {
         if edge.state != State::Registering {
             return;
         }
-        edge.epoch = epoch;
-        let hello_id = edge.hello_id;
+        let hello_id = edge.set_welcomed(epoch);
         let (ticket, ticket_expires_ms) = self.ticket(ctx, id);
         let limits = &ctx.limits;
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let Some(edge) = self.table.get(id) else { return };
-        edge.state = State::Ready;
         let welcome = wire::Welcome {
             ticket: ticket.into(),
             heartbeat_foreground_ms: limits.heartbeat_foreground_ms,

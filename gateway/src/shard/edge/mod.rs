@@ -396,7 +396,7 @@ impl Edges {
     ) -> Step {
         ctx.stats.frames_refused_total += 1;
         let hello_id = match self.table.get(id) {
-            Some(edge) if edge.state == State::Hello => edge.hello_id,
+            Some(edge) if edge.state == State::Hello => edge.hello_id(),
             Some(_) | None => 0,
         };
         self.refuse_with(ctx, outbox, id, hello_id, refusal.to_wire());

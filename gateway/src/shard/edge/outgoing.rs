@@ -39,7 +39,7 @@ impl Edges {
                 let hello_id = match self.table.get(id) {
                     Some(edge) if edge.state == State::Registering => {
                         ctx.reports.push(Report::HelloRefused { code: error.code() });
-                        edge.hello_id
+                        edge.hello_id()
                     }
                     Some(_) | None => 0,
                 };

@@ -39,10 +39,8 @@ pub(crate) struct Edge {
     pub(crate) queue: u32,
     /// The tick at which it was last heard.
     pub(crate) heard_tick: u32,
-    /// What Welcome or its refusal answers.
-    pub(crate) hello_id: u32,
-    /// Of the device; goes into its tickets.
-    pub(crate) epoch: u32,
+    /// What Welcome or its refusal answers; once it was welcomed, the epoch of its device.
+    hello_id_or_epoch: u32,
     pub(crate) in_flight: u16,
     /// How many of those in flight may be answered with a page.
     pub(crate) pages: u16,
@@ -88,14 +86,34 @@ impl Edge {
             generation: 0,
             queue: queue::NONE,
             heard_tick: 0,
-            hello_id: 0,
-            epoch: 0,
+            hello_id_or_epoch: 0,
             in_flight: 0,
             pages: 0,
             sharers: 1,
             state: State::Free,
             flags: Flags::empty(),
         }
+    }
+
+    /// What Welcome or its refusal answers; 0 once it was welcomed.
+    pub(crate) fn hello_id(&self) -> u32 {
+        if self.state == State::Ready { 0 } else { self.hello_id_or_epoch }
+    }
+
+    /// Hello came.
+    pub(crate) const fn set_hello_id(&mut self, request_id: u32) {
+        self.hello_id_or_epoch = request_id;
+    }
+
+    /// The mailbox took the device, which has this epoch. Gives what Welcome answers.
+    pub(crate) const fn set_welcomed(&mut self, epoch: u32) -> u32 {
+        self.state = State::Ready;
+        std::mem::replace(&mut self.hello_id_or_epoch, epoch)
+    }
+
+    /// Of the device, once it was welcomed; goes into its tickets.
+    pub(crate) fn epoch(&self) -> u32 {
+        if self.state == State::Ready { self.hello_id_or_epoch } else { 0 }
     }
 
     /// The life of the token it came with; tokens count whole seconds.
