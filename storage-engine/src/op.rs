@@ -44,7 +44,8 @@ pub enum StoreOp {
         ranges: Vec<(u64, u32)>,
     },
     /// Make a segment file: the header and then zeros, or a spare file with the header marked as
-    /// recycled; flushed, under its active name.
+    /// recycled; flushed, under its active name. Only beside a reserve as large as asked: if there
+    /// is no room for both the answer is `Full`.
     Create {
         /// The segment to make.
         segment: SegmentId,
@@ -52,6 +53,8 @@ pub enum StoreOp {
         header: Vec<u8>,
         /// The size of the file.
         bytes: u64,
+        /// Bytes that the reserve must have; 0: none is kept.
+        reserve_bytes: u64,
     },
     /// Let the keeper write a segment's records into a table: see [`crate::Keeper::seal`].
     Seal {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::catalogue::{self, Catalogue, CatalogueFault};
 use crate::error::{DiskError, OpenError};
 use crate::index::SegmentIndex;
-use crate::keeper::{Holdings, Keeper, RESERVE};
+use crate::keeper::{Holdings, Keeper, RESERVE, sealing_bytes_max};
 use crate::layout::{u64_of, usize_of};
 use crate::position::{SegmentId, TableId};
 use crate::reading::{Held, OldSegment};
@@ -207,8 +207,7 @@ pub fn open(folder: &mut dyn Folder, settings: &OpenSettings) -> Result<Opened, 
     let after = begin_run(settings, &before, &listing, &tables, &fallout)?;
     folder.replace(catalogue::NAME, &after.encode()).map_err(folder_error)?;
     clean_up(folder, &listing, &after)?;
-    let reserve = settings.settings.reserve_bytes;
-    let reserved = reserve > 0 && folder.reserve(RESERVE, reserve).is_ok();
+    let reserve_bytes = keep_room(folder, &settings.settings, &fallout)?;
     fallout.report.sealed = u64_of(tables.len());
     fallout.report.voided = fallout.voided.iter().copied().collect();
     let keeper = Keeper::new(Holdings {
@@ -216,7 +215,7 @@ pub fn open(folder: &mut dyn Folder, settings: &OpenSettings) -> Result<Opened, 
         settings: settings.settings,
         shards: settings.shards,
         tables,
-        reserved,
+        reserve_bytes,
     });
     Ok(Opened {
         stores: stores(
@@ -231,6 +230,28 @@ pub fn open(folder: &mut dyn Folder, settings: &OpenSettings) -> Result<Opened, 
         max_stamp: after.max_stamp,
         report: fallout.report,
     })
+}
+
+/// Keeps room for sealing what is not sealed and the first segments of the run, if there is any;
+/// gives back what is more. Answers how much is wanted.
+fn keep_room(
+    folder: &mut dyn Folder,
+    settings: &Settings,
+    fallout: &Fallout,
+) -> Result<u64, OpenError> {
+    if settings.reserve_bytes == 0 {
+        return Ok(0);
+    }
+    let streams = |survivor: &Survivor| survivor.indices.iter().map(SegmentIndex::len).sum();
+    let of = |survivor: &Survivor| sealing_bytes_max(survivor.length, u64_of(streams(survivor)));
+    let first = settings.reserve_for(u64::from(settings.bytes_of(1)));
+    let wanted = fallout.survivors.values().map(of).fold(first, u64::max);
+    if folder.length(RESERVE).is_ok_and(|bytes| bytes > wanted) {
+        folder.end(RESERVE, wanted).map_err(folder_error)?;
+    }
+    // Without it sealing on a full disk waits until there is room.
+    let _full = folder.reserve(RESERVE, wanted);
+    Ok(wanted)
 }
 
 fn folder_error(error: DiskError) -> OpenError {

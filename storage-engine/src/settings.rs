@@ -35,7 +35,9 @@ pub struct Settings {
     pub tables_a_stream_max: usize,
     /// Whether sealing compresses what gets smaller by it.
     pub compress: bool,
-    /// Bytes kept free on the disk so that sealing ends although it is full.
+    /// Bytes kept free on the disk for a segment of [`Settings::segment_bytes`], so that sealing
+    /// ends although the disk is full; smaller segments keep less, in proportion. A segment is made
+    /// only when this is there. 0: none is kept, and sealing may wait for room.
     pub reserve_bytes: u64,
     /// Milliseconds until a deletion has given its space back, after it was sealed.
     pub erase_after_ms: u64,
@@ -60,6 +62,14 @@ impl Settings {
     pub fn bytes_of(&self, ordinal: u32) -> u32 {
         let wanted = if ordinal <= 1 { self.first_segment_bytes } else { self.segment_bytes };
         wanted.clamp(Self::MIN_SEGMENT_BYTES, Self::MAX_SEGMENT_BYTES).next_multiple_of(BLOCK_BYTES)
+    }
+
+    /// The reserve for a segment of so many bytes.
+    #[must_use]
+    pub fn reserve_for(&self, segment_bytes: u64) -> u64 {
+        let whole = u128::from(self.bytes_of(2));
+        let part = u128::from(self.reserve_bytes) * u128::from(segment_bytes);
+        u64::try_from(part.div_ceil(whole)).unwrap_or(u64::MAX)
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::error::DiskError;
 use crate::header::mark_recycled;
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, RESERVE};
 use crate::layout::{index_of, u64_of, usize_of};
 use crate::op::{StoreDone, StoreOp};
 use crate::open::Folder;
@@ -224,8 +224,12 @@ impl SimDisk {
             StoreOp::Fetch { id, file, ranges } => {
                 StoreDone::Fetched { id, outcome: self.fetch(file, &ranges) }
             }
-            StoreOp::Create { segment, header, bytes } => {
-                let outcome = self.create(segment, &header, bytes, chance);
+            StoreOp::Create { segment, header, bytes, reserve_bytes } => {
+                let reserved = match reserve_bytes {
+                    0 => Ok(()),
+                    _ => self.reserve(RESERVE, reserve_bytes),
+                };
+                let outcome = reserved.and_then(|()| self.create(segment, &header, bytes, chance));
                 StoreDone::Created { segment, outcome }
             }
             StoreOp::Seal { segment, length, within_ms: _ } => {
@@ -237,7 +241,11 @@ impl SimDisk {
             }
             StoreOp::Retire { segment } => {
                 // What fails here is done again at the next start.
-                let _unimportant = self.keep(|keeper, disk| keeper.retire(disk, segment));
+                let _unimportant = self.keep(|keeper, disk| {
+                    keeper.retire(disk, segment)?;
+                    keeper.keep_room(disk);
+                    Ok(())
+                });
                 StoreDone::Retired { segment }
             }
             StoreOp::Tend { now_ms, sealing_bytes } => {
@@ -509,9 +517,14 @@ impl Folder for SimDisk {
         Ok(if self.full { 0 } else { u64::MAX })
     }
 
-    fn reserve(&mut self, name: &str, _bytes: u64) -> Result<(), DiskError> {
+    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
         // The room itself is not simulated: a full disk stays full when the reserve goes.
-        self.make_file(name).map(drop)
+        let file = match self.names.get(name) {
+            Some(&file) if u64_of(self.files[file].cache.len()) >= bytes => return Ok(()),
+            Some(&file) => file,
+            None => self.make_file(name)?,
+        };
+        self.set_length(file, bytes)
     }
 
     fn sync(&mut self) -> Result<(), DiskError> {

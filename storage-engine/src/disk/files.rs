@@ -24,6 +24,8 @@ pub struct Files {
     folder: PathBuf,
     directory: File,
     open: Mutex<BTreeMap<FileId, Held>>,
+    /// Held while a segment or the reserve takes room, or the reserve gives it up.
+    room: Mutex<()>,
 }
 
 impl Files {
@@ -33,7 +35,8 @@ impl Files {
     /// If the folder cannot be opened.
     pub fn new(folder: &Path) -> Result<Self, io::Error> {
         let directory = File::open(folder)?;
-        Ok(Self { folder: folder.to_owned(), directory, open: Mutex::new(BTreeMap::new()) })
+        let (open, room) = (Mutex::new(BTreeMap::new()), Mutex::new(()));
+        Ok(Self { folder: folder.to_owned(), directory, open, room })
     }
 
     /// The folder.
@@ -61,6 +64,11 @@ impl Files {
         };
         let held = Held { file: Arc::new(file), readers: None };
         Ok(Arc::clone(&self.lock().entry(id).or_insert(held).file))
+    }
+
+    /// Nobody else takes room for a segment or the reserve meanwhile.
+    pub(super) fn lock_room(&self) -> MutexGuard<'_, ()> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<FileId, Held>> {

@@ -7,16 +7,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statvfs};
+use rustix::fs::{Advice, fadvise};
 
 use super::files::{Files, disk_error};
 use super::growing::Growing;
+use super::reserve;
 use crate::error::DiskError;
+use crate::keeper::RESERVE;
 use crate::open::Folder;
 
 pub(super) const LOCK: &str = "lock";
-/// A reserve takes at most this part of the free room.
-const RESERVE_PART: u64 = 8;
 
 /// Why a folder cannot be used.
 #[derive(Debug)]
@@ -159,6 +159,8 @@ impl Folder for RealFolder {
     fn remove(&mut self, name: &str) -> Result<(), DiskError> {
         // Its room comes back when nobody has it open.
         self.growing.take_if(|(growing, _)| growing == name);
+        // Whoever makes a segment sees it there until the segment has its own room.
+        let _room = (name == RESERVE).then(|| self.files.lock_room());
         match fs::remove_file(self.files.path(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk_error(&error)),
             _ => Ok(()),
@@ -209,29 +211,13 @@ impl Folder for RealFolder {
     }
 
     fn free(&mut self) -> Result<u64, DiskError> {
-        let disk = statvfs(self.files.folder()).map_err(|error| disk_error(&error.into()))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        reserve::free(&self.files)
     }
 
     fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
-        let path = self.files.path(name);
-        let before = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        let more = bytes.saturating_sub(before);
-        // On a small disk it would be the reserve that fills it.
-        if more > 0 && self.free().is_ok_and(|free| free / RESERVE_PART < more) {
-            return Err(DiskError::Full);
-        }
-        let mut options = File::options();
-        options.write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(|error| disk_error(&error))?;
-        let taken = fallocate(&file, FallocateFlags::empty(), 0, bytes);
-        taken.map_err(|error| {
-            let given_back =
-                if before == 0 { fs::remove_file(&path) } else { file.set_len(before) };
-            // It only takes room.
-            drop(given_back);
-            disk_error(&error.into())
-        })
+        assert_eq!(name, RESERVE, "nothing else means nothing");
+        let _room = self.files.lock_room();
+        reserve::grow(&self.files, bytes, 0)
     }
 }
 

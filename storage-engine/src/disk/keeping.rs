@@ -252,6 +252,7 @@ impl Keeping {
                 // What fails here is done again at the next start.
                 if self.keeper.retire(&mut self.folder, segment) == Ok(true) {
                     self.files.forget(segment);
+                    self.keeper.keep_room(&mut self.folder);
                 }
                 StoreDone::Retired { segment }
             }

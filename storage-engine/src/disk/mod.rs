@@ -11,6 +11,7 @@ mod growing;
 mod keeping;
 mod looking;
 mod perform;
+mod reserve;
 mod way;
 
 use std::io;

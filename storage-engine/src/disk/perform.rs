@@ -11,6 +11,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::direct;
 use super::files::{Files, disk_error};
 use super::growing::Growing;
+use super::reserve;
 use crate::error::DiskError;
 use crate::header::mark_recycled;
 use crate::layout::{index_of, u64_of, usize_of};
@@ -31,13 +32,13 @@ pub(super) fn perform(files: &Files, op: StoreOp) -> StoreDone {
         StoreOp::Fetch { id, file, ranges } => {
             StoreDone::Fetched { id, outcome: fetch(files, file, &ranges) }
         }
-        StoreOp::Create { segment, header, bytes } => {
-            let outcome = create(files, segment, &header, bytes);
+        StoreOp::Create { segment, header, bytes, reserve_bytes } => {
+            let outcome = create(files, segment, &header, (bytes, reserve_bytes));
             if outcome.is_err() {
                 // What is left of it would only take room; the next start removes it anyway.
                 drop(fs::remove_file(files.path(&segment.new_name())));
             }
-            StoreDone::Created { segment, outcome: outcome.map_err(|error| disk_error(&error)) }
+            StoreDone::Created { segment, outcome }
         }
         keepers @ (StoreOp::Seal { .. }
         | StoreOp::Retire { .. }
@@ -78,16 +79,53 @@ pub(super) fn read(file: &File, offset: u64, bytes: u32) -> Result<Vec<u8>, io::
 
 /// A spare file, or one of zeros that are written, not only allocated: overwriting written space
 /// flushes fastest.
-fn create(files: &Files, segment: SegmentId, header: &[u8], bytes: u64) -> Result<(), io::Error> {
+fn create(
+    files: &Files,
+    segment: SegmentId,
+    header: &[u8],
+    (bytes, reserve_bytes): (u64, u64),
+) -> Result<(), DiskError> {
+    let path = files.path(&segment.new_name());
+    let growing = {
+        let _room = files.lock_room();
+        let spare = take_spare(files, bytes, &path).map_err(|error| disk_error(&error))?;
+        // First: on a disk that stays full the segment would take the room that sealing gives
+        // back, and the next sealing would find none.
+        reserve::grow(files, reserve_bytes, if spare { 0 } else { bytes })?;
+        let new = (!spare).then(|| take_room(&path, bytes)).transpose();
+        new.map_err(|error| disk_error(&error))?
+    };
+    fill(files, segment, header, growing, bytes).map_err(|error| disk_error(&error))
+}
+
+/// A new file with room for so many bytes.
+fn take_room(path: &Path, bytes: u64) -> Result<Growing, io::Error> {
+    let growing = Growing::make(path, 0, false)?;
+    match fallocate(growing.file(), FallocateFlags::empty(), 0, bytes) {
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(growing)
+}
+
+/// Makes what has the name a segment; it was a spare file if it is not `growing`.
+fn fill(
+    files: &Files,
+    segment: SegmentId,
+    header: &[u8],
+    growing: Option<Growing>,
+    bytes: u64,
+) -> Result<(), io::Error> {
     let path = files.path(&segment.new_name());
     let mut header = header.to_vec();
-    let file = if take_spare(files, bytes, &path)? {
-        mark_recycled(&mut header);
-        files.sync_directory()?;
-        File::options().read(true).write(true).open(&path)?
-    } else {
-        zeros(&path, bytes)?
-    };
+    match growing {
+        Some(growing) => zeros(growing, bytes)?,
+        None => {
+            mark_recycled(&mut header);
+            files.sync_directory()?;
+        }
+    }
+    let file = File::options().read(true).write(true).open(&path)?;
     file.write_all_at(&header, 0)?;
     file.sync_all()?;
     fs::rename(&path, files.path(&segment.active_name()))?;
@@ -113,12 +151,7 @@ fn take_spare(files: &Files, bytes: u64, name: &Path) -> Result<bool, io::Error>
     Ok(false)
 }
 
-fn zeros(path: &Path, bytes: u64) -> Result<File, io::Error> {
-    let mut file = Growing::make(path, 0, false)?;
-    match fallocate(file.file(), FallocateFlags::empty(), 0, bytes) {
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-        Err(error) => return Err(error.into()),
-    }
+fn zeros(mut file: Growing, bytes: u64) -> Result<(), io::Error> {
     let zeros = vec![0; ZEROS];
     let mut at = 0;
     while at < bytes {
@@ -130,6 +163,5 @@ fn zeros(path: &Path, bytes: u64) -> Result<File, io::Error> {
         at += u64_of(some);
     }
     direct::rest();
-    drop(file);
-    File::options().read(true).write(true).open(path)
+    Ok(())
 }

@@ -88,12 +88,13 @@ pub(crate) struct Holdings {
     pub(crate) settings: Settings,
     pub(crate) shards: u8,
     pub(crate) tables: Vec<Arc<TableRoot>>,
-    pub(crate) reserved: bool,
+    /// Bytes of the reserve that must be there.
+    pub(crate) reserve_bytes: u64,
 }
 
 impl Keeper {
     pub(crate) fn new(holdings: Holdings) -> Self {
-        let Holdings { catalogue, settings, shards, mut tables, reserved } = holdings;
+        let Holdings { catalogue, settings, shards, mut tables, reserve_bytes } = holdings;
         tables.sort_by_key(|table| table.high);
         let view = View { number: 1, tables: tables.into(), absorbed: Arc::default() };
         let retained = catalogue.retained_from;
@@ -112,7 +113,7 @@ impl Keeper {
             changed: (0, 0),
             retained,
             retain_above_bytes: 0,
-            room: Room::new(settings.reserve_bytes, reserved),
+            room: Room::new(settings.reserve_bytes > 0, reserve_bytes),
         }
     }
 
@@ -278,7 +279,7 @@ impl Keeper {
         let active = segment.active_name();
         let bytes = folder.length(&active).unwrap_or(0);
         let fits = bytes == u64::from(self.settings.bytes_of(2));
-        let roomy = self.room.is_enough();
+        let roomy = self.room.lacking_bytes(folder) == 0;
         if fits && roomy && spares(folder)? < SPARES_EACH * usize::from(self.shards) {
             folder.rename(&active, &segment.spare_name())?;
         } else {
@@ -292,6 +293,12 @@ impl Keeper {
         absorbed.remove(&segment);
         self.view.absorbed = Arc::new(absorbed);
         Ok(true)
+    }
+
+    /// Takes the reserve again if a sealing used it up: to be called when the file of a retired
+    /// segment was closed, before anything else takes its room.
+    pub fn keep_room(&mut self, folder: &mut dyn Folder) {
+        self.room.take(folder);
     }
 
     /// Lets records with a seq go whose stamp is smaller, once a later snapshot of their stream
@@ -370,7 +377,8 @@ impl Keeper {
                 return Ok(Tended::default());
             };
             // What it needs beside what must be left for the log.
-            let left = u64::from(self.settings.bytes_of(2)) + self.room.wanted_bytes();
+            let lacking = self.room.lacking_bytes(folder);
+            let left = u64::from(self.settings.bytes_of(2)) + lacking;
             if folder.free()? < bytes_of(&inputs).saturating_add(left) {
                 remove_spares(folder)?;
                 return Err(DiskError::Full);
@@ -499,6 +507,15 @@ impl Keeper {
         Ok(())
     }
 
+    /// Bytes of the largest segment that is left to be sealed.
+    fn largest_segment(&self, folder: &mut dyn Folder) -> Result<u64, DiskError> {
+        let mut largest = 0;
+        for name in folder.list()?.iter().filter(|name| name.ends_with(".active")) {
+            largest = folder.length(name)?.max(largest);
+        }
+        Ok(largest)
+    }
+
     /// Notes that everything is flushed and no store will write again. `max_stamp` is the largest
     /// of all stores. `told`: no record of any store that is not in a table owes anything, those
     /// of earlier runs included; then the next start has nothing to tell again.
@@ -513,6 +530,8 @@ impl Keeper {
     ) -> Result<(), DiskError> {
         self.give_up(folder);
         remove_spares(folder)?;
+        let largest = self.largest_segment(folder)?;
+        self.room.shrink(folder, self.settings.reserve_for(largest))?;
         let after = Catalogue {
             clean: true,
             told,

@@ -27,10 +27,12 @@ pub(crate) fn sealing_bytes_max(bytes: u64, streams: u64) -> u64 {
 /// See the module's comment.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// Bytes of the reserve that is wanted; 0: none.
+    /// Whether there is to be one.
+    kept: bool,
+    /// Bytes that it must have; a larger one, which was made with a segment, stays.
     wanted: u64,
-    /// Bytes of the one that is there.
-    taken: u64,
+    /// The largest part of it that tables of many tiny streams need.
+    foreseen: u64,
     /// The sealing that found too little room, and how much that was, the reserve included.
     starved: Option<(SegmentId, u64)>,
     /// What there was for the sealing under way.
@@ -38,17 +40,24 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(wanted: u64, reserved: bool) -> Self {
-        Self { wanted, taken: if reserved { wanted } else { 0 }, starved: None, had: 0 }
+    pub(super) fn new(kept: bool, wanted: u64) -> Self {
+        Self { kept, wanted, foreseen: 0, starved: None, had: 0 }
     }
 
-    pub(super) fn wanted_bytes(&self) -> u64 {
-        self.wanted
+    /// Bytes of the reserve that is there.
+    fn taken(&mut self, folder: &mut dyn Folder) -> u64 {
+        if !self.kept {
+            return 0;
+        }
+        let taken = folder.length(RESERVE).unwrap_or(0);
+        self.wanted = self.wanted.max(taken);
+        taken
     }
 
-    /// Whether the reserve is as it should be.
-    pub(super) fn is_enough(&self) -> bool {
-        self.taken >= self.wanted
+    /// Bytes that the reserve lacks.
+    pub(super) fn lacking_bytes(&mut self, folder: &mut dyn Folder) -> u64 {
+        let taken = self.taken(folder);
+        self.wanted - taken
     }
 
     /// Whether a sealing may find room: not if it did not before, and there is hardly more now.
@@ -61,7 +70,7 @@ impl Room {
     ) -> bool {
         // If the system does not say, it is tried.
         let free = folder.free().unwrap_or(u64::MAX);
-        self.had = free.saturating_add(self.taken);
+        self.had = free.saturating_add(self.taken(folder));
         let starved = self.starved.filter(|(starved, _)| *starved == segment);
         starved.is_none_or(|(_, had)| self.had > had.saturating_add(length / MORE_PART))
     }
@@ -73,29 +82,39 @@ impl Room {
 
     /// Gives the reserve up, and spare files with it. Answers whether there was one.
     pub(super) fn give_up(&mut self, folder: &mut dyn Folder) -> Result<bool, DiskError> {
-        if self.taken == 0 {
+        if self.taken(folder) == 0 {
             return Ok(false);
         }
         remove_spares(folder)?;
         folder.remove(RESERVE)?;
         folder.sync()?;
-        self.taken = 0;
         Ok(true)
     }
 
     /// Takes room while there is some. Without it sealing on a full disk waits until there is room.
     pub(super) fn take(&mut self, folder: &mut dyn Folder) {
-        if self.taken < self.wanted && folder.reserve(RESERVE, self.wanted).is_ok() {
-            self.taken = self.wanted;
+        if self.lacking_bytes(folder) > 0 {
+            // Tried again after the next sealing; no segment is made before.
+            let _full = folder.reserve(RESERVE, self.wanted);
         }
     }
 
-    /// Wants so much, if it is more than before and any is wanted.
+    /// Wants so much, if it is more than before and any is kept.
     pub(super) fn want(&mut self, folder: &mut dyn Folder, bytes: u64) {
-        if self.wanted > 0 && bytes > self.wanted {
-            self.wanted = bytes;
+        if self.kept && bytes > self.wanted {
+            (self.wanted, self.foreseen) = (bytes, bytes);
             self.take(folder);
         }
+    }
+
+    /// Gives back what the segments that are left do not need, of which the largest needs so much.
+    pub(super) fn shrink(&mut self, folder: &mut dyn Folder, bytes: u64) -> Result<(), DiskError> {
+        let needed = bytes.max(self.foreseen);
+        if self.taken(folder) > needed {
+            folder.end(RESERVE, needed)?;
+            self.wanted = needed;
+        }
+        Ok(())
     }
 }
 
@@ -137,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_found_no_room_is_tried_again_only_when_there_is_more() {
-        let (mut disk, mut room) = (SimDisk::new(), Room::new(0, false));
+        let (mut disk, mut room) = (SimDisk::new(), Room::new(false, 0));
         let (one, other) = (SegmentId::new(1, 0, 1), SegmentId::new(1, 1, 1));
         disk.set_full(true);
         assert!(room.may_do(&mut disk, one, 1000), "it was never tried");

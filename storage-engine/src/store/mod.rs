@@ -462,7 +462,7 @@ impl Store {
         if self.full && self.now_ms < self.retry_at {
             return;
         }
-        let salt = self.salt;
+        let (salt, settings) = (self.salt, self.settings);
         let all = self.rolled.values_mut().chain([&mut self.active]).chain(self.next.as_mut());
         for segment in all.filter(|segment| segment.making == Making::Wanted) {
             segment.making = Making::Asked;
@@ -470,7 +470,8 @@ impl Store {
                 Identity { segment: segment.id, salt, version: VERSION, recycled: false };
             let header = write_identity(&identity);
             let bytes = u64::from(segment.capacity);
-            ops.push(StoreOp::Create { segment: segment.id, header, bytes });
+            let reserve_bytes = settings.reserve_for(bytes);
+            ops.push(StoreOp::Create { segment: segment.id, header, bytes, reserve_bytes });
         }
     }
 

