@@ -17,10 +17,10 @@ pub mod device;
 pub mod engine;
 pub mod hold;
 pub mod natural;
-#[cfg(not(feature = "peers"))]
+#[cfg(not(feature = "light-peers"))]
 mod no_peers;
 pub mod open;
-#[cfg(feature = "peers")]
+#[cfg(feature = "light-peers")]
 mod peers;
 pub mod place;
 pub mod roost;
@@ -28,7 +28,7 @@ pub mod sheet;
 pub mod step;
 pub mod workload;
 
-#[cfg(not(feature = "peers"))]
+#[cfg(not(feature = "light-peers"))]
 use no_peers as peers;
 
 use crate::report::Report;

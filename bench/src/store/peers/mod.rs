@@ -4,6 +4,7 @@
 
 mod fjall;
 mod redb;
+#[cfg(feature = "peers")]
 mod rocksdb;
 mod sqlite;
 
@@ -12,8 +13,13 @@ use super::engine::{Engine, Failure};
 use std::path::Path;
 
 /// All of them.
-pub(super) const BUILT: &[Contestant] =
-    &[Contestant::Fjall, Contestant::Rocksdb, Contestant::Redb, Contestant::Sqlite];
+pub(super) const BUILT: &[Contestant] = &[
+    Contestant::Fjall,
+    #[cfg(feature = "peers")]
+    Contestant::Rocksdb,
+    Contestant::Redb,
+    Contestant::Sqlite,
+];
 
 /// Opens one of them on a folder.
 pub(super) fn open(
@@ -23,9 +29,12 @@ pub(super) fn open(
 ) -> Result<Box<dyn Engine>, Failure> {
     match peer {
         Contestant::Fjall => Ok(Box::new(fjall::Fjall::open(folder, cache_bytes)?)),
+        #[cfg(feature = "peers")]
         Contestant::Rocksdb => Ok(Box::new(rocksdb::Rocks::open(folder, cache_bytes)?)),
         Contestant::Redb => Ok(Box::new(redb::Redb::open(folder, cache_bytes)?)),
         Contestant::Sqlite => Ok(Box::new(sqlite::Sqlite::open(folder, cache_bytes)?)),
+        #[cfg(not(feature = "peers"))]
+        Contestant::Rocksdb => Err("rocksdb: build this program with --features peers".into()),
         Contestant::Bare | Contestant::Roost => Err("not a peer".into()),
     }
 }
@@ -34,7 +43,10 @@ pub(super) fn open(
 pub(super) const fn settings(peer: Contestant) -> &'static str {
     match peer {
         Contestant::Fjall => fjall::SETTINGS,
+        #[cfg(feature = "peers")]
         Contestant::Rocksdb => rocksdb::SETTINGS,
+        #[cfg(not(feature = "peers"))]
+        Contestant::Rocksdb => "",
         Contestant::Redb => redb::SETTINGS,
         Contestant::Sqlite => sqlite::SETTINGS,
         Contestant::Bare | Contestant::Roost => "",
