@@ -78,7 +78,7 @@ fn encode(c: &mut Criterion) {
         b.iter(|| {
             out.clear();
             let message = wire::Message {
-                conversation: Bytes::copy_from_slice(&pushed.conversation.to_bytes()),
+                conversation: pushed.conversation.to_wire(),
                 seq: seq.0,
                 message_id: message_id.0,
                 content: Some(black_box(&pushed).content.clone()),

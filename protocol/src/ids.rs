@@ -4,6 +4,7 @@
 //! start of a SHA-256 and the last two say the kind. How keys are derived is fixed for ever
 //! (PROTOCOL.md, "Keys"; vectors/keys.json).
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -119,6 +120,12 @@ macro_rules! key_type {
             #[must_use]
             pub const fn to_bytes(self) -> [u8; 16] {
                 self.0.to_be_bytes()
+            }
+
+            /// The 16 bytes of the key as they stand in a field of a frame.
+            #[must_use]
+            pub fn to_wire(self) -> Bytes {
+                Bytes::copy_from_slice(&self.to_bytes())
             }
 
             /// The key as a number; its order is the order of the bytes.

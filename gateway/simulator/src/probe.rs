@@ -3,7 +3,6 @@
 //! everybody's view is held against. Directed tests use it to say what no good device says.
 
 use crate::token;
-use bytes::Bytes;
 use prost::Message as _;
 use roost_protocol::encode;
 use roost_protocol::frame::FrameReader;
@@ -183,14 +182,14 @@ impl Probe {
 
     fn list_members(&mut self, after_member: u32, out: &mut Vec<u8>) {
         let Some(seen) = self.seen.get(self.reading) else { return };
-        let conversation = Bytes::copy_from_slice(&seen.id.to_bytes());
+        let conversation = seen.id.to_wire();
         let list = wire::ListMembers { conversation, after_member, limit: self.page.0 };
         self.ask(client_frame::Body::ListMembers(list), out);
     }
 
     fn receipt_details(&mut self, after_member: u32, out: &mut Vec<u8>) {
         let Some(seen) = self.seen.get(self.reading) else { return };
-        let conversation = Bytes::copy_from_slice(&seen.id.to_bytes());
+        let conversation = seen.id.to_wire();
         let details = wire::ReceiptDetails { conversation, seq: seen.head, after_member };
         self.ask(client_frame::Body::ReceiptDetails(details), out);
     }
@@ -234,7 +233,7 @@ impl Probe {
             return self.ask(client_frame::Body::ListBlocks(blocks), out);
         };
         let history = wire::History {
-            conversation: Bytes::copy_from_slice(&seen.id.to_bytes()),
+            conversation: seen.id.to_wire(),
             after: Some(after),
             limit: Some(self.page.1),
             ..wire::History::default()

@@ -52,7 +52,7 @@ impl Record {
         let content = match form {
             Form::Plain => Seen::Body(body.clone()),
             Form::Forwarded { conversation, seq } => Seen::Forward(wire::Forward {
-                conversation: Bytes::copy_from_slice(&conversation.to_bytes()),
+                conversation: conversation.to_wire(),
                 seq: seq.0,
                 body: body.clone(),
             }),

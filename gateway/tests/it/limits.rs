@@ -35,7 +35,7 @@ fn refused(server: &Server, device: &mut Device, ask: Ask, code: ErrorCode) -> w
 
 fn conversation_of(one: &str, other: &str) -> Bytes {
     let key = |user| UserId::new(user).unwrap().key("");
-    ConversationId::direct(key(one), key(other)).to_bytes().to_vec().into()
+    ConversationId::direct(key(one), key(other)).to_wire()
 }
 
 /// The most memory the server ever had, in bytes.

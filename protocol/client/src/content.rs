@@ -1,7 +1,6 @@
 //! What a write says, as the wire has it.
 
 use crate::question::{device_bytes, text, texts};
-use crate::session::id_bytes;
 use roost_protocol::ids::{Sequence, UserId};
 use roost_protocol::request::{Ciphertext, Content, DeviceVersion, GroupChange};
 use roost_protocol::wire::{self, group_change::Change, send};
@@ -22,7 +21,7 @@ fn wire_content(content: Content) -> (send::Content, Vec<wire::DeviceVersion>) {
         Content::Delete { seq } => C::Delete(wire::Delete { seq: seq.0 }),
         Content::Reaction { seq, reaction } => C::Reaction(wire::Reaction { seq: seq.0, reaction }),
         Content::Forward { conversation, seq, body } => {
-            C::Forward(wire::Forward { conversation: id_bytes(conversation), seq: seq.0, body })
+            C::Forward(wire::Forward { conversation: conversation.to_wire(), seq: seq.0, body })
         }
         Content::Group(change) => C::GroupChange(group_change(change)),
         Content::ToDevices { ciphertexts, key_message, versions } => {

@@ -3,7 +3,7 @@
 
 use crate::limits::{DELIVERED_AGAIN_MAX, NOTICE_INTERVAL};
 use crate::record::Change;
-use crate::session::{Effect, Session, id_bytes};
+use crate::session::{Effect, Session};
 use crate::state::State;
 use roost_protocol::ids::{ConversationId, KeyKind};
 use roost_protocol::limits::MARKS_MAX;
@@ -115,7 +115,7 @@ impl Session {
         let mut marks = Vec::new();
         for (id, moved) in due {
             let Some(up_to) = self.delivered_in(id) else { continue };
-            marks.push(wire::Mark { conversation: id_bytes(id), seq: up_to, uncounted: 0 });
+            marks.push(wire::Mark { conversation: id.to_wire(), seq: up_to, uncounted: 0 });
             if moved {
                 self.notices.said.insert(id);
             }
@@ -152,7 +152,7 @@ impl Session {
                 continue;
             }
             let (seq, uncounted) = (entry.read, entry.read_uncounted);
-            marks.push(wire::Mark { conversation: id_bytes(id), seq, uncounted });
+            marks.push(wire::Mark { conversation: id.to_wire(), seq, uncounted });
             self.notices.reads_said.insert(id, (seq, self.notices.epoch));
         }
         marks

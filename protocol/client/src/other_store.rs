@@ -6,7 +6,7 @@ use crate::connection::{class, code};
 use crate::event::Event;
 use crate::record::Change;
 use crate::requests::Asked;
-use crate::session::{Session, id_bytes};
+use crate::session::Session;
 use roost_protocol::ids::{ConversationId, Sequence};
 use roost_protocol::wire::{self, ErrorClass, ErrorCode, client_frame::Body};
 
@@ -36,7 +36,7 @@ impl Session {
             checking.in_flight = checking.in_flight.saturating_add(1);
             let top = self.state.conversations.get(&id).map_or(0, |entry| entry.held.top());
             let history = wire::History {
-                conversation: id_bytes(id),
+                conversation: id.to_wire(),
                 after: Some(top),
                 limit: Some(1),
                 ..wire::History::default()

@@ -8,7 +8,7 @@ use crate::limits;
 use crate::prng;
 use crate::record::Change;
 use crate::requests::Asked;
-use crate::session::{Effect, Session, id_bytes};
+use crate::session::{Effect, Session};
 use prost::Message;
 use roost_protocol::ids::{ClientMessageId, ConversationId};
 use roost_protocol::wire::{self, ErrorCode, client_frame::Body, send::Content};
@@ -222,6 +222,6 @@ fn address(peer: &Peer, send: wire::Send) -> wire::Send {
             let first = content::is_message(&send);
             wire::Send { user: user.as_str().to_owned(), first, ..send }
         }
-        Peer::Conversation(id) => wire::Send { conversation: id_bytes(*id), ..send },
+        Peer::Conversation(id) => wire::Send { conversation: id.to_wire(), ..send },
     }
 }

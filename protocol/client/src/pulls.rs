@@ -7,7 +7,7 @@ use crate::interface::Peer;
 use crate::limits::{FIRST_PAGE, PAGE, PULLS_IN_FLIGHT_MAX};
 use crate::record::Change;
 use crate::requests::{Asked, Pull, PullFrom, PullTarget, Purpose};
-use crate::session::{Link, Session, id_bytes};
+use crate::session::{Link, Session};
 use roost_protocol::ids::{ConversationId, KeyKind};
 use roost_protocol::wire::{self, ErrorClass, ErrorCode, client_frame::Body};
 
@@ -84,7 +84,7 @@ impl Session {
         let mut history =
             wire::History { limit: Some(self.connection.page(limit)), ..wire::History::default() };
         match &pull.target {
-            PullTarget::Conversation(id) => history.conversation = id_bytes(*id),
+            PullTarget::Conversation(id) => history.conversation = id.to_wire(),
             PullTarget::User(user) => history.user = user.as_str().to_owned(),
         }
         match pull.from {

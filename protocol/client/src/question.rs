@@ -1,8 +1,7 @@
 //! Questions as the wire has them.
 
-use crate::session::id_bytes;
 use bytes::Bytes;
-use roost_protocol::ids::{DeviceId, UserId};
+use roost_protocol::ids::{ConversationId, DeviceId, UserId};
 use roost_protocol::request::{
     Ask, CreateGroup, History, HistoryFrom, PresenceOf, SetPrivacy, SignOut, Target,
 };
@@ -44,7 +43,7 @@ pub(crate) fn ask(ask: Ask) -> Body {
         }
         Ask::SetConversation { conversation, settings } => {
             Body::SetConversation(wire::SetConversation {
-                conversation: id_bytes(conversation),
+                conversation: conversation.to_wire(),
                 muted_until_ms: settings.muted_until_ms,
                 archived: settings.archived,
                 pinned: settings.pinned,
@@ -52,29 +51,29 @@ pub(crate) fn ask(ask: Ask) -> Body {
         }
         Ask::CreateGroup(group) => Body::CreateGroup(create_group(group)),
         Ask::Describe(id) => {
-            Body::DescribeConversation(wire::DescribeConversation { conversation: id_bytes(id) })
+            Body::DescribeConversation(wire::DescribeConversation { conversation: id.to_wire() })
         }
         Ask::ListMembers { conversation, after_member, limit } => {
-            let (conversation, limit) = (id_bytes(conversation), count(limit));
+            let (conversation, limit) = (conversation.to_wire(), count(limit));
             Body::ListMembers(wire::ListMembers { conversation, after_member, limit })
         }
         Ask::ReceiptDetails { conversation, seq, after_member } => {
-            let (conversation, seq) = (id_bytes(conversation), seq.0);
+            let (conversation, seq) = (conversation.to_wire(), seq.0);
             Body::ReceiptDetails(wire::ReceiptDetails { conversation, seq, after_member })
         }
         Ask::DeleteForMe { conversation, seqs } => Body::DeleteForMe(wire::DeleteForMe {
-            conversation: id_bytes(conversation),
+            conversation: conversation.to_wire(),
             seqs: seqs.into_iter().map(|seq| seq.0).collect(),
         }),
         Ask::JoinChannel { conversation, leave } => {
-            Body::JoinChannel(wire::JoinChannel { conversation: id_bytes(conversation), leave })
+            Body::JoinChannel(wire::JoinChannel { conversation: conversation.to_wire(), leave })
         }
         Ask::AcceptRequest(id) => {
-            Body::AcceptRequest(wire::AcceptRequest { conversation: id_bytes(id) })
+            Body::AcceptRequest(wire::AcceptRequest { conversation: id.to_wire() })
         }
         Ask::QueryPresence(of) => Body::QueryPresence(query_presence(of)),
         Ask::ListUserDevices { users, conversation } => {
-            let (users, conversation) = (texts(&users), id_bytes(conversation));
+            let (users, conversation) = (texts(&users), conversation.to_wire());
             Body::ListUserDevices(wire::ListUserDevices { users, conversation })
         }
     }
@@ -84,7 +83,7 @@ pub(crate) fn ask(ask: Ask) -> Body {
 pub(crate) fn history(history: History) -> wire::History {
     let mut asked = wire::History { limit: Some(count(history.limit)), ..Default::default() };
     match history.target {
-        Target::Conversation(id) => asked.conversation = id_bytes(id),
+        Target::Conversation(id) => asked.conversation = id.to_wire(),
         Target::User(user) => asked.user = text(&user),
     }
     match history.from {
@@ -127,7 +126,7 @@ fn create_group(group: CreateGroup) -> wire::CreateGroup {
 fn query_presence(of: PresenceOf) -> wire::QueryPresence {
     wire::QueryPresence {
         users: texts(&of.users),
-        conversation: of.conversation.map(id_bytes).unwrap_or_default(),
+        conversation: of.conversation.map(ConversationId::to_wire).unwrap_or_default(),
     }
 }
 

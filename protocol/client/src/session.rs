@@ -20,7 +20,6 @@ use crate::state::{Restored, State};
 use crate::sync::SyncRun;
 use crate::timeline::Timeline;
 use crate::watches::Watches;
-use bytes::Bytes;
 use roost_protocol::encode;
 use roost_protocol::ids::{ClientMessageId, ConversationId, Sequence};
 use roost_protocol::request::Content;
@@ -378,8 +377,5 @@ impl fmt::Debug for Session {
 }
 
 /// A conversation's id as the wire has it.
-pub(crate) fn id_bytes(id: ConversationId) -> Bytes {
-    Bytes::copy_from_slice(&id.to_bytes())
-}
 
 const _: () = assert!(limits::QUEUED_MAX < limits::CONVERSATIONS_MAX);

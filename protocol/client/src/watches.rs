@@ -5,7 +5,7 @@ use crate::limits::{
     CHANNELS_WATCHED_MAX, TYPING_INTERVAL, TYPING_MAX, WATCH_RENEWAL, WATCHES_MAX,
 };
 use crate::question::text;
-use crate::session::{Link, Session, id_bytes};
+use crate::session::{Link, Session};
 use roost_protocol::ids::{ConversationId, UserId};
 use roost_protocol::limits::PRESENCE_USERS_MAX;
 use roost_protocol::request::PresenceOf;
@@ -78,7 +78,7 @@ impl Session {
                     Body::WatchPresence(wire::WatchPresence {
                         users: some.iter().map(|(_, user)| text(user)).collect(),
                         stop,
-                        conversation: conversation.map(id_bytes).unwrap_or_default(),
+                        conversation: conversation.map(ConversationId::to_wire).unwrap_or_default(),
                     }),
                 );
             }
@@ -96,7 +96,7 @@ impl Session {
 
     fn say_channel(&mut self, id: ConversationId, stop: bool) {
         if self.link == Link::Welcomed {
-            let conversation = id_bytes(id);
+            let conversation = id.to_wire();
             self.transmit(0, Body::WatchChannel(wire::WatchChannel { conversation, stop }));
         }
     }
@@ -132,7 +132,7 @@ impl Session {
         };
         self.watches.typing.insert(id, (at, !stopped));
         self.forget_typing();
-        let conversation = id_bytes(id);
+        let conversation = id.to_wire();
         self.transmit(0, Body::Typing(wire::Typing { conversation, stopped }));
     }
 

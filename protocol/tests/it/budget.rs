@@ -22,7 +22,7 @@ fn a_hundred_byte_message_costs_at_most_392_bytes_in_its_whole_life() {
     let ann = UserId::new("ann").unwrap().key("");
     let bob = UserId::new("bob").unwrap().key("");
     let id = ConversationId::direct(ann, bob);
-    let conversation = Bytes::copy_from_slice(&id.to_bytes());
+    let conversation = id.to_wire();
     let body = Bytes::from(vec![b'x'; 100]);
     let (seq, message_id) = (42, u64::MAX / 3);
     let mark = wire::Mark { conversation: conversation.clone(), seq, uncounted: 0 };

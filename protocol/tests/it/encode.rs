@@ -54,7 +54,7 @@ fn by_prost(request_id: u32, body: Body) -> Vec<u8> {
 }
 
 fn id(conversation: ConversationId) -> Bytes {
-    Bytes::copy_from_slice(&conversation.to_bytes())
+    conversation.to_wire()
 }
 
 prop_compose! {

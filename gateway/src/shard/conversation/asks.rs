@@ -77,7 +77,7 @@ impl Conversation {
         };
         let title = self.group.as_ref().map(|group| group.title.clone()).unwrap_or_default();
         let description = wire::ConversationDescription {
-            conversation: super::deliver::id_bytes(self.id),
+            conversation: self.id.to_wire(),
             kind: self.wire_kind().into(),
             name: title.name,
             picture: title.picture,
@@ -204,7 +204,7 @@ impl Conversation {
         }
         ctx.stats.typing_total += 1;
         let member = if self.is_direct() { 0 } else { number.to_wire() };
-        let conversation = super::deliver::id_bytes(self.id);
+        let conversation = self.id.to_wire();
         let push = wire::TypingPush { conversation, member, stopped };
         let mut frame = Vec::new();
         encode::server(0, server_frame::Body::Typing(push), &mut frame);

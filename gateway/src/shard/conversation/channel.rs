@@ -122,11 +122,8 @@ impl Conversation {
             return;
         }
         ctx.stats.channel_news_total += 1;
-        let news = wire::News {
-            conversation: Bytes::copy_from_slice(&id.to_bytes()),
-            head: head.seq.0,
-            uncounted: head.uncounted,
-        };
+        let news =
+            wire::News { conversation: id.to_wire(), head: head.seq.0, uncounted: head.uncounted };
         let mut frame = Vec::new();
         encode::server(0, server_frame::Body::News(news), &mut frame);
         let frame = Bytes::from(frame);

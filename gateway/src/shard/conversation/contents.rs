@@ -125,7 +125,7 @@ impl Conversation {
                 Ok(Prepared::of(records::KIND_REACTION, false, encoded, content))
             }
             request::Content::Forward { conversation, seq, body } => {
-                let conversation = Bytes::copy_from_slice(&conversation.to_bytes());
+                let conversation = conversation.to_wire();
                 let forward = wire::Forward { conversation, seq: seq.0, body: body.clone() };
                 let encoded = forward.encode_to_vec();
                 Ok(Prepared::of(records::KIND_FORWARD, true, encoded, Content::Forward(forward)))

@@ -129,7 +129,7 @@ impl Conversation {
     /// whatever else it says. The id is made of the creator's key, so nobody else can name it.
     pub(crate) fn answer_created(&self, ctx: &mut Context, create: &Create, cause: Cause) {
         let created = wire::GroupCreated {
-            conversation: super::deliver::id_bytes(self.id),
+            conversation: self.id.to_wire(),
             head: self.head_of(create.creator.0).seq.0,
         };
         let body = server_frame::Body::GroupCreated(created);

@@ -14,7 +14,7 @@ use crate::shard::message::{
 };
 use bytes::Bytes;
 use roost_protocol::encode::{self, PushedMessage};
-use roost_protocol::ids::{ClientMessageId, ConversationId, MessageId, Sequence, UserKey};
+use roost_protocol::ids::{ClientMessageId, MessageId, Sequence, UserKey};
 use roost_protocol::wire::{self, message::Content, server_frame};
 use roost_storage_engine::Appended;
 use std::sync::Arc;
@@ -331,7 +331,7 @@ fn park(ctx: &mut Context, to: ShardId, deliver: Deliver, at: Appended, cause: C
 /// The frame of a record whose content differs by device, for devices that have none.
 fn without_content(message: &PushedMessage) -> Bytes {
     let wire = wire::Message {
-        conversation: id_bytes(message.conversation),
+        conversation: message.conversation.to_wire(),
         seq: message.seq.0,
         message_id: message.message_id.0,
         uncounted: message.uncounted,
@@ -343,8 +343,4 @@ fn without_content(message: &PushedMessage) -> Bytes {
     let mut out = Vec::new();
     encode::server(0, server_frame::Body::Message(wire), &mut out);
     out.into()
-}
-
-pub(crate) fn id_bytes(id: ConversationId) -> Bytes {
-    Bytes::copy_from_slice(&id.to_bytes())
 }

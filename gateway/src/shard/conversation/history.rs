@@ -248,8 +248,7 @@ impl Conversation {
         };
         let more = last != 0 && beyond;
         let head = if spans.is_empty() { Point::default() } else { self.readable_head(ask.user) };
-        let conversation =
-            if ask.by_user { super::deliver::id_bytes(self.id) } else { Bytes::new() };
+        let conversation = if ask.by_user { self.id.to_wire() } else { Bytes::new() };
         wire::HistoryReply {
             messages,
             more,

@@ -143,7 +143,7 @@ fn part(user: &str, request: u32) -> ToEdge {
 }
 
 fn mark() -> Vec<wire::Mark> {
-    vec![wire::Mark { conversation: with_peer().to_bytes().to_vec().into(), seq: 1, uncounted: 0 }]
+    vec![wire::Mark { conversation: with_peer().to_wire(), seq: 1, uncounted: 0 }]
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn an_id_that_is_gathered_for_is_refused_and_the_first_goes_on() {
     assert_eq!(world.refused(id), (7, ErrorCode::ErrorInvalidRequest));
     let devices = wire::ListUserDevices {
         users: vec!["bob".to_owned()],
-        conversation: with_peer().to_bytes().to_vec().into(),
+        conversation: with_peer().to_wire(),
     };
     let devices = client_frame::Body::ListUserDevices(devices);
     assert_eq!(world.sends(id, 7, devices.clone()).len(), 0);
@@ -186,10 +186,7 @@ fn an_extension_fetches_and_acknowledges() {
         world.sends(id, 1, sync).as_slice(),
         [Message::ToOwnMailbox(ToOwnMailbox::Sync(_))]
     ));
-    let history = wire::History {
-        conversation: with_peer().to_bytes().to_vec().into(),
-        ..wire::History::default()
-    };
+    let history = wire::History { conversation: with_peer().to_wire(), ..wire::History::default() };
     assert!(matches!(
         world.sends(id, 2, client_frame::Body::History(history)).as_slice(),
         [Message::ToConversation(ToConversation::History(_))]

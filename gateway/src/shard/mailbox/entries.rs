@@ -62,7 +62,7 @@ impl Entry {
         };
         let head = row.readable_head();
         wire::Entry {
-            conversation: row.conversation.to_bytes().to_vec().into(),
+            conversation: row.conversation.to_wire(),
             kind: kind.into(),
             peer: peer.map(|(_, id)| id.as_str().to_owned()).unwrap_or_default(),
             head: head.seq.0,

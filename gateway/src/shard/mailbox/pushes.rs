@@ -111,7 +111,7 @@ impl<'a> Pushes<'a> {
 fn copy(fresh: &Fresh, id: Option<ClientMessageId>, content: Option<Content>) -> Bytes {
     let message = &fresh.message;
     let message = wire::Message {
-        conversation: message.conversation.to_bytes().to_vec().into(),
+        conversation: message.conversation.to_wire(),
         seq: message.seq.0,
         message_id: message.message_id.0,
         uncounted: message.uncounted,
@@ -125,7 +125,7 @@ fn copy(fresh: &Fresh, id: Option<ClientMessageId>, content: Option<Content>) ->
 
 fn news(deliver: &Deliver) -> Bytes {
     frame(server_frame::Body::News(wire::News {
-        conversation: deliver.conversation.to_bytes().to_vec().into(),
+        conversation: deliver.conversation.to_wire(),
         head: deliver.head.seq.0,
         uncounted: deliver.head.uncounted,
     }))

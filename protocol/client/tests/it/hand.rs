@@ -341,7 +341,7 @@ pub(crate) fn user(name: &str) -> UserId {
 }
 
 pub(crate) fn id_bytes(id: ConversationId) -> Bytes {
-    Bytes::copy_from_slice(&id.to_bytes())
+    id.to_wire()
 }
 
 pub(crate) fn message_id(seq: u64) -> u64 {

@@ -16,19 +16,19 @@ fn ann() -> UserKey {
 
 fn direct() -> Bytes {
     let bob = UserId::new("bob").expect("a user id").key("");
-    Bytes::copy_from_slice(&ConversationId::direct(ann(), bob).to_bytes())
+    ConversationId::direct(ann(), bob).to_wire()
 }
 
 fn group() -> Bytes {
-    Bytes::copy_from_slice(&ConversationId::group(ann(), [7; 16], false).to_bytes())
+    ConversationId::group(ann(), [7; 16], false).to_wire()
 }
 
 fn channel() -> Bytes {
-    Bytes::copy_from_slice(&ConversationId::group(ann(), [7; 16], true).to_bytes())
+    ConversationId::group(ann(), [7; 16], true).to_wire()
 }
 
 fn a_user() -> Bytes {
-    Bytes::copy_from_slice(&ann().to_bytes())
+    ann().to_wire()
 }
 
 fn asked(body: Body) -> Result<Request, (ErrorCode, &'static str)> {
