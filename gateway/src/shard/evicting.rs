@@ -35,10 +35,14 @@ pub(super) struct Evicting {
     for_loads: u64,
 }
 
+/// What of so many actors is looked at in a tick.
+fn share(length: usize) -> usize {
+    length.div_ceil(ROTATION_TICKS).max(LOOKS_PER_TICK_MIN)
+}
+
 impl Shard {
     /// A tick passed: the clock hand's next share is due.
     pub(super) fn plan_evictions(&mut self) {
-        let share = |length: usize| length.div_ceil(ROTATION_TICKS).max(LOOKS_PER_TICK_MIN);
         let conversations = self.conversations.order_len();
         let mailboxes = self.mailboxes.order_len();
         let due = &mut self.evicting;
@@ -98,6 +102,20 @@ impl Shard {
         if looks > 0 {
             let looks = usize::try_from(looks).unwrap_or(usize::MAX);
             self.evict_idle(1, looks, looks);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_looked_at_in_a_rotation_however_many_there_are() {
+        for length in [0, 1, 255, 256, 153_599, 153_601, 2_500_000, 40_000_000] {
+            let looks = share(length) * ROTATION_TICKS;
+            assert!(looks >= length, "{length}: {looks}");
+            assert!(looks <= length.max(LOOKS_PER_TICK_MIN * ROTATION_TICKS) + ROTATION_TICKS);
         }
     }
 }
