@@ -3,7 +3,9 @@
 
 mod blocks;
 mod devices;
+mod extensions;
 mod groups;
+mod guesses;
 mod presence;
 mod receipts;
 mod records;
