@@ -13,7 +13,7 @@ pub fn histogram() -> Histogram<u64> {
 }
 
 /// Percentiles, in microseconds.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// Half are faster.
     pub p50: u64,
@@ -39,6 +39,19 @@ impl Latency {
             max: histogram.max(),
         }
     }
+}
+
+/// Latency by share of messages: denser towards the slow end, up to the slowest.
+#[must_use]
+pub fn curve(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
+    if histogram.is_empty() {
+        return Vec::new();
+    }
+    let mut curve: Vec<(f64, u64)> = Vec::new();
+    let shares = histogram.iter_quantiles(5);
+    curve.extend(shares.map(|at| (at.quantile_iterated_to(), at.value_iterated_to())));
+    curve.dedup_by_key(|(share, _)| share.to_bits());
+    curve
 }
 
 #[cfg(test)]

@@ -2,20 +2,31 @@
 //! that nothing is lost, doubled or out of order.
 //!
 //! The way through: `args` says what is wanted, `run` starts or finds the `server`, signs `tokens`,
-//! and drives a `swarm` of devices, which speak the `wire` and do what a `scenario` says; `report`
-//! writes what was found, with the `machine` it was found on. `store` needs no server: it measures
-//! the storage engine alone, beside others.
+//! and drives a `swarm` of devices, which do what a `scenario` says and speak to a `target` (Roost's
+//! `wire`, or another broker's); a meter of `measure` counts. What was found is a `result`, one
+//! schema for all; `report` shows it. `store` needs no server: it measures the storage engine alone,
+//! beside others.
 #![forbid(unsafe_code)]
 
+pub mod agents;
 pub mod args;
+pub mod compare;
+pub mod floor;
+pub mod html;
 pub mod latency;
 pub mod machine;
+pub mod marks;
+pub mod measure;
+pub mod preflight;
 pub mod process;
 pub mod report;
+pub mod result;
 pub mod run;
 pub mod scenario;
 pub mod server;
+pub mod stop;
 pub mod store;
 pub mod swarm;
+pub mod target;
 pub mod tokens;
 pub mod wire;

@@ -4,7 +4,7 @@ use crate::latency::{Latency, histogram};
 use crate::process;
 use roost_protocol::time::Timestamp;
 use rustix::fs::{FallocateFlags, fallocate};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -15,7 +15,7 @@ const FLUSHES: u64 = 400;
 const BLOCK_BYTES: u64 = 4_096;
 
 /// The machine.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Machine {
     /// As the processor calls itself.
     pub cpu: String,
@@ -37,15 +37,22 @@ impl Machine {
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
             cpu: model.unwrap_or("unknown").trim().to_owned(),
-            processors: cpus.lines().filter(|line| line.starts_with("processor")).count(),
+            processors: processors(),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             memory_bytes: process::kib_of(&memory, "MemTotal:").unwrap_or(0) * 1024,
         }
     }
 }
 
+/// Processors of this machine, whichever of them the caller may use now.
+#[must_use]
+pub fn processors() -> usize {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    cpus.lines().filter(|line| line.starts_with("processor")).count().max(1)
+}
+
 /// How long it takes to write one block and make it durable, in microseconds.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct FlushTime {
     /// Over blocks that hold data: the disk's own time.
     pub overwritten: Latency,

@@ -2,28 +2,101 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use roost_bench::args::{Args, Wanted};
-use roost_bench::{run, store};
+use roost_bench::args::{AgentArgs, Args, CompareArgs, Output, Wanted};
+use roost_bench::compare::{Comparison, Overall};
+use roost_bench::report::Report;
+use roost_bench::result::Document;
+use roost_bench::{agents, html, preflight, run, server, store};
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
+
+/// The exit code of what could not be done at all, as for a wrong command line.
+const CANNOT: u8 = 2;
 
 fn main() -> ExitCode {
     let wanted = Args::parse().wanted;
+    if let Some(output) = wanted.output()
+        && let Err(refused) = preflight::output(output)
+    {
+        return complain(&refused.to_string());
+    }
     let report = match &wanted {
         Wanted::Server(scenario) => run::run(scenario).map_err(|error| error.to_string()),
         Wanted::Store(args) => store::run(&args.part).map_err(|error| error.to_string()),
+        Wanted::Compare(args) => return compare(args),
+        Wanted::Agent(args) => return agent(args),
     };
     let report = match report {
         Ok(report) => report,
         Err(error) => return complain(&error),
     };
-    print(&report.lines());
-    if let Some(path) = wanted.json()
-        && let Err(error) = fs::write(path, report.to_json() + "\n")
-    {
-        return complain(&format!("cannot write {}: {error}", path.display()));
+    print(report.lines());
+    match write(&report, wanted.output()) {
+        Err(error) => complain(&error),
+        Ok(()) if report.document.is_good() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
     }
-    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Says where it listens, then takes orders.
+fn agent(args: &AgentArgs) -> ExitCode {
+    if !args.cpus.is_empty()
+        && let Err(error) = server::pin(&args.cpus)
+    {
+        return complain(&error.to_string());
+    }
+    let say = |address| print(&format!("listening at {address}\n"));
+    match agents::serve(args.listen, args.once, say) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("cannot take orders at {}: {error}", args.listen)),
+    }
+}
+
+fn write(report: &Report, output: Option<&Output>) -> Result<(), String> {
+    let Some(output) = output else { return Ok(()) };
+    if let Some(path) = &output.json {
+        write_file(path, &report.document.to_json())?;
+    }
+    if let Some(path) = &output.html {
+        write_file(path, &html::page(&report.document))?;
+    }
+    Ok(())
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// Exit code 0: no change or better; 1: worse; 2: cannot be compared.
+fn compare(args: &CompareArgs) -> ExitCode {
+    let compared = read(&args.before).and_then(|before| {
+        let after = read(&args.after)?;
+        Comparison::of(&before, &after, args.threshold).map_err(|error| error.to_string())
+    });
+    let comparison = match compared {
+        Ok(comparison) => comparison,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(CANNOT);
+        }
+    };
+    print(&comparison.lines());
+    let written = [
+        args.output.json.as_ref().map(|path| write_file(path, &comparison.to_json())),
+        args.output.html.as_ref().map(|path| write_file(path, &html::comparison(&comparison))),
+    ];
+    if let Some(error) = written.into_iter().flatten().find_map(Result::err) {
+        complain(&error);
+        return ExitCode::from(CANNOT);
+    }
+    if comparison.overall == Overall::Worse { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn read(path: &Path) -> Result<Document, String> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Document::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[expect(clippy::print_stdout, reason = "the summary is what the command is for")]

@@ -15,6 +15,63 @@ pub struct Usage {
     pub rss_bytes: u64,
 }
 
+/// What else a process used so far: slower to ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Context switches of all its threads because they waited.
+    pub voluntary_switches: u64,
+    /// Context switches of all its threads because somebody else had the processor.
+    pub involuntary_switches: u64,
+    /// Bytes that it made the disk write, by whole pages; none: this process may not look.
+    pub disk_bytes: Option<u64>,
+}
+
+impl Detail {
+    /// Of a process, if it can be seen.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let mut detail = Self::default();
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            detail.voluntary_switches += kib_of(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+            detail.involuntary_switches +=
+                kib_of(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
+        }
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).ok();
+        detail.disk_bytes = io.and_then(|io| kib_of(&io, "write_bytes:"));
+        Some(detail)
+    }
+}
+
+/// Resident memory of a process with shared pages divided among those who share them. The kernel
+/// walks all its pages, so this is for moments when nothing is measured.
+#[must_use]
+pub fn pss_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    kib_of(&text, "Pss:").map(|kib| kib * 1024)
+}
+
+/// TCP sockets of this machine, and the memory of their buffers.
+#[must_use]
+pub fn tcp_sockets() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let line = text.lines().find(|line| line.starts_with("TCP:"))?;
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let of = |name| {
+        let place = words.iter().position(|word| *word == name)?;
+        words.get(place + 1)?.parse::<u64>().ok()
+    };
+    let page = u64::try_from(rustix::param::page_size()).ok()?;
+    Some((of("inuse")?, of("mem")? * page))
+}
+
+/// Memory that a new process could have without harming others.
+#[must_use]
+pub fn available_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    kib_of(&text, "MemAvailable:").map(|kib| kib * 1024)
+}
+
 impl Usage {
     /// Of a process, if it can be seen.
     #[must_use]
@@ -75,7 +132,7 @@ fn busy_ticks(line: &str) -> u64 {
     busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum()
 }
 
-/// A line like `VmRSS:   1234 kB` of a file of /proc.
+/// The number in a line like `VmRSS:   1234 kB` of a file of /proc.
 pub fn kib_of(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_ascii_whitespace().next()?.parse().ok()
@@ -106,6 +163,8 @@ mod tests {
         assert!(usage.rss_bytes > 100_000 && usage.cpu_us >= usage.system_us);
         assert!(Usage::of(u32::MAX).is_none());
         assert!(kernel_slab_bytes() > 0);
+        assert!(Detail::of(std::process::id()).is_some_and(|of| of.voluntary_switches > 0));
+        assert!(tcp_sockets().is_some() && available_bytes() > Some(1 << 20));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The server that is measured: started and stopped by the run, or somebody else's.
 
 use crate::args::Common;
+use crate::measure::Observed;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
@@ -38,6 +40,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Its process, if it runs here.
     pub pid: Option<u32>,
+    /// Its admin listener.
+    pub admin: Option<SocketAddr>,
     /// Its data folder, for the signing key.
     pub data: PathBuf,
     /// How it talks to the kernel, as it says itself.
@@ -60,6 +64,7 @@ struct Spawned {
 #[derive(Debug, Deserialize)]
 struct Ready {
     tcp: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     driver: String,
     shards: u32,
 }
@@ -88,12 +93,27 @@ impl Server {
             (Some(address), Some(data)) => Ok(Self {
                 address,
                 pid: args.server_pid,
+                admin: args.server_admin,
                 data: data.clone(),
                 driver: None,
                 shards: None,
                 spawned: None,
             }),
             _ => Self::spawn(args),
+        }
+    }
+
+    /// One that somebody else looks after.
+    #[must_use]
+    pub const fn elsewhere(address: SocketAddr) -> Self {
+        Self {
+            address,
+            pid: None,
+            admin: None,
+            data: PathBuf::new(),
+            driver: None,
+            shards: None,
+            spawned: None,
         }
     }
 
@@ -109,42 +129,56 @@ impl Server {
         let log = folder.join("server.log");
         let stderr = File::create(&log).map_err(ServerError::Folder)?;
         let mut command = Command::new(&program);
-        command.args(["serve", "--json", "--tcp", "127.0.0.1:0", "--data"]).arg(&data);
+        command.args(["serve", "--json", "--data"]).arg(&data);
         let given: Vec<&str> = args.server_args.split_whitespace().collect();
         let is_given = |name: &str| given.iter().any(|word| word.split('=').next() == Some(name));
-        let shards = args.server_cpus.len().to_string();
+        let shards = args.spawned_cpus().len().to_string();
         let config = folder.join("server.toml");
         fs::write(&config, CONFIG).map_err(ServerError::Folder)?;
         let config = config.to_string_lossy();
-        let defaults =
-            [("--tls", "off"), ("--admin", "off"), ("--shards", &*shards), ("--config", &config)];
+        let defaults = [
+            ("--tcp", "127.0.0.1:0"),
+            ("--tls", "off"),
+            ("--admin", "127.0.0.1:0"),
+            ("--shards", &*shards),
+            ("--config", &config),
+        ];
         for (name, value) in defaults {
             if !is_given(name) {
                 command.args([name, value]);
             }
         }
         command.args(&given).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        // Ctrl-C is for this program, which then stops the server.
+        command.process_group(0);
         // A child inherits the processors of the thread that starts it.
-        pin(&args.server_cpus)?;
+        pin(&args.spawned_cpus())?;
         let child = command.spawn();
-        pin(&args.cpus)?;
+        pin(&args.generator_cpus())?;
         let mut child = child.map_err(|source| ServerError::Start { program, source })?;
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         let read = stdout.read_line(&mut line);
         let spawned = Spawned { child, _stdout: stdout, log, folder };
         let ready = read.ok().and_then(|_| serde_json::from_str::<Ready>(&line).ok());
-        let Some(Ready { tcp: Some(address), driver, shards }) = ready else {
+        let Some(Ready { tcp: Some(address), admin, driver, shards }) = ready else {
             return Err(ServerError::NotReady { said: line, log: spawned.log_tail() });
         };
         Ok(Self {
             address,
             pid: Some(spawned.child.id()),
+            admin,
             data,
             driver: Some(driver),
             shards: Some(shards),
             spawned: Some(spawned),
         })
+    }
+
+    /// Where it can be seen.
+    #[must_use]
+    pub const fn observed(&self) -> Observed {
+        Observed { pid: self.pid, admin: self.admin }
     }
 
     /// Stops it, drops the page cache, and starts it again over the same data.

@@ -15,6 +15,8 @@ pub enum Incoming<'a> {
     Welcome {
         /// Milliseconds.
         heartbeat_ms: u32,
+        /// Lets the device come back without a token.
+        ticket: &'a [u8],
     },
     /// A message of ours is durable.
     SendReply {
@@ -121,7 +123,7 @@ pub fn read(content: &[u8]) -> (u64, Incoming<'_>) {
             (10 | 19, Value::Bytes(_)) => incoming = Incoming::Behind,
             (16, Value::Bytes(body)) => {
                 let heartbeat_ms = u32::try_from(number_in(body, 2)).unwrap_or(u32::MAX);
-                incoming = Incoming::Welcome { heartbeat_ms };
+                incoming = Incoming::Welcome { heartbeat_ms, ticket: bytes_in(body, 1) };
             }
             (34, Value::Bytes(body)) => {
                 if let Some(conversation) = conversation_in(body) {
@@ -181,6 +183,16 @@ fn number_in(mut body: &[u8], wanted: u64) -> u64 {
     0
 }
 
+/// A field that is bytes, or none.
+fn bytes_in(mut body: &[u8], wanted: u64) -> &[u8] {
+    while let Some((tag, value)) = field(&mut body) {
+        if let (true, Value::Bytes(value)) = (tag == wanted, value) {
+            return value;
+        }
+    }
+    &[]
+}
+
 fn send_reply(mut body: &[u8]) -> Incoming<'_> {
     let (mut place, mut conversation) = (0, None);
     while let Some((tag, value)) = field(&mut body) {
@@ -213,6 +225,32 @@ pub fn receipts(mut body: &[u8]) -> impl Iterator<Item = u64> + '_ {
         loop {
             if let (1, Value::Bytes(receipt)) = field(&mut body)? {
                 return Some(number_in(receipt, 2));
+            }
+        }
+    })
+}
+
+/// How far others have got in one conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Receipt {
+    /// Where.
+    pub conversation: Option<ConversationBytes>,
+    /// Everything up to it was delivered.
+    pub delivered: u64,
+    /// In groups one member's number + 1; 0: the other side, or all members.
+    pub member: u64,
+}
+
+/// Each receipt of a `Receipts`.
+pub fn room_receipts(mut body: &[u8]) -> impl Iterator<Item = Receipt> + '_ {
+    std::iter::from_fn(move || {
+        loop {
+            if let (1, Value::Bytes(receipt)) = field(&mut body)? {
+                return Some(Receipt {
+                    conversation: conversation_in(receipt),
+                    delivered: number_in(receipt, 2),
+                    member: number_in(receipt, 4),
+                });
             }
         }
     })
@@ -349,10 +387,49 @@ pub fn create_group(request: u32, nonce: u128, members: Vec<String>, out: &mut V
     encode::client(request, client_frame::Body::CreateGroup(group), out);
 }
 
+/// Appends a `Typing`.
+pub fn typing(conversation: &ConversationBytes, out: &mut Vec<u8>) {
+    let typing =
+        wire::Typing { conversation: Bytes::copy_from_slice(conversation), stopped: false };
+    encode::client(0, client_frame::Body::Typing(typing), out);
+}
+
+/// Appends a `Read` for one conversation.
+pub fn mark_read(conversation: &ConversationBytes, seq: u64, out: &mut Vec<u8>) {
+    let conversation = Bytes::copy_from_slice(conversation);
+    let marks = vec![wire::Mark { conversation, seq, ..wire::Mark::default() }];
+    encode::client(0, client_frame::Body::Read(wire::Read { marks }), out);
+}
+
+/// Appends a `QueryPresence` for members of a group, or for users that this one has direct
+/// conversations with.
+pub fn query_presence(
+    request: u32,
+    group: Option<&ConversationBytes>,
+    users: Vec<String>,
+    out: &mut Vec<u8>,
+) {
+    let conversation = group.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id));
+    let query = wire::QueryPresence { users, conversation };
+    encode::client(request, client_frame::Body::QueryPresence(query), out);
+}
+
 /// Appends a `Hello`.
 pub fn hello(token: String, device: [u8; 16], connection_number: u64, out: &mut Vec<u8>) {
     let hello = wire::Hello {
         token,
+        device: Bytes::copy_from_slice(&device),
+        connection_number,
+        client: concat!("roost-bench/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..wire::Hello::default()
+    };
+    encode::client(1, client_frame::Body::Hello(hello), out);
+}
+
+/// Appends a `Hello` of a device that was here before.
+pub fn hello_again(ticket: &[u8], device: [u8; 16], connection_number: u64, out: &mut Vec<u8>) {
+    let hello = wire::Hello {
+        ticket: Bytes::copy_from_slice(ticket),
         device: Bytes::copy_from_slice(&device),
         connection_number,
         client: concat!("roost-bench/", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -3,12 +3,12 @@
 //! once. With a restart everybody leaves and the server is started anew, with cold caches.
 
 use super::load;
-use super::pairs::{read_body, scramble};
 use super::population::{FLYING_MAX, Population, Ties, direct};
 use super::retries::{BUSY, Retries};
 use crate::latency::histogram;
 use crate::process::Usage;
 use crate::swarm::{DeviceIndex, Flow, Frame, SYNC, Scenario, Swarm};
+use crate::target::{read_body, scramble};
 use crate::wire::{self, ConversationBytes, Incoming, Write};
 use hdrhistogram::Histogram;
 use roost_event_loop::CloseCause;

@@ -2,7 +2,8 @@
 
 use super::load;
 use super::population::{Population, Ties};
-use crate::process::{self, Usage};
+use crate::agents;
+use crate::measure::{Look, Meter, Metered, Observed};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
 use crate::wire::Incoming;
 use roost_event_loop::CloseCause;
@@ -19,38 +20,21 @@ pub struct Settings {
     pub settle: Duration,
     /// How long to hold the connections and measure.
     pub hold: Duration,
-    /// The server's process, if it can be seen.
-    pub server_pid: Option<u32>,
-}
-
-/// What was seen at one moment.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Look {
-    /// The server's process.
-    pub server: Option<Usage>,
-    /// The kernel's memory, for both ends of all connections and everything else.
-    pub slab_bytes: u64,
-    /// Processor time of the generator.
-    pub generator_cpu_us: u64,
-    /// Resident memory of the generator.
-    pub generator_rss_bytes: u64,
-    /// Heartbeats sent.
-    pub heartbeats: u64,
-    /// When.
-    pub at: Instant,
+    /// Where the server can be seen.
+    pub observed: Observed,
 }
 
 /// What the run found.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// Before the first connection.
-    pub empty: Look,
+    pub empty: Option<Look>,
     /// When the last device was welcomed.
-    pub connected: Look,
-    /// Begin of holding.
-    pub hold_begin: Look,
-    /// End of holding.
-    pub hold_end: Look,
+    pub connected: Option<Look>,
+    /// Heartbeats sent while holding.
+    pub heartbeats: u64,
+    /// The hold.
+    pub metered: Metered,
     /// Why the run ended before it was done.
     pub failure: Option<String>,
 }
@@ -72,40 +56,37 @@ pub struct Idle {
     population: Population,
     phase: Phase,
     phase_ends: Instant,
+    meter: Meter,
     findings: Findings,
 }
 
 impl Idle {
     /// Before the first connection.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, meter: Meter) -> Self {
         let mut idle = Self {
             population: Population::new(settings.ties, settings.users.clone()),
             settings,
             phase: Phase::Begin,
             phase_ends: Instant::default(),
+            meter,
             findings: Findings::default(),
         };
-        idle.findings.empty = idle.look(0, Instant::default());
+        idle.findings.empty = Some(Look::at(idle.settings.observed, Instant::default()));
         idle
+    }
+
+    /// When the last device was welcomed.
+    #[must_use]
+    pub fn connected(&self) -> Option<Instant> {
+        self.findings.connected.map(|look| look.at)
     }
 
     /// What was found.
     #[must_use]
-    pub fn into_findings(self) -> Findings {
+    pub fn into_findings(mut self, now: Instant) -> Findings {
+        self.findings.metered = self.meter.finish(now);
         self.findings
-    }
-
-    fn look(&self, heartbeats: u64, at: Instant) -> Look {
-        let own = Usage::of(std::process::id()).unwrap_or_default();
-        Look {
-            server: self.settings.server_pid.and_then(Usage::of),
-            slab_bytes: process::kernel_slab_bytes(),
-            generator_cpu_us: process::own_thread_cpu_us(),
-            generator_rss_bytes: own.rss_bytes,
-            heartbeats,
-            at,
-        }
     }
 
     fn fail(&mut self, why: String) {
@@ -115,6 +96,10 @@ impl Idle {
     fn enter(&mut self, phase: Phase, ends: Instant) {
         self.phase = phase;
         self.phase_ends = ends;
+        if phase != Phase::Holding {
+            let name = if phase == Phase::Settling { "settling" } else { "connecting" };
+            self.meter.enter(name, None);
+        }
     }
 }
 
@@ -135,29 +120,34 @@ impl Scenario for Idle {
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {
         let over = now >= self.phase_ends;
         let heartbeats = swarm.counts().heartbeats;
-        let look = |idle: &Self| idle.look(heartbeats, now);
+        self.meter.turn(now, swarm.ready().into());
         match self.phase {
             Phase::Begin => {
                 swarm.start_heartbeats(now);
                 self.enter(Phase::Connecting, now);
             }
             Phase::Connecting if swarm.settled() => {
-                self.findings.connected = look(self);
+                self.findings.connected = Some(Look::at(self.settings.observed, now));
                 if let Some(why) = swarm.first_refusal() {
                     let refused = swarm.counts().refused;
                     self.fail(format!("{refused} devices could not connect: {why}"));
                 }
                 self.enter(Phase::Populating, now);
+                if self.findings.failure.is_some() {
+                    return Flow::Stop;
+                }
             }
-            Phase::Populating if self.population.step(swarm) => {
+            Phase::Populating if self.population.step(swarm) && agents::is_open() => {
                 self.enter(Phase::Settling, now + self.settings.settle);
             }
             Phase::Settling if over => {
-                self.findings.hold_begin = look(self);
+                self.findings.heartbeats = heartbeats;
+                self.meter.begin(now, self.settings.hold);
                 self.enter(Phase::Holding, now + self.settings.hold);
             }
             Phase::Holding if over => {
-                self.findings.hold_end = look(self);
+                self.findings.heartbeats = heartbeats - self.findings.heartbeats;
+                self.meter.end(now);
                 swarm.stop_heartbeats();
                 self.enter(Phase::Draining, now + Duration::from_seconds(2));
             }

@@ -11,7 +11,7 @@ pub(super) const UNANSWERED_MAX: usize = 32;
 pub(super) const PATIENCE: Duration = Duration::from_seconds(20);
 
 /// How is written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// So many messages of each writer or pair that are not acknowledged and with all receivers.
     Window(u32),
@@ -30,10 +30,6 @@ pub struct Load {
     pub warmup: Duration,
     /// How long to measure.
     pub measure: Duration,
-    /// The server's process, if it can be seen.
-    pub server_pid: Option<u32>,
-    /// The user id of each device; of a group's the writer first.
-    pub users: Vec<String>,
 }
 
 /// Why a run ends: a request was refused.

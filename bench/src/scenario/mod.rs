@@ -1,9 +1,10 @@
 //! What devices do: one module for each scenario.
 
 pub mod catchup;
-pub mod fanout;
 pub mod idle;
 pub mod load;
-pub mod pairs;
+pub mod mix;
 pub mod population;
 mod retries;
+pub mod rooms;
+pub mod storm;

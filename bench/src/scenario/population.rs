@@ -1,8 +1,8 @@
 //! Users who know each other: everybody has direct conversations with their neighbours and is a
 //! member of groups, as a server's users are. Made over the wire, by the devices themselves.
 
-use super::pairs::scramble;
 use crate::swarm::{DeviceIndex, Frame, Swarm};
+use crate::target::scramble;
 use crate::wire::{self, ConversationBytes, Incoming, Write};
 use roost_protocol::ids::{ConversationId, UserId};
 

@@ -1,7 +1,7 @@
 //! Requests that a server without room refused as `busy`: repeated later, as the protocol asks.
 
-use super::pairs::scramble;
 use crate::swarm::DeviceIndex;
+use crate::target::scramble;
 use roost_protocol::time::{Duration, Instant};
 use std::collections::BTreeMap;
 

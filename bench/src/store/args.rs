@@ -1,6 +1,7 @@
 //! The command line of `roost-bench store`.
 
 use super::contestant::Contestant;
+use crate::args::Output;
 use clap::{Args as ClapArgs, Subcommand};
 use std::path::PathBuf;
 
@@ -44,9 +45,9 @@ pub struct StoreCommon {
     #[arg(long, value_name = "N", default_value = "256")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub cache_mib: u64,
-    /// Write the result here, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// Where the result goes.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 impl StoreCommon {
@@ -199,9 +200,9 @@ pub struct OpenArgs {
 }
 
 impl StoreArgs {
-    /// Where the result is wanted as JSON.
+    /// Where the result goes.
     #[must_use]
-    pub fn json(&self) -> Option<&PathBuf> {
+    pub const fn output(&self) -> Option<&Output> {
         let common = match &self.part {
             Part::Append(args) => &args.common,
             Part::Amplification(args) => &args.common,
@@ -209,6 +210,6 @@ impl StoreArgs {
             Part::Open(args) => &args.common,
             Part::Step { .. } => return None,
         };
-        common.json.as_ref()
+        Some(&common.output)
     }
 }

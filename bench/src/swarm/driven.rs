@@ -1,16 +1,36 @@
 //! A swarm and a scenario as the event loop drives them.
 
-use super::{DeviceIndex, State, Swarm};
+use super::{DeviceIndex, Swarm};
+use crate::stop;
 use crate::wire::{self, Incoming};
 use roost_event_loop::{Actions, BatchFlow, CloseCause, Event, Handler, SocketId, Waker};
 use roost_protocol::frame::{self, Cut};
 use roost_protocol::time::{Instant, Now};
 
 /// Longest frame that a server sends: a page of 128 KiB and some room.
-const FRAME_MAX_BYTES: usize = 1 << 20;
+pub const FRAME_MAX_BYTES: usize = 1 << 20;
 
-/// What devices do once they are connected.
+/// What devices do once they are connected. One that speaks the protocol of Roost is told frames;
+/// one that speaks something else takes [`Scenario::open`] and [`Scenario::received`] itself.
 pub trait Scenario {
+    /// A device's connection stands: its first words.
+    fn open(&mut self, swarm: &mut Swarm, device: DeviceIndex) {
+        swarm.hello(device);
+    }
+
+    /// Bytes came to a device. Says how many were used up; the others stand again before the next.
+    fn received(
+        &mut self,
+        swarm: &mut Swarm,
+        device: DeviceIndex,
+        bytes: &[u8],
+        now: Instant,
+    ) -> usize {
+        let used = cut(self, swarm, device, bytes, now);
+        self.frames_end(swarm, device, now);
+        used
+    }
+
     /// A device says Hello.
     fn greeted(&mut self, _device: DeviceIndex, _now: Instant) {}
 
@@ -70,51 +90,78 @@ impl<S: Scenario> Driven<S> {
         self.swarm.counts.receives += 1;
         if let Some(mut whole) = self.swarm.halves.remove(&index) {
             whole.extend_from_slice(bytes);
-            self.cut(index, &whole, now);
+            self.take(index, &whole, now);
         } else {
-            self.cut(index, bytes, now);
-        }
-        self.scenario.frames_end(&mut self.swarm, index, now);
-    }
-
-    fn cut(&mut self, index: DeviceIndex, mut bytes: &[u8], now: Instant) {
-        while !bytes.is_empty() {
-            match frame::cut(bytes, FRAME_MAX_BYTES).expect("the server's frames are whole") {
-                Cut::Heartbeat => {
-                    self.swarm.counts.echoes += 1;
-                    bytes = &bytes[1..];
-                }
-                Cut::Frame { content, consumed } => {
-                    self.frame(index, content, now);
-                    bytes = &bytes[consumed..];
-                }
-                Cut::Incomplete { .. } => {
-                    self.swarm.halves.insert(index, bytes.to_vec());
-                    return;
-                }
-            }
+            self.take(index, bytes, now);
         }
     }
 
-    fn frame(&mut self, index: DeviceIndex, content: &[u8], now: Instant) {
-        let (request, says) = wire::read(content);
-        let swarm = &mut self.swarm;
-        let device = &mut swarm.devices[index as usize];
-        match (device.state, says) {
-            (State::Connecting, Incoming::Welcome { heartbeat_ms }) => {
-                device.state = State::Ready;
-                swarm.heartbeat_ms = heartbeat_ms;
-                swarm.connecting -= 1;
-                swarm.counts.welcomed += 1;
+    fn take(&mut self, index: DeviceIndex, bytes: &[u8], now: Instant) {
+        let used = self.scenario.received(&mut self.swarm, index, bytes, now);
+        if let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            self.swarm.halves.insert(index, rest.to_vec());
+        }
+    }
+}
+
+/// Tells the scenario all whole frames. Says how many bytes they took.
+fn cut<S: Scenario + ?Sized>(
+    scenario: &mut S,
+    swarm: &mut Swarm,
+    index: DeviceIndex,
+    bytes: &[u8],
+    now: Instant,
+) -> usize {
+    let mut used = 0;
+    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+        match frame::cut(rest, FRAME_MAX_BYTES) {
+            Ok(Cut::Heartbeat) => {
+                swarm.counts.echoes += 1;
+                used += 1;
             }
-            (State::Connecting, Incoming::Error { code }) => {
+            Ok(Cut::Frame { content, consumed }) => {
+                tell(scenario, swarm, index, content, now);
+                used += consumed;
+            }
+            Ok(Cut::Incomplete { .. }) => break,
+            Err(error) => {
+                swarm.refused(index, || format!("what came is no frame of Roost: {error:?}"));
+                return bytes.len();
+            }
+        }
+    }
+    used
+}
+
+fn tell<S: Scenario + ?Sized>(
+    scenario: &mut S,
+    swarm: &mut Swarm,
+    index: DeviceIndex,
+    content: &[u8],
+    now: Instant,
+) {
+    let (request, says) = wire::read(content);
+    if !swarm.is_ready(index) {
+        match says {
+            Incoming::Welcome { heartbeat_ms, .. } => {
+                swarm.heartbeat_every(heartbeat_ms);
+                swarm.welcomed(index);
+            }
+            Incoming::Error { code } => {
                 swarm.refused(index, || format!("refused with error {code}"));
                 return;
             }
-            _ => {}
+            Incoming::SendReply { .. }
+            | Incoming::Message(_)
+            | Incoming::Receipts(_)
+            | Incoming::History(_)
+            | Incoming::Sync(_)
+            | Incoming::GroupCreated { .. }
+            | Incoming::Behind
+            | Incoming::Other => {}
         }
-        self.scenario.frame(swarm, index, Frame { request, says }, now);
     }
+    scenario.frame(swarm, index, Frame { request, says }, now);
 }
 
 impl<S: Scenario> Handler for Driven<S> {
@@ -123,6 +170,7 @@ impl<S: Scenario> Handler for Driven<S> {
             Event::Connected { socket, token } => {
                 let index = DeviceIndex::try_from(token).expect("tokens are device numbers");
                 self.swarm.connected(socket, index);
+                self.scenario.open(&mut self.swarm, index);
                 self.scenario.greeted(index, now.monotonic);
             }
             Event::ConnectFailed { token, error } => {
@@ -148,7 +196,10 @@ impl<S: Scenario> Handler for Driven<S> {
         let now = now.monotonic;
         self.swarm.connect(now, actions);
         self.swarm.heartbeats(now);
-        let flow = self.scenario.turn(&mut self.swarm, now);
+        let mut flow = self.scenario.turn(&mut self.swarm, now);
+        if stop::is_wanted() {
+            flow = Flow::Stop;
+        }
         self.swarm.flush(actions);
         match flow {
             Flow::Wait => BatchFlow::Continue,

@@ -6,7 +6,7 @@
 
 mod driven;
 
-pub use driven::{Driven, Flow, Frame, Scenario};
+pub use driven::{Driven, FRAME_MAX_BYTES, Flow, Frame, Scenario};
 
 use crate::wire;
 use roost_event_loop::{Actions, CloseCause, SocketId};
@@ -22,7 +22,9 @@ pub type DeviceIndex = u32;
 /// Connections between one source address and the server: far below the range of ports.
 const PER_ADDRESS: u32 = 10_000;
 /// Handshakes under way at a time, so that none waits longer than the server allows.
-const CONNECTING_MAX: u32 = 512;
+pub const CONNECTING_MAX: u32 = 512;
+/// When no device was taken in for so long, those that wait are not taken in.
+const SILENCE: Duration = Duration::from_seconds(20);
 /// The request id of the `Sync` behind a Hello.
 pub const SYNC: u32 = 2;
 /// Nobody's device index.
@@ -39,12 +41,18 @@ pub struct Plan {
     pub server: SocketAddr,
     /// Connections begun a second, at most.
     pub connect_rate: u32,
-    /// One token for each device.
+    /// How many devices there are.
+    pub devices: u32,
+    /// One token for each device; none when the scenario opens connections itself.
     pub tokens: Vec<String>,
     /// The number of each device's first connection: above that of earlier runs.
     pub connection_number: u64,
     /// Devices leave and come back: their tokens are kept.
     pub comes_back: bool,
+    /// Whoever cannot connect may try again; otherwise that ends its part in the run.
+    pub tries_again: bool,
+    /// Handshakes under way at a time.
+    pub connecting_max: u32,
 }
 
 /// What one run counted about connections.
@@ -109,7 +117,14 @@ pub struct Swarm {
     cursors: BTreeMap<DeviceIndex, u64>,
     pub(super) connecting: u32,
     started: Option<Instant>,
-    pub(super) heartbeat_ms: u32,
+    ready: u32,
+    failed: Vec<DeviceIndex>,
+    stalls: Vec<(DeviceIndex, bool)>,
+    /// Welcomed, refused and left when that changed last.
+    progress: (u32, u32, u32),
+    progress_at: Instant,
+    heartbeat_ms: u32,
+    heartbeat: &'static [u8],
     heartbeats_from: Option<Instant>,
     heartbeats_due: u64,
     first_refusal: Option<String>,
@@ -128,8 +143,8 @@ impl Swarm {
             dirty: false,
             visits: 0,
         };
-        let devices: Vec<Device> = plan.tokens.iter().map(|_| device()).collect();
-        let comes = u32::try_from(devices.len()).expect("devices are counted in a u32");
+        let comes = plan.devices;
+        let devices: Vec<Device> = (0..comes).map(|_| device()).collect();
         Self {
             plan,
             devices,
@@ -146,7 +161,13 @@ impl Swarm {
             cursors: BTreeMap::new(),
             connecting: 0,
             started: None,
+            ready: 0,
+            failed: Vec::new(),
+            stalls: Vec::new(),
+            progress: (0, 0, 0),
+            progress_at: Instant::default(),
             heartbeat_ms: 0,
+            heartbeat: &[frame::HEARTBEAT],
             heartbeats_from: None,
             heartbeats_due: 0,
             first_refusal: None,
@@ -190,6 +211,16 @@ impl Swarm {
             self.cursors.insert(index, cursor);
         }
         self.returning.push_back(index);
+    }
+
+    /// Devices that could not connect since this was asked last.
+    pub fn take_failed(&mut self) -> Vec<DeviceIndex> {
+        std::mem::take(&mut self.failed)
+    }
+
+    /// A device reads nothing any more, or reads again: what it is sent fills the buffers between.
+    pub fn stall(&mut self, index: DeviceIndex, stalls: bool) {
+        self.stalls.push((index, stalls));
     }
 
     /// Lets a device leave, after what it still has to say.
@@ -238,11 +269,12 @@ impl Swarm {
 
     pub(super) fn connect(&mut self, now: Instant, actions: &mut Actions) {
         self.started.get_or_insert(now);
+        self.give_up_on_silence(now);
         let gap = Duration { ns: 1_000_000_000 / u64::from(self.plan.connect_rate.max(1)) };
         // What a pause of the generator held up may follow at once, but no more than that.
         let earliest = Instant { ns: now.ns.saturating_sub(CATCH_UP.ns) };
         self.connect_at = self.connect_at.max(earliest);
-        while self.connect_at <= now && self.connecting < CONNECTING_MAX {
+        while self.connect_at <= now && self.connecting < self.plan.connecting_max {
             let index = if self.next_connect < self.comes {
                 self.next_connect += 1;
                 self.next_connect - 1
@@ -264,27 +296,104 @@ impl Swarm {
             self.by_slot.resize(slot + 1, NOBODY);
         }
         self.by_slot[slot] = index;
+        self.devices[index as usize].socket = socket;
+    }
+
+    /// A server that takes connections and says nothing is none that devices can talk to.
+    fn give_up_on_silence(&mut self, now: Instant) {
+        let progress = (self.counts.welcomed, self.counts.refused, self.counts.left);
+        if self.connecting == 0 || self.progress != progress {
+            (self.progress, self.progress_at) = (progress, now);
+        } else if now.since(self.progress_at) >= SILENCE {
+            let waits =
+                |index: &DeviceIndex| self.devices[*index as usize].state == State::Connecting;
+            let waiting: Vec<DeviceIndex> = (0..self.devices()).filter(waits).collect();
+            for index in waiting {
+                self.refused(index, || {
+                    format!(
+                        "no answer within {} s; is it what it should be?",
+                        SILENCE.as_ms() / 1_000
+                    )
+                });
+            }
+        }
+    }
+
+    /// The number of a device's next connection, and its id.
+    pub fn next_connection(&mut self, index: DeviceIndex) -> (u64, [u8; 16]) {
         let device = &mut self.devices[index as usize];
-        device.socket = socket;
         let number = self.plan.connection_number + u64::from(device.visits);
         device.visits += 1;
+        let mut id = [0xbe; 16];
+        id[..4].copy_from_slice(&index.to_le_bytes());
+        (number, id)
+    }
+
+    /// Lets a device say Hello to a Roost server.
+    pub fn hello(&mut self, index: DeviceIndex) {
+        let (number, id) = self.next_connection(index);
         let token = &mut self.plan.tokens[index as usize];
         let token = if self.plan.comes_back { token.clone() } else { std::mem::take(token) };
         let cursor = self.cursors.remove(&index);
         let out = self.out(index);
         out.extend_from_slice(&PREFACE);
-        let mut id = [0xbe; 16];
-        id[..4].copy_from_slice(&index.to_le_bytes());
         wire::hello(token, id, number, out);
         if let Some(cursor) = cursor {
             wire::sync(SYNC, cursor, out);
         }
     }
 
-    pub(super) fn refused(&mut self, index: DeviceIndex, why: impl FnOnce() -> String) {
+    /// The server took a device in.
+    pub fn welcomed(&mut self, index: DeviceIndex) {
+        let device = &mut self.devices[index as usize];
+        if device.state == State::Connecting {
+            device.state = State::Ready;
+            self.connecting -= 1;
+            self.ready += 1;
+            self.counts.welcomed += 1;
+        }
+    }
+
+    /// Devices say that they are there once in so long.
+    pub const fn heartbeat_every(&mut self, ms: u32) {
+        self.heartbeat_ms = ms;
+    }
+
+    /// What a device says to show that it is there; a heartbeat of Roost unless it is changed.
+    pub const fn heartbeat_is(&mut self, bytes: &'static [u8]) {
+        self.heartbeat = bytes;
+    }
+
+    /// Whether a device is connected and was taken in.
+    #[must_use]
+    pub fn is_ready(&self, index: DeviceIndex) -> bool {
+        self.devices[index as usize].state == State::Ready
+    }
+
+    /// Whether a device left and its connection is over.
+    #[must_use]
+    pub fn is_away(&self, index: DeviceIndex) -> bool {
+        self.devices[index as usize].state == State::Away
+    }
+
+    /// How many devices are connected and were taken in.
+    #[must_use]
+    pub const fn ready(&self) -> u32 {
+        self.ready
+    }
+
+    /// The server does not take a device in, which ends its part in the run.
+    pub fn refused(&mut self, index: DeviceIndex, why: impl FnOnce() -> String) {
+        if self.devices[index as usize].state != State::Connecting {
+            return;
+        }
         self.connecting -= 1;
         self.counts.refused += 1;
-        self.devices[index as usize].state = State::Gone;
+        self.devices[index as usize].state =
+            if self.plan.tries_again { State::Away } else { State::Gone };
+        if self.plan.tries_again {
+            self.failed.push(index);
+        }
         if self.first_refusal.is_none() {
             self.first_refusal = Some(why());
         }
@@ -304,6 +413,7 @@ impl Swarm {
             }
             State::Ready => {
                 device.state = State::Gone;
+                self.ready -= 1;
                 self.counts.disconnected += 1;
                 Some(index)
             }
@@ -350,12 +460,17 @@ impl Swarm {
             }
         }
         self.dirty = dirty;
+        for (index, stalls) in self.stalls.drain(..) {
+            let socket = self.devices[index as usize].socket;
+            if stalls { actions.pause(socket) } else { actions.resume(socket) }
+        }
         for index in std::mem::take(&mut self.leaving) {
             let device = &mut self.devices[index as usize];
             if device.sending && !device.out.is_empty() {
                 self.leaving.push(index);
             } else if device.state == State::Ready {
                 device.state = State::Leaving;
+                self.ready -= 1;
                 actions.close(device.socket);
             }
         }
@@ -369,7 +484,8 @@ impl Swarm {
         for number in self.heartbeats_due.max(wanted.saturating_sub(count))..wanted {
             let index = DeviceIndex::try_from(number % count).expect("it is below a u32");
             if self.devices[index as usize].state == State::Ready {
-                self.out(index).push(frame::HEARTBEAT);
+                let heartbeat = self.heartbeat;
+                self.out(index).extend_from_slice(heartbeat);
                 self.counts.heartbeats += 1;
             }
         }

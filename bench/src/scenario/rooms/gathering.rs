@@ -12,19 +12,19 @@ const SLICES: u64 = INTERVAL.ns / SLICE.ns + 2;
 
 /// A wheel: a device is put at most one interval ahead.
 #[derive(Debug)]
-pub(super) struct Marks {
+pub(super) struct Gathering {
     slices: Vec<Vec<DeviceIndex>>,
     /// Everything due before this slice was taken.
     taken: u64,
 }
 
-impl Default for Marks {
+impl Default for Gathering {
     fn default() -> Self {
         Self { slices: (0..SLICES).map(|_| Vec::new()).collect(), taken: 0 }
     }
 }
 
-impl Marks {
+impl Gathering {
     /// Lets a device wait until then.
     pub(super) fn put(&mut self, index: DeviceIndex, due: Instant) {
         let slice = (due.ns / SLICE.ns + 1).clamp(self.taken, self.taken + SLICES - 1);
@@ -58,26 +58,26 @@ mod tests {
     #[test]
     fn a_device_waits_until_it_is_due_and_no_longer_than_a_slice() {
         let at = |ms: u64| Instant { ns: 1_000_000_000 + ms * 1_000_000 };
-        let mut marks = Marks::default();
-        assert_eq!(marks.next(at(0)), None);
-        marks.put(7, at(100));
-        marks.put(8, at(31));
-        assert_eq!(marks.next(at(30)), None);
-        assert_eq!(marks.next(at(34)), Some(8));
-        assert_eq!(marks.next(at(99)), None);
-        assert_eq!(marks.next(at(104)), Some(7));
-        assert_eq!(marks.next(at(900)), None);
+        let mut gathering = Gathering::default();
+        assert_eq!(gathering.next(at(0)), None);
+        gathering.put(7, at(100));
+        gathering.put(8, at(31));
+        assert_eq!(gathering.next(at(30)), None);
+        assert_eq!(gathering.next(at(34)), Some(8));
+        assert_eq!(gathering.next(at(99)), None);
+        assert_eq!(gathering.next(at(104)), Some(7));
+        assert_eq!(gathering.next(at(900)), None);
     }
 
     #[test]
     fn nobody_is_forgotten_in_a_long_pause() {
         let at = |ms: u64| Instant { ns: ms * 1_000_000 };
-        let mut marks = Marks::default();
-        assert_eq!(marks.next(at(5_000)), None);
+        let mut gathering = Gathering::default();
+        assert_eq!(gathering.next(at(5_000)), None);
         for index in 0..50 {
-            marks.put(index, at(5_000 + u64::from(index) * 2));
+            gathering.put(index, at(5_000 + u64::from(index) * 2));
         }
-        let woken = std::iter::from_fn(|| marks.next(at(60_000))).count();
+        let woken = std::iter::from_fn(|| gathering.next(at(60_000))).count();
         assert_eq!(woken, 50);
     }
 }

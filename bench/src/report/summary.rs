@@ -1,0 +1,176 @@
+//! A result as a few lines for a terminal.
+
+use super::arithmetic::{mebibytes, thousands, whole};
+use crate::result::{Document, Figures, ServerFigures};
+use std::fmt::Write as _;
+
+/// A line: its name, then what it says.
+pub fn line(lines: &mut String, name: &str, text: &str) {
+    writeln!(lines, "{name:<10} {text}").expect("a text grows as needed");
+}
+
+/// All of a result, failures last.
+#[must_use]
+pub fn lines(document: &Document) -> String {
+    let mut lines = head(document);
+    figures(&mut lines, &document.figures);
+    if document.rounds.len() > 1 {
+        spread(&mut lines, document);
+    }
+    for difference in &document.differences {
+        line(&mut lines, "note", difference);
+    }
+    for result in &document.results {
+        let name = format!("{} {}", result.target, result.scenario);
+        line(&mut lines, "----", &name);
+        figures(&mut lines, &result.figures);
+        for difference in &result.differences {
+            line(&mut lines, "note", difference);
+        }
+    }
+    for failure in &document.failures {
+        line(&mut lines, "FAILED", failure);
+    }
+    lines
+}
+
+fn head(document: &Document) -> String {
+    let mut lines = String::new();
+    let machine = &document.environment.machine;
+    let gib = whole(machine.memory_bytes) / f64::from(1 << 30);
+    let text = format!(
+        "{} x {}, {gib:.0} GiB, Linux {}, {}",
+        machine.processors, machine.cpu, machine.kernel, document.date
+    );
+    line(&mut lines, "machine", &text);
+    line(&mut lines, "placement", &document.environment.placement.text);
+    if let Some(flush) = &document.fdatasync_us {
+        let text = format!(
+            "p50 {} us, p99 {} us; of reserved blocks p50 {} us, p99 {} us; before the run",
+            flush.overwritten.p50, flush.overwritten.p99, flush.reserved.p50, flush.reserved.p99
+        );
+        line(&mut lines, "fdatasync", &text);
+    }
+    lines
+}
+
+fn figures(lines: &mut String, figures: &Figures) {
+    if let (Some(connections), Some(rate)) = (figures.connections, figures.connect_per_s) {
+        line(lines, "connected", &format!("{connections} at {}/s", thousands(rate)));
+    }
+    let rates = [
+        ("sent", figures.sent_per_s),
+        ("delivered", figures.delivered_per_s),
+        ("ticked", figures.ticked_per_s),
+    ];
+    let rates: Vec<String> = rates
+        .iter()
+        .filter_map(|(name, rate)| rate.map(|rate| format!("{} {name}", thousands(rate))))
+        .collect();
+    if !rates.is_empty() {
+        line(lines, "messages", &format!("{} a second", rates.join(", ")));
+    }
+    for (name, of) in &figures.latency_us {
+        let text = format!(
+            "p50 {:>7} us   p99 {:>7} us   p99.9 {:>7} us   max {:>7} us",
+            of.p50, of.p99, of.p999, of.max
+        );
+        line(lines, name, &text);
+    }
+    for (name, value) in figures.more.iter().filter(|(_, value)| !value.is_object()) {
+        line(lines, name, &value.to_string());
+    }
+    if let Some(server) = &figures.server {
+        server_lines(lines, server);
+    }
+    other_lines(lines, figures);
+}
+
+fn server_lines(lines: &mut String, server: &ServerFigures) {
+    let mut parts = Vec::new();
+    if let Some(us) = server.cpu_us_per_message {
+        parts.push(format!("{us:.2} us a message"));
+    }
+    if let Some(share) = server.cpu_share {
+        let kernel = server.cpu_share_in_kernel.unwrap_or_default() * 100.0;
+        parts.push(format!("{:.1} % of a core, {kernel:.0} % of it in the kernel", share * 100.0));
+    }
+    for (name, value) in &server.more {
+        parts.push(format!("{} {value}", name.replace('_', " ")));
+    }
+    line(lines, "server", &parts.join(", "));
+    let mut parts = Vec::new();
+    for (name, bytes) in [
+        ("RSS", server.rss_bytes),
+        ("PSS", server.pss_bytes),
+        ("allocated", server.allocated_bytes),
+        ("allocator resident", server.resident_bytes),
+        ("empty", server.rss_bytes_empty),
+    ] {
+        parts.extend(bytes.map(|bytes| format!("{name} {:.1} MiB", mebibytes(bytes))));
+    }
+    if let Some(bytes) = server.user_bytes_per_connection {
+        parts.push(format!("{bytes:.0} B a connection"));
+    }
+    line(lines, "memory", &parts.join(", "));
+    let mut parts = Vec::new();
+    for (name, value) in [
+        ("flushes/s", server.flushes_per_s),
+        ("disk bytes/s", server.disk_bytes_per_s),
+        ("involuntary switches/s", server.involuntary_switches_per_s),
+    ] {
+        parts.extend(value.map(|value| format!("{} {name}", thousands(value))));
+    }
+    if let Some(each) = server.voluntary_switches_per_message {
+        parts.push(format!("{each:.3} voluntary switches a message"));
+    }
+    if !parts.is_empty() {
+        line(lines, "system", &parts.join(", "));
+    }
+}
+
+fn other_lines(lines: &mut String, figures: &Figures) {
+    if let Some(kernel) = &figures.kernel
+        && let Some(pair) = kernel.slab_bytes_per_connection_pair
+    {
+        let mut text = format!("{pair:.0} B of slab for both ends of a connection");
+        if let (Some(floor), Some(own), Some(above)) = (
+            kernel.floor_bytes_per_pair,
+            kernel.bytes_per_connection,
+            kernel.bytes_per_connection_above_floor,
+        ) {
+            write!(text, "; a bare pair takes {floor:.0}: {own:.0} B an end, {above:.0} above it")
+                .expect("a text grows as needed");
+        }
+        line(lines, "kernel", &text);
+    }
+    let Some(generator) = &figures.generator else { return };
+    let mut text = generator.late_us.map_or_else(
+        || format!("{:.0} % of a core", generator.cpu_share * 100.0),
+        |late| format!("late by p50 {} us, p99 {} us (it spins)", late.p50, late.p99),
+    );
+    if let Some(bytes) = generator.bytes_per_connection {
+        write!(text, ", {bytes:.0} B a device").expect("a text grows as needed");
+    }
+    if generator.limited {
+        text.push_str(": IT IS THE LIMIT, this is no result");
+    }
+    line(lines, "generator", &text);
+}
+
+fn spread(lines: &mut String, document: &Document) {
+    let names =
+        ["sent_per_s", "delivered_per_s", "ticked_per_s", "server.cpu_us_per_message", "took_s"];
+    for name in names {
+        if let Some(of) = document.spread.get(name).filter(|of| of.max > 0.0) {
+            let text = format!(
+                "{name}: {:.1} to {:.1}, median {:.1}, deviation {:.1} %",
+                of.min,
+                of.max,
+                of.median,
+                of.deviation / of.mean * 100.0
+            );
+            line(lines, "rounds", &text);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A run from start to end: for each round a server, tokens, a loop; then one result.
+
+mod capacity;
+mod round;
+mod settings;
+
+pub use round::{Devices, part};
+
+use crate::agents::{self, AgentError};
+use crate::args::{Scenario as Wanted, Tls};
+use crate::latency::{self, Latency};
+use crate::machine;
+use crate::preflight::{self, Refused};
+use crate::report::Report;
+use crate::result::{Document, Environment, Figures, SCHEMA};
+use crate::scenario::mix::MixError;
+use crate::server::ServerError;
+use crate::stop;
+use hdrhistogram::Histogram;
+use roost_event_loop::now;
+use roost_gateway::keys::KeysError;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+/// Measures what was asked for.
+///
+/// # Errors
+/// The run could not begin, or the loop itself failed.
+pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
+    if wanted.common().tls != Tls::Off {
+        return Err(RunError::NoTls);
+    }
+    preflight::check(wanted)?;
+    if !wanted.common().agents.is_empty() && !agents::can_share(wanted) {
+        return Err(RunError::CannotShare);
+    }
+    stop::watch().map_err(RunError::Loop)?;
+    let document = match wanted {
+        Wanted::Capacity(args) => capacity::search(args, document(wanted))?,
+        Wanted::Idle(_)
+        | Wanted::Pairs(_)
+        | Wanted::Fanout(_)
+        | Wanted::Hot(_)
+        | Wanted::Catchup(_)
+        | Wanted::Storm(_)
+        | Wanted::Slow(_)
+        | Wanted::Mixed(_)
+        | Wanted::Soak(_) => measure(wanted)?,
+    };
+    Ok(Report::new(document))
+}
+
+fn document(wanted: &Wanted) -> Document {
+    Document {
+        schema: SCHEMA,
+        scenario: wanted.name().to_owned(),
+        target: "roost".to_owned(),
+        date: machine::date(now().wall),
+        command: std::env::args().collect(),
+        environment: Environment::of(wanted.common()),
+        settings: settings::of(wanted),
+        ..Document::default()
+    }
+}
+
+/// All rounds of a scenario.
+fn measure(wanted: &Wanted) -> Result<Document, RunError> {
+    let rounds = wanted.common().rounds;
+    let mut document = document(wanted);
+    let mut histograms: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
+    for number in 1..=rounds {
+        let found = round::round(wanted, &mut document)?;
+        for (name, times) in found.histograms {
+            let sum = histograms.entry(name).or_insert_with(latency::histogram);
+            sum.add(&times).expect("all histograms have the same bounds");
+        }
+        let of =
+            |why: &String| if rounds == 1 { why.clone() } else { format!("round {number}: {why}") };
+        document.failures.extend(found.round.failures.iter().map(of));
+        document.rounds.push(found.round);
+        if stop::is_wanted() {
+            document.failures.push("ended by a signal: this is what there was".to_owned());
+            break;
+        }
+    }
+    let (mut figures, spread) = Figures::combine(&document.rounds);
+    for (name, times) in histograms.iter().filter(|(_, times)| !times.is_empty()) {
+        figures.latency_us.insert(name.clone(), Latency::of(times));
+        document.percentiles.insert(name.clone(), latency::curve(times));
+    }
+    (document.figures, document.spread) = (figures, spread);
+    Ok(document)
+}
+
+/// Why there is no report.
+#[derive(Debug)]
+pub enum RunError {
+    /// It would not work, or do harm.
+    Refused(Refused),
+    /// There is no server to measure.
+    Server(ServerError),
+    /// There is no key to sign with.
+    Keys(KeysError),
+    /// The disk cannot be timed.
+    Disk(io::Error),
+    /// The generator's loop failed.
+    Loop(io::Error),
+    /// What devices have and do is not said.
+    Mix(MixError),
+    /// The generators elsewhere did not do their part.
+    Agents(AgentError),
+    /// The scenario is one generator's.
+    CannotShare,
+    /// This generator cannot seal connections yet.
+    NoTls,
+}
+
+impl From<AgentError> for RunError {
+    fn from(error: AgentError) -> Self {
+        Self::Agents(error)
+    }
+}
+
+impl From<Refused> for RunError {
+    fn from(error: Refused) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<ServerError> for RunError {
+    fn from(error: ServerError) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<KeysError> for RunError {
+    fn from(error: KeysError) -> Self {
+        Self::Keys(error)
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(error) => error.fmt(f),
+            Self::Server(error) => error.fmt(f),
+            Self::Keys(error) => error.fmt(f),
+            Self::Disk(error) => write!(f, "cannot time the disk: {error}"),
+            Self::Loop(error) => write!(f, "the generator's loop failed: {error}"),
+            Self::Mix(error) => error.fmt(f),
+            Self::Agents(error) => error.fmt(f),
+            Self::CannotShare => write!(f, "--agents is for idle, pairs and storm"),
+            Self::NoTls => write!(f, "--tls full and --tls resume are not built yet; use off"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused(error) => Some(error),
+            Self::Server(error) => Some(error),
+            Self::Keys(error) => Some(error),
+            Self::Disk(error) | Self::Loop(error) => Some(error),
+            Self::Mix(error) => Some(error),
+            Self::Agents(error) => Some(error),
+            Self::NoTls | Self::CannotShare => None,
+        }
+    }
+}

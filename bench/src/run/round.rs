@@ -1,0 +1,314 @@
+//! One round.
+
+use super::RunError;
+use crate::agents;
+use crate::args::{CatchupArgs, IdleArgs, Scenario as Wanted, StormArgs, TiesArgs};
+use crate::floor;
+use crate::machine::FlushTime;
+use crate::measure::Meter;
+use crate::measure::progress::Progress;
+use crate::report::rounds::{self, Came, Found};
+use crate::result::Document;
+use crate::scenario::catchup::{self, Catchup, Restart};
+use crate::scenario::idle::{self, Idle};
+use crate::scenario::load::{Load, Pace};
+use crate::scenario::mix::MixFile;
+use crate::scenario::population::Ties;
+use crate::scenario::rooms::{self, DELIVERED, Extra, Mix, Rooms, Stalls};
+use crate::scenario::storm::{self, Storm};
+use crate::server::{self, Ending, Server};
+use crate::stop;
+use crate::swarm::{CONNECTING_MAX, Driven, Plan, Scenario, Swarm};
+use crate::target::roost::Roost;
+use crate::target::{Layout, Target};
+use crate::tokens;
+use roost_event_loop::{Choice, EventLoop, Settings as LoopSettings, now};
+use roost_protocol::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// Buffers of the loop: what comes to one device at once is small.
+const RECEIVE_BYTES: usize = 16 * 1024;
+/// Ramps and phases are as fine as this.
+const TICK_MS: u64 = 2;
+
+/// One round, from a server of its own to the last arrival.
+pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, RunError> {
+    let common = wanted.common();
+    let started = now().wall;
+    let server = Server::of(common)?;
+    let users = names(wanted.connections(), started.ms);
+    if common.spawn {
+        document.fdatasync_us = Some(FlushTime::measure(&server.data).map_err(RunError::Disk)?);
+    }
+    document.environment.versions.driver.clone_from(&server.driver);
+    document.environment.versions.shards = server.shards;
+    // Signing may use every processor; measuring may not.
+    server::pin(&both(&common.spawned_cpus(), &common.generator_cpus()))?;
+    let tokens = tokens::sign(&server.data, &users)?;
+    server::pin(&common.generator_cpus())?;
+    let devices = Devices { users, tokens, connection_number: started.ms };
+    document.differences = Roost::DIFFERENCES.map(str::to_owned).into();
+    if common.agents.is_empty() {
+        return generate(wanted, server, devices);
+    }
+    let found = agents::round(wanted, &server, devices)?;
+    Ok(ended(found, server))
+}
+
+/// The devices of a run, or of a generator's part of it.
+#[derive(Debug)]
+pub struct Devices {
+    /// Their users.
+    pub users: Vec<String>,
+    /// A token for each.
+    pub tokens: Vec<String>,
+    /// The number of their first connections.
+    pub connection_number: u64,
+}
+
+/// A generator's part of a round, against a server that somebody else looks after.
+///
+/// # Errors
+/// As in a whole run.
+pub fn part(wanted: &Wanted, server: SocketAddr, devices: Devices) -> Result<Found, RunError> {
+    stop::watch().map_err(RunError::Loop)?;
+    generate(wanted, Server::elsewhere(server), devices)
+}
+
+/// Drives the devices, then stops the server.
+fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, RunError> {
+    let Devices { users, tokens, connection_number } = devices;
+    let mut plan = Plan {
+        server: server.address,
+        connect_rate: wanted.common().connect_rate,
+        devices: wanted.connections(),
+        tokens: Vec::new(),
+        connection_number,
+        comes_back: matches!(wanted, Wanted::Catchup(_)),
+        tries_again: false,
+        connecting_max: CONNECTING_MAX,
+    };
+    match wanted {
+        Wanted::Idle(args) => {
+            plan.tokens = tokens;
+            of_idle(args, wanted.seconds(), plan, users, server)
+        }
+        Wanted::Storm(args) => of_storm(args, plan, tokens, server),
+        Wanted::Catchup(args) => {
+            plan.tokens = tokens;
+            of_catchup(args, plan, users, server)
+        }
+        Wanted::Pairs(_)
+        | Wanted::Fanout(_)
+        | Wanted::Hot(_)
+        | Wanted::Slow(_)
+        | Wanted::Mixed(_)
+        | Wanted::Soak(_)
+        | Wanted::Capacity(_) => {
+            let (layout, extra) = layout(wanted)?;
+            let layout = Rc::new(layout);
+            let target = Roost::new(Rc::clone(&layout), users, tokens, connection_number);
+            let found = of_rooms(wanted, plan, (layout, extra), target, &server)?;
+            Ok(ended(found, server))
+        }
+    }
+}
+
+fn of_idle(
+    args: &IdleArgs,
+    seconds: u32,
+    plan: Plan,
+    users: Vec<String>,
+    server: Server,
+) -> Result<Found, RunError> {
+    let settings = idle::Settings {
+        users,
+        ties: ties(&args.ties),
+        settle: Duration::from_seconds(args.settle.into()),
+        hold: Duration::from_seconds(seconds.into()),
+        observed: server.observed(),
+    };
+    let progress = Progress::new(args.common.output.progress);
+    let meter = Meter::new(server.observed(), &[], 0, false, progress);
+    let driven = drive(plan, Idle::new(settings, meter))?;
+    let came = came(&driven.swarm, driven.scenario.connected());
+    let found = driven.scenario.into_findings(now().monotonic);
+    drop(driven.swarm);
+    let ending = server.stop();
+    let floor = floor::slab_bytes_per_pair(args.connections);
+    Ok(noted(rounds::of_idle(found, came, floor), ending))
+}
+
+fn of_storm(
+    args: &StormArgs,
+    mut plan: Plan,
+    tokens: Vec<String>,
+    server: Server,
+) -> Result<Found, RunError> {
+    plan.tries_again = true;
+    plan.connecting_max = args.at_once;
+    let settings = storm::Settings {
+        tokens,
+        server: server.address,
+        calm: Duration::from_seconds(args.common.warmup.into()),
+        away: Duration::from_seconds(args.away.into()),
+        within: Duration::from_seconds(args.within.into()),
+        observed: server.observed(),
+    };
+    let progress = Progress::new(args.common.output.progress);
+    let meter = Meter::new(server.observed(), &storm::STAGES, storm::BACK, false, progress);
+    let driven = drive(plan, Storm::new(settings, meter))?;
+    let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
+    let found = driven.scenario.into_findings(now().monotonic);
+    let came = Came { counts, started, connected: found.connected };
+    Ok(ended(rounds::of_storm(found, came), server))
+}
+
+fn of_catchup(
+    args: &CatchupArgs,
+    plan: Plan,
+    users: Vec<String>,
+    server: Server,
+) -> Result<Found, RunError> {
+    let server = Rc::new(RefCell::new(server));
+    let settings = catchup_settings(args, &server, users);
+    let driven = drive(plan, Catchup::new(settings))?;
+    let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
+    let found = driven.scenario.into_findings();
+    let came = Came { counts, started, connected: found.connected };
+    let server = Rc::into_inner(server).expect("the scenario is over").into_inner();
+    Ok(ended(rounds::of_catchup(found, came), server))
+}
+
+/// A scenario over rooms, on whatever target.
+fn of_rooms<T: Target>(
+    wanted: &Wanted,
+    plan: Plan,
+    (layout, extra): (Rc<Layout>, Extra),
+    target: T,
+    server: &Server,
+) -> Result<Found, RunError> {
+    let common = wanted.common();
+    let args = wanted.load().expect("scenarios over rooms have a load");
+    let load = Load {
+        pace: args.pace(wanted.default_rate()),
+        body_bytes: usize::try_from(args.body_bytes).expect("bodies are below 4 GiB"),
+        warmup: Duration::from_seconds(common.warmup.into()),
+        measure: Duration::from_seconds(wanted.seconds().into()),
+    };
+    let ticks = target.promises().ticks && layout.rooms().iter().any(|room| room.direct);
+    let open_loop = matches!(load.pace, Pace::Rate(_));
+    let progress = Progress::new(common.output.progress);
+    let meter = Meter::new(server.observed(), &rooms::STAGES, DELIVERED, open_loop, progress);
+    let rooms = Rooms::new(load, layout, target, meter).with(extra);
+    let driven = drive(plan, rooms)?;
+    let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
+    let found = driven.scenario.into_findings(now().monotonic);
+    let came = Came { counts, started, connected: found.connected };
+    let found = rounds::of_rooms(found, came, ticks);
+    Ok(if let Wanted::Soak(args) = wanted { rounds::leak(found, args.leak) } else { found })
+}
+
+/// Who talks with whom, and what else they do.
+fn layout(wanted: &Wanted) -> Result<(Layout, Extra), RunError> {
+    let mixed = |args: &crate::args::MixedArgs| {
+        let mix = MixFile::of(args.mix.as_deref()).map_err(RunError::Mix)?;
+        let layout = mix.layout(args.connections);
+        let away = Duration::from_seconds(mix.away_seconds.into());
+        let extra = Extra::Mix(Box::new(Mix::new(mix.weights, away, &layout)));
+        Ok((layout, extra))
+    };
+    Ok(match wanted {
+        Wanted::Pairs(args) => (Layout::pairs(args.pairs), Extra::None),
+        Wanted::Fanout(args) => (Layout::fanout(args.subscribers), Extra::None),
+        Wanted::Hot(_) => (Layout::hot(), Extra::None),
+        Wanted::Slow(args) => {
+            let stalled = (args.subscribers * args.stalled / 100).clamp(1, args.subscribers - 1);
+            let length = Duration::from_seconds(args.stall.into());
+            let stalls = Stalls::new(args.subscribers + 1, stalled, length);
+            (Layout::fanout(args.subscribers), Extra::Stalls(stalls))
+        }
+        Wanted::Mixed(args) => return mixed(args),
+        Wanted::Soak(args) => return mixed(&args.mixed),
+        Wanted::Idle(_) | Wanted::Catchup(_) | Wanted::Storm(_) | Wanted::Capacity(_) => {
+            (Layout::default(), Extra::None)
+        }
+    })
+}
+
+fn came(swarm: &Swarm, connected: Option<Instant>) -> Came {
+    Came { counts: swarm.counts(), started: swarm.started(), connected }
+}
+
+/// Stops the server. How that went belongs to the round.
+fn ended(found: Found, server: Server) -> Found {
+    noted(found, server.stop())
+}
+
+fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
+    let failures = &mut found.round.failures;
+    let stopped_badly = matches!(ending, Ending::Failed | Ending::Killed);
+    if stopped_badly {
+        failures.push(format!("the server did not stop cleanly: {ending:?}"));
+    }
+    if !failures.is_empty() && !log_tail.is_empty() {
+        failures.push(format!("the server logged last:\n{log_tail}"));
+    }
+    found
+}
+
+/// Runs the loop until the scenario is over. The connections end with the loop.
+fn drive<S: Scenario>(plan: Plan, scenario: S) -> Result<Driven<S>, RunError> {
+    let probed =
+        roost_event_loop::probe(Choice::Auto).map_err(|error| RunError::Loop(error.source))?;
+    let settings = LoopSettings {
+        receive_buffer_bytes: RECEIVE_BYTES,
+        tick_ms: TICK_MS,
+        ..LoopSettings::default()
+    };
+    let mut event_loop = EventLoop::new(probed.kind, &settings).map_err(RunError::Loop)?;
+    let mut driven = Driven::new(Swarm::new(plan), scenario, event_loop.waker());
+    event_loop.run(&mut driven).map_err(RunError::Loop)?;
+    Ok(driven)
+}
+
+fn catchup_settings(
+    args: &CatchupArgs,
+    server: &Rc<RefCell<Server>>,
+    users: Vec<String>,
+) -> catchup::Settings {
+    let common = args.common.clone();
+    let restart = args.restart.then(|| -> Restart {
+        let server = Rc::clone(server);
+        Box::new(move || {
+            let mut server = server.borrow_mut();
+            server.restart(&common).map_err(|error| error.to_string())?;
+            Ok((server.address, server.pid))
+        })
+    });
+    let now = server.borrow();
+    catchup::Settings {
+        users,
+        ties: ties(&args.ties),
+        fresh: args.fresh,
+        over: Duration::from_seconds(args.over.into()),
+        server: now.address,
+        server_pid: now.pid,
+        restart,
+    }
+}
+
+const fn ties(args: &TiesArgs) -> Ties {
+    Ties { conversations: args.conversations, groups: args.groups, group_size: args.group_size }
+}
+
+/// Users that no earlier run of this server knew.
+fn names(count: u32, run: u64) -> Vec<String> {
+    (0..count).map(|index| format!("{run:x}-{index:x}")).collect()
+}
+
+fn both(some: &[usize], others: &[usize]) -> Vec<usize> {
+    some.iter().chain(others).copied().collect()
+}

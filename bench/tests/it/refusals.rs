@@ -1,0 +1,64 @@
+//! What is wrong is said before anything is measured, with what helps.
+
+use super::{ANYWHERE, bench, result_file, server_is_there};
+use std::net::TcpListener;
+
+fn errors(line: &str, code: i32) -> String {
+    let output = bench(line);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{line}: {text}");
+    text
+}
+
+#[test]
+fn a_wrong_command_line_is_refused() {
+    for line in ["", "pairs", "pairs --spawn --pairs 0", "pairs --spawn --body-bytes 15", "gale"] {
+        assert!(!errors(line, 2).is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_start_is_explained() {
+    if !server_is_there() {
+        return;
+    }
+    let text = errors(&format!("idle --spawn {ANYWHERE} --server-args --shards=many"), 1);
+    assert!(text.contains("did not get ready") && text.contains("many"), "{text}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_refused_at_once() {
+    for option in ["--json", "--html"] {
+        let text = errors(&format!("idle --spawn {option} /no/such/folder/file"), 1);
+        assert!(text.contains("/no/such/folder/file") && text.contains("nothing was"), "{text}");
+    }
+}
+
+#[test]
+fn nobody_at_the_address_is_said() {
+    // A port that was free a moment ago.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = errors(&format!("idle --server {address} --data . {ANYWHERE}"), 1);
+    assert!(text.contains("is the server running"), "{text}");
+}
+
+#[test]
+fn more_than_the_machine_has_is_refused() {
+    let text = errors("idle --spawn --connections 10000000", 1);
+    assert!(text.contains("descriptors are needed") || text.contains("--force"), "{text}");
+}
+
+#[test]
+fn sealed_connections_are_not_built_yet() {
+    assert!(errors("idle --spawn --tls full", 1).contains("not built"));
+}
+
+#[test]
+fn results_that_are_none_are_not_compared() {
+    let file = result_file("none");
+    std::fs::write(&file, "{\"schema\": 1}").unwrap();
+    let text = errors(&format!("compare {0} {0}", file.display()), 2);
+    assert!(text.contains("schema is 1"), "{text}");
+    std::fs::remove_file(&file).unwrap();
+    assert!(errors(&format!("compare {0} {0}", file.display()), 2).contains("cannot read"));
+}
