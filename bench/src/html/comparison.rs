@@ -62,7 +62,8 @@ fn forest(figures: &[Compared]) -> String {
         write!(
             svg,
             "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{:.1}\"/>\
-             <text class=\"mark\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{percent:+.0} %</text>",
+             <text class=\"mark\" x=\"{x:.1}\" y=\"{:.1}\" \
+             text-anchor=\"middle\">{percent:+.0} %</text>",
             height - 20.0,
             height - 4.0
         )
@@ -89,7 +90,8 @@ fn row(svg: &mut String, figure: &Compared, y: f64, place: impl Fn(f64) -> f64) 
         svg,
         "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
          <rect class=\"bar {colour}\" x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"6\" \
-         rx=\"3\" opacity=\".45\"/><circle class=\"bar {colour}\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"5\"/>\
+         rx=\"3\" opacity=\".45\"/>\
+         <circle class=\"bar {colour}\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"5\"/>\
          <text class=\"value\" x=\"{:.1}\" y=\"{:.1}\">{:+.1} %</text>",
         LEFT - 12.0,
         y + 4.0,

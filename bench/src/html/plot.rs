@@ -157,7 +157,8 @@ impl Lines {
             add(
                 &mut svg,
                 &format!(
-                    "<rect class=\"band\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+                    "<rect class=\"band\" x=\"{from:.1}\" y=\"{TOP}\" \
+                     width=\"{:.1}\" height=\"{:.1}\"/>",
                     (to - from).max(0.0),
                     HEIGHT - TOP - BOTTOM
                 ),
