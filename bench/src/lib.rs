@@ -4,8 +4,8 @@
 //! The way through: `args` says what is wanted, `run` starts or finds the `server`, signs `tokens`,
 //! and drives a `swarm` of devices, which do what a `scenario` says and speak to a `target` (the
 //! `wire` of Roost, or another broker's); a meter of `measure` counts. What was found is a
-//! `result`, one schema for all; `report` shows it. `store` needs no server: it measures the storage engine
-//! alone, beside others.
+//! `result`, one schema for all; `report` and `html` show it, `compare` holds two against each
+//! other. `store` needs no server: it measures the storage engine alone, beside others.
 #![forbid(unsafe_code)]
 
 pub mod agents;

@@ -3,6 +3,7 @@
 use crate::args::{MixedArgs, Scenario as Wanted, TiesArgs};
 use crate::scenario::load::Pace;
 use crate::scenario::mix::MixFile;
+use crate::scenario::rooms::ACKNOWLEDGE_EVERY_MS;
 use serde_json::{Map, Value, json};
 
 /// The settings of a run.
@@ -20,6 +21,7 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
     });
     if let Some(load) = wanted.load() {
         settings["body_bytes"] = json!(load.body_bytes);
+        settings["acknowledged_every_ms"] = json!(ACKNOWLEDGE_EVERY_MS);
         match load.pace(wanted.default_rate()) {
             Pace::Rate(rate) => settings["rate"] = json!(rate),
             Pace::Window(window) => settings["window"] = json!(window),
@@ -29,7 +31,6 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
         Wanted::Pairs(args) => settings["pairs"] = json!(args.pairs),
         Wanted::Fanout(args) => {
             settings["subscribers"] = json!(args.subscribers);
-            settings["acknowledged_every_ms"] = json!(crate::scenario::rooms::ACKNOWLEDGE_EVERY_MS);
         }
         Wanted::Hot(_) => {}
         Wanted::Slow(args) => {
