@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 static WANTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From now on Ctrl-C and SIGTERM are only noted. A second one ends the program at once.
+/// From now on Ctrl-C and SIGTERM are only noted.
 ///
 /// # Errors
 /// The system does not take the handlers.

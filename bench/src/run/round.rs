@@ -49,7 +49,9 @@ pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, R
     let tokens = tokens::sign(&server.data, &users)?;
     server::pin(&common.generator_cpus())?;
     let devices = Devices { users, tokens, connection_number: started.ms };
-    document.differences = Roost::DIFFERENCES.map(str::to_owned).into();
+    if wanted.load().is_some() {
+        document.differences = Roost::DIFFERENCES.map(str::to_owned).into();
+    }
     if common.agents.is_empty() {
         return generate(wanted, server, devices);
     }

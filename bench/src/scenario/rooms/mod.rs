@@ -24,7 +24,7 @@ use super::load::{self, Load, Pace, UNANSWERED_MAX};
 use crate::marks::Marks;
 use crate::measure::Meter;
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
-use crate::target::{Happened, Layout, Promises, SeatIndex, Target, mark_body};
+use crate::target::{Happened, Heartbeat, Layout, Promises, SeatIndex, Target, mark_body};
 use flight::{InFlight, Writer};
 use gathering::{Gathering, INTERVAL};
 use phases::Phase;
@@ -66,6 +66,8 @@ pub struct Rooms<T> {
     layout: Rc<Layout>,
     target: T,
     promises: Promises,
+    /// What the swarm has not been told yet.
+    heartbeat: Option<Heartbeat>,
     quiet: Vec<Quiet>,
     gathering: Gathering,
     writers: Vec<SeatIndex>,
@@ -105,6 +107,7 @@ impl<T: Target> Rooms<T> {
         }
         Self {
             promises: target.promises(),
+            heartbeat: target.heartbeat(),
             arrived: Marks::of(&layout),
             flights,
             writers,
@@ -292,7 +295,7 @@ impl<T: Target> Rooms<T> {
             let offset = u128::from(self.next_due) * 1_000_000_000 / u128::from(rate);
             let offset = u64::try_from(offset).expect("a run is shorter than centuries");
             let due = self.due_from + Duration { ns: offset };
-            if due > now {
+            if due > now || writers == 0 {
                 return;
             }
             let place = usize::try_from(self.next_due % writers).expect("it is below the writers");
@@ -402,6 +405,10 @@ impl<T: Target> Scenario for Rooms<T> {
     }
 
     fn turn(&mut self, swarm: &mut Swarm, now: Instant) -> Flow {
+        if let Some(heartbeat) = self.heartbeat.take() {
+            swarm.heartbeat_is(heartbeat.bytes);
+            swarm.heartbeat_every(heartbeat.every_ms);
+        }
         swarm.start_heartbeats(now);
         if self.advance(swarm, now) {
             return Flow::Stop;
