@@ -285,8 +285,8 @@ impl Conversations {
         }
     }
 
-    /// The tables themselves do not stay as large as they once were. Shrinking costs as much as what
-    /// is left, which is then little beside what went.
+    /// The tables themselves do not stay as large as they once were. Shrinking costs as much as
+    /// what is left, which is then little beside what went.
     fn give_back(&mut self) {
         if is_sparse(self.cells.len(), self.cells.capacity()) {
             self.cells.shrink_to_fit();

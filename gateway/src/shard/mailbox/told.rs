@@ -275,9 +275,9 @@ impl Mailboxes {
         }
     }
 
-    /// The user wrote, which moved the read mark: the other connected devices are shown the entry as
-    /// soon as the list is there. It is loaded for that, if not too many are; else they find it by
-    /// Sync.
+    /// The user wrote, which moved the read mark: the other connected devices are shown the entry
+    /// as soon as the list is there. It is loaded for that, if not too many are; else they find it
+    /// by Sync.
     fn show_when_loaded(
         &mut self,
         ctx: &mut Context,
