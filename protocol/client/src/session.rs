@@ -376,6 +376,4 @@ impl fmt::Debug for Session {
     }
 }
 
-/// A conversation's id as the wire has it.
-
 const _: () = assert!(limits::QUEUED_MAX < limits::CONVERSATIONS_MAX);

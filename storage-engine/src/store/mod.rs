@@ -186,6 +186,7 @@ struct InFlight {
 
 /// The store of one shard.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Store {
     settings: Settings,
     run: u32,

@@ -65,14 +65,14 @@ on_both_drivers! {
         let mut ann = Device::sign_in(&server, "ann");
         let bob = Device::sign_in(&server, "bob");
         let sent = ann.send(message("bob", 1, b"one"));
-        let id = sent.conversation.clone();
+        let id = sent.conversation;
         bob.leave();
         // It comes while the app is away, and is nobody in front of anything.
         let mut first = extension(&server, "bob", 2);
         assert!(!is_online(&mut ann, "bob"));
         let history = first.history("ann");
         assert_eq!(history.iter().map(body_of).collect::<Vec<_>>(), [b"one"]);
-        let mark = wire::Mark { conversation: id.clone(), seq: 1, uncounted: 0 };
+        let mark = wire::Mark { conversation: id, seq: 1, uncounted: 0 };
         first.wire.ask(0, Ask::Delivered(wire::Delivered { marks: vec![mark.clone()] }));
         let receipts = pushed(&mut ann, |told| matches!(told, Told::Receipts(_)));
         let Told::Receipts(receipts) = receipts else { unreachable!("it was looked for") };
