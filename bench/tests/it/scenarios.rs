@@ -186,7 +186,7 @@ fn a_search_for_the_capacity_ends() {
     std::fs::remove_file(&file).unwrap();
     let tries = result["results"].as_array().unwrap();
     assert!((1..=2).contains(&tries.len()), "{result}");
-    assert!(tries.iter().all(|one| one["tried"].as_u64().unwrap() >= 20));
+    assert!(tries.iter().all(|one| one["tried"].as_u64().unwrap() > 0));
     assert!(result["capacity_per_s"].as_u64().is_some() && result["saturated"].is_string());
 }
 

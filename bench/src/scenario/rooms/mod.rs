@@ -325,7 +325,11 @@ impl<T: Target> Rooms<T> {
         }
     }
 
+    /// A device that left meanwhile does it when it is back.
     fn acknowledge(&mut self, swarm: &mut Swarm, device: DeviceIndex, now: Instant) {
+        if !swarm.is_ready(device) {
+            return;
+        }
         self.quiet[device as usize].until = now + INTERVAL;
         self.target.acknowledge(device, &mut self.scratch);
         self.send_scratch(swarm, device);
@@ -383,7 +387,8 @@ impl<T: Target> Scenario for Rooms<T> {
             Err(refusal) if swarm.is_ready(device) => self.fail(refusal.to_string()),
             Err(refusal) => swarm.refused(device, || refusal.to_string()),
         }
-        let has_come = happened.iter().any(|what| matches!(what, Happened::Arrived { .. }));
+        let has_come = |what: &Happened| matches!(what, Happened::Arrived { .. } | Happened::Ready);
+        let has_come = happened.iter().any(has_come);
         for what in happened.drain(..) {
             self.happen(swarm, device, what, now);
         }
