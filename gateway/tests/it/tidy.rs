@@ -70,7 +70,9 @@ fn paths() -> BTreeSet<String> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            if ["target", ".git", "roost-data", "venv"].contains(&name) {
+            // What cargo builds into says so; a module may be called the same.
+            let is_built = name == "target" && path.join("CACHEDIR.TAG").exists();
+            if is_built || [".git", "roost-data", "venv"].contains(&name) {
                 continue;
             }
             found.insert(path.strip_prefix(&top).unwrap().to_str().unwrap().to_owned());
