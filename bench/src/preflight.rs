@@ -2,6 +2,7 @@
 
 use crate::args::{Common, Output, Scenario as Wanted};
 use crate::process::available_bytes;
+use roost_event_loop::{Choice, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt;
 use std::fs::OpenOptions;
@@ -29,7 +30,7 @@ pub fn check(wanted: &Wanted) -> Result<(), Refused> {
     let common = wanted.common();
     output(&common.output)?;
     let connections = u64::from(wanted.connections());
-    descriptors(connections + OTHER_DESCRIPTORS)?;
+    descriptors(descriptors_needed(connections))?;
     memory(common, connections)?;
     if let Some(server) = common.server {
         ports(server, connections)?;
@@ -57,6 +58,12 @@ fn writable(path: &Path) -> Result<(), Refused> {
         drop(std::fs::remove_file(path));
     }
     Ok(())
+}
+
+/// A socket of `io_uring` is a place in a ring's table; one of epoll is a descriptor.
+fn descriptors_needed(connections: u64) -> u64 {
+    let uring = roost_event_loop::probe(Choice::Auto).is_ok_and(|found| found.kind == Kind::Uring);
+    OTHER_DESCRIPTORS + if uring { 0 } else { connections }
 }
 
 /// The soft limit is raised as far as it must be; the hard one is the operator's.
@@ -190,6 +197,13 @@ mod tests {
         assert!(text.contains("1000200") && text.contains("20000") && text.contains("prlimit"));
         let text = Refused::Memory { needed: 3 << 30, available: 1 << 30 }.to_string();
         assert!(text.contains("3072 MiB") && text.contains("--force"));
+    }
+
+    #[test]
+    fn connections_take_descriptors_only_without_a_ring() {
+        let none = descriptors_needed(0);
+        let many = descriptors_needed(100_000);
+        assert!(many == none || many == none + 100_000, "{none} {many}");
     }
 
     #[test]
