@@ -125,6 +125,11 @@ impl Store {
             self.tending.wanted = true;
         }
         let due = self.now_ms.saturating_sub(self.tending.asked_ms) >= TEND_EVERY_MS;
+        if due && !self.tending.wanted {
+            // Nothing was sealed for so long: the next index may grow anew.
+            let spare = self.spare_indices.drain(..).map(Arc::new);
+            self.tending.left.indices.extend(spare);
+        }
         if (self.tending.wanted || due) && !self.tending.asked {
             self.tending.asked_ms = self.now_ms;
             self.tending.wanted = false;
@@ -288,5 +293,58 @@ impl Store {
             self.tending.old.awaited = false;
             self.ready(StoreEvent::OldSealed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::{OpenSettings, Opened, open};
+    use crate::position::StreamId;
+    use crate::settings::Settings;
+    use crate::sim_disk::SimDisk;
+    use crate::store::NewRecord;
+
+    /// Everything that the store wants of the disk happens.
+    fn settle(store: &mut Store, disk: &mut SimDisk, now_us: u64) {
+        let mut ops = Vec::new();
+        loop {
+            store.end_batch(now_us, &mut ops);
+            ops.drain(..).for_each(|op| disk.submit(0, op));
+            if disk.pending().is_empty() {
+                return;
+            }
+            let (_, done) = disk.complete(0, &mut |_| 0);
+            store.handle(done, &mut Vec::new(), &mut ops);
+        }
+    }
+
+    #[test]
+    fn the_indices_of_busy_times_do_not_stay() {
+        let settings =
+            Settings { segment_bytes: 16 << 10, first_segment_bytes: 8 << 10, ..Settings::DEFAULT };
+        let mut disk = SimDisk::new();
+        let opening = OpenSettings { shards: 1, settings, fresh_incarnation: 1 };
+        let Opened { mut stores, keeper, .. } = open(&mut disk, &opening).unwrap();
+        disk.attach(keeper, 1);
+        let mut store = stores.remove(0);
+        for number in 1..=200 {
+            let record = NewRecord {
+                stream: StreamId(1 << 90),
+                number,
+                seq: number,
+                stamp: number,
+                kind: 1,
+                snapshot_start: false,
+                body: &[&[7; 400]],
+            };
+            store.append(&record).unwrap();
+            settle(&mut store, &mut disk, 1000);
+        }
+        assert!(!store.spare_indices.is_empty(), "they are used again while much is written");
+        settle(&mut store, &mut disk, (TEND_EVERY_MS - 1) * 1000);
+        assert!(!store.spare_indices.is_empty());
+        settle(&mut store, &mut disk, (TEND_EVERY_MS + 2) * 1000);
+        assert!(store.spare_indices.is_empty(), "nothing was sealed for a minute");
     }
 }
