@@ -17,6 +17,7 @@ pub mod latency;
 pub mod machine;
 pub mod marks;
 pub mod measure;
+pub mod peers;
 pub mod preflight;
 pub mod process;
 pub mod report;

@@ -2,6 +2,7 @@
 
 use crate::args::Common;
 use crate::measure::Observed;
+use crate::peers::{Broker, BrokerError};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,10 @@ pub struct Server {
     pub driver: Option<String>,
     /// How many shards it has, as it says itself.
     pub shards: Option<u32>,
+    /// Of another broker: what it says of its version.
+    pub version: Option<String>,
+    /// Of another broker: it flushes before it acknowledges, if its configuration says so.
+    pub flushes: bool,
     spawned: Option<Spawned>,
 }
 
@@ -55,7 +60,9 @@ pub struct Server {
 struct Spawned {
     child: Child,
     /// Open as long as the server runs: writing to a closed pipe would end it.
-    _stdout: BufReader<ChildStdout>,
+    _stdout: Option<BufReader<ChildStdout>>,
+    /// Another broker may end as it likes when it is told to.
+    is_ours: bool,
     log: PathBuf,
     /// Made for this run and removed at its end.
     folder: PathBuf,
@@ -97,10 +104,37 @@ impl Server {
                 data: data.clone(),
                 driver: None,
                 shards: None,
+                version: None,
+                flushes: false,
                 spawned: None,
+            }),
+            (Some(address), None) => Ok(Self {
+                pid: args.server_pid,
+                admin: args.server_admin,
+                ..Self::elsewhere(address)
             }),
             _ => Self::spawn(args),
         }
+    }
+
+    /// Another broker, in a folder of its own.
+    fn broker(args: &Common, folder: PathBuf) -> Result<Self, ServerError> {
+        fs::create_dir_all(&folder).map_err(ServerError::Folder)?;
+        // A child inherits the processors of the thread that starts it.
+        pin(&args.spawned_cpus())?;
+        let broker = Broker::start(&args.target, &folder);
+        pin(&args.generator_cpus())?;
+        let Broker { child, address, version, log, flushes } = match broker {
+            Ok(broker) => broker,
+            Err(error) => {
+                drop(fs::remove_dir_all(&folder));
+                return Err(ServerError::Broker(error));
+            }
+        };
+        let (pid, data) = (Some(child.id()), folder.clone());
+        let spawned = Spawned { child, _stdout: None, is_ours: false, log, folder };
+        let (version, spawned) = (Some(version), Some(spawned));
+        Ok(Self { pid, data, version, flushes, spawned, ..Self::elsewhere(address) })
     }
 
     /// One that somebody else looks after.
@@ -113,17 +147,25 @@ impl Server {
             data: PathBuf::new(),
             driver: None,
             shards: None,
+            version: None,
+            flushes: false,
             spawned: None,
         }
     }
 
     fn spawn(args: &Common) -> Result<Self, ServerError> {
-        let (_, beside) = programs()?;
-        Self::spawn_in(args, beside.join(format!("roost-bench-{}", std::process::id())))
+        let own = std::env::current_exe().map_err(ServerError::Folder)?;
+        let beside = own.parent().unwrap_or_else(|| Path::new("."));
+        let folder = beside.join(format!("roost-bench-{}", std::process::id()));
+        if args.target.is_roost() {
+            Self::spawn_in(args, folder)
+        } else {
+            Self::broker(args, folder)
+        }
     }
 
     fn spawn_in(args: &Common, folder: PathBuf) -> Result<Self, ServerError> {
-        let (program, _) = programs()?;
+        let program = program()?;
         fs::create_dir_all(&folder).map_err(ServerError::Folder)?;
         let data = args.data.clone().unwrap_or_else(|| folder.join("data"));
         let log = folder.join("server.log");
@@ -159,7 +201,7 @@ impl Server {
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         let read = stdout.read_line(&mut line);
-        let spawned = Spawned { child, _stdout: stdout, log, folder };
+        let spawned = Spawned { child, _stdout: Some(stdout), is_ours: true, log, folder };
         let ready = read.ok().and_then(|_| serde_json::from_str::<Ready>(&line).ok());
         let Some(Ready { tcp: Some(address), admin, driver, shards }) = ready else {
             return Err(ServerError::NotReady { said: line, log: spawned.log_tail() });
@@ -171,6 +213,8 @@ impl Server {
             data,
             driver: Some(driver),
             shards: Some(shards),
+            version: None,
+            flushes: false,
             spawned: Some(spawned),
         })
     }
@@ -217,12 +261,16 @@ impl Spawned {
     }
 
     fn stop(&mut self) -> Ending {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return Ending::Failed;
+        }
         let asked = kill_process(Pid::from_child(&self.child), Signal::TERM);
         if asked.is_err() {
             return Ending::Failed;
         }
         for _ in 0..STOP_STEPS {
             match self.child.try_wait() {
+                Ok(Some(_)) if !self.is_ours => return Ending::Clean,
                 Ok(Some(status)) => return Ending::of(status),
                 Ok(None) => thread::park_timeout(STOP_STEP),
                 Err(_) => return Ending::Failed,
@@ -257,12 +305,12 @@ impl Ending {
     }
 }
 
-/// The server's program, and the folder where both programs are.
-fn programs() -> Result<(PathBuf, PathBuf), ServerError> {
+/// The server's program, which lies beside this one.
+fn program() -> Result<PathBuf, ServerError> {
     let own = std::env::current_exe().map_err(ServerError::Folder)?;
     let beside = own.parent().unwrap_or_else(|| Path::new(".")).to_owned();
     let program = beside.join("roost");
-    if program.exists() { Ok((program, beside)) } else { Err(ServerError::Missing { program }) }
+    if program.exists() { Ok(program) } else { Err(ServerError::Missing { program }) }
 }
 
 /// Puts the calling thread on these processors.
@@ -303,6 +351,8 @@ pub enum ServerError {
     },
     /// The folder of the run cannot be used.
     Folder(io::Error),
+    /// Another broker is not there.
+    Broker(BrokerError),
     /// It was not started by this run.
     NotOurs,
     /// The page cache cannot be dropped.
@@ -330,6 +380,7 @@ impl fmt::Display for ServerError {
             Self::NotReady { said, log } => {
                 write!(f, "the server did not get ready; it said {said:?} and logged:\n{log}")
             }
+            Self::Broker(error) => error.fmt(f),
             Self::NotOurs => f.write_str("only a server of --spawn can be started anew"),
             Self::DropCaches(source) => {
                 write!(f, "cannot drop the page cache: {source}; this needs root")
@@ -349,6 +400,7 @@ impl std::error::Error for ServerError {
             | Self::Folder(source)
             | Self::DropCaches(source)
             | Self::Pin { source, .. } => Some(source),
+            Self::Broker(source) => Some(source),
             Self::Missing { .. } | Self::NotReady { .. } | Self::NotOurs => None,
         }
     }

@@ -1,5 +1,6 @@
 //! What every measurement of a server takes.
 
+use super::TargetArgs;
 use crate::machine::processors;
 use clap::{Args as ClapArgs, ValueEnum};
 use std::net::SocketAddr;
@@ -8,12 +9,17 @@ use std::path::PathBuf;
 /// What all scenarios take.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(group = clap::ArgGroup::new("measured").required(true).args(["spawn", "server"]))]
+#[command(group = clap::ArgGroup::new("known").multiple(true).args(["data", "target"]))]
 pub struct Common {
+    /// What is measured.
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// Start a server for this run and stop it afterwards; its rate limits are out of the way
     #[arg(long)]
     pub spawn: bool,
-    /// Measure the server that listens here; tokens are signed with the key in --data
-    #[arg(long, value_name = "ADDR", requires = "data")]
+    /// Measure the server that listens here; tokens are signed with the key in --data, unless
+    /// --target is another broker
+    #[arg(long, value_name = "ADDR", requires = "known")]
     pub server: Option<SocketAddr>,
     /// With --spawn: more arguments of `roost serve`
     #[arg(long, value_name = "ARGS", default_value = "", requires = "spawn")]

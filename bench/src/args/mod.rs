@@ -5,6 +5,7 @@ mod common;
 mod compare;
 mod load;
 mod scenarios;
+mod target;
 
 pub use agent::AgentArgs;
 pub use common::{Common, Output, Tls};
@@ -14,6 +15,7 @@ pub use scenarios::{
     CapacityArgs, CatchupArgs, FanoutArgs, HotArgs, IdleArgs, MixedArgs, Of, PairsArgs, SlowArgs,
     SoakArgs, StormArgs, TiesArgs,
 };
+pub use target::{TargetArgs, TargetName};
 
 use crate::store::args::StoreArgs;
 use clap::{Parser, Subcommand};

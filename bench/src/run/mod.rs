@@ -1,6 +1,7 @@
 //! A run from start to end: for each round a server, tokens, a loop; then one result.
 
 mod capacity;
+mod others;
 mod round;
 mod settings;
 
@@ -32,8 +33,13 @@ pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
         return Err(RunError::NoTls);
     }
     preflight::check(wanted)?;
-    if !wanted.common().agents.is_empty() && !agents::can_share(wanted) {
+    if !wanted.common().agents.is_empty()
+        && !(agents::can_share(wanted) && wanted.common().target.is_roost())
+    {
         return Err(RunError::CannotShare);
+    }
+    if !wanted.common().target.is_roost() && !others::can(wanted) {
+        return Err(RunError::NoMeaning);
     }
     stop::watch().map_err(RunError::Loop)?;
     let document = match wanted {
@@ -55,7 +61,7 @@ fn document(wanted: &Wanted) -> Document {
     Document {
         schema: SCHEMA,
         scenario: wanted.name().to_owned(),
-        target: "roost".to_owned(),
+        target: wanted.common().target.label(),
         date: machine::date(now().wall),
         command: std::env::args().collect(),
         environment: Environment::of(wanted.common()),
@@ -110,6 +116,8 @@ pub enum RunError {
     Mix(MixError),
     /// The generators elsewhere did not do their part.
     Agents(AgentError),
+    /// The target has no meaning for the scenario.
+    NoMeaning,
     /// The scenario is one generator's.
     CannotShare,
     /// This generator cannot seal connections yet.
@@ -150,7 +158,12 @@ impl fmt::Display for RunError {
             Self::Loop(error) => write!(f, "the generator's loop failed: {error}"),
             Self::Mix(error) => error.fmt(f),
             Self::Agents(error) => error.fmt(f),
-            Self::CannotShare => write!(f, "--agents is for idle, pairs and storm"),
+            Self::CannotShare => write!(f, "--agents is for idle, pairs and storm of Roost"),
+            Self::NoMeaning => write!(
+                f,
+                "other brokers are measured with idle, pairs, fanout, hot and capacity; an echo \
+                 server with idle, pairs and capacity"
+            ),
             Self::NoTls => write!(f, "--tls full and --tls resume are not built yet; use off"),
         }
     }
@@ -165,7 +178,7 @@ impl std::error::Error for RunError {
             Self::Disk(error) | Self::Loop(error) => Some(error),
             Self::Mix(error) => Some(error),
             Self::Agents(error) => Some(error),
-            Self::NoTls | Self::CannotShare => None,
+            Self::NoTls | Self::CannotShare | Self::NoMeaning => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One round.
 
-use super::RunError;
+use super::{RunError, others};
 use crate::agents;
 use crate::args::{CatchupArgs, IdleArgs, Scenario as Wanted, StormArgs, TiesArgs};
 use crate::floor;
@@ -44,6 +44,16 @@ pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, R
     }
     document.environment.versions.driver.clone_from(&server.driver);
     document.environment.versions.shards = server.shards;
+    document.environment.versions.target.clone_from(&server.version);
+    if !common.target.is_roost() {
+        server::pin(&common.generator_cpus())?;
+        if wanted.load().is_some() || matches!(wanted, Wanted::Capacity(_)) {
+            document.differences = others::differences(&common.target, &server);
+        }
+        let devices =
+            Devices { users: Vec::new(), tokens: Vec::new(), connection_number: started.ms };
+        return generate(wanted, server, devices);
+    }
     // Signing may use every processor; measuring may not.
     server::pin(&both(&common.spawned_cpus(), &common.generator_cpus()))?;
     let tokens = tokens::sign(&server.data, &users)?;
@@ -92,6 +102,9 @@ fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, 
         tries_again: false,
         connecting_max: CONNECTING_MAX,
     };
+    if !wanted.common().target.is_roost() {
+        return others::generate(wanted, plan, server, connection_number);
+    }
     match wanted {
         Wanted::Idle(args) => {
             plan.tokens = tokens;
@@ -125,6 +138,16 @@ fn of_idle(
     users: Vec<String>,
     server: Server,
 ) -> Result<Found, RunError> {
+    let driven = drive(plan, idle(args, seconds, users, &server))?;
+    let came = came(&driven.swarm, driven.scenario.connected());
+    let found = driven.scenario.into_findings(now().monotonic);
+    drop(driven.swarm);
+    let ending = server.stop();
+    let floor = floor::slab_bytes_per_pair(args.connections);
+    Ok(noted(rounds::of_idle(found, came, floor), ending))
+}
+
+pub(super) fn idle(args: &IdleArgs, seconds: u32, users: Vec<String>, server: &Server) -> Idle {
     let settings = idle::Settings {
         users,
         ties: ties(&args.ties),
@@ -134,13 +157,7 @@ fn of_idle(
     };
     let progress = Progress::new(args.common.output.progress);
     let meter = Meter::new(server.observed(), &[], 0, false, progress);
-    let driven = drive(plan, Idle::new(settings, meter))?;
-    let came = came(&driven.swarm, driven.scenario.connected());
-    let found = driven.scenario.into_findings(now().monotonic);
-    drop(driven.swarm);
-    let ending = server.stop();
-    let floor = floor::slab_bytes_per_pair(args.connections);
-    Ok(noted(rounds::of_idle(found, came, floor), ending))
+    Idle::new(settings, meter)
 }
 
 fn of_storm(
@@ -185,7 +202,7 @@ fn of_catchup(
 }
 
 /// A scenario over rooms, on whatever target.
-fn of_rooms<T: Target>(
+pub(super) fn of_rooms<T: Target>(
     wanted: &Wanted,
     plan: Plan,
     (layout, extra): (Rc<Layout>, Extra),
@@ -214,7 +231,7 @@ fn of_rooms<T: Target>(
 }
 
 /// Who talks with whom, and what else they do.
-fn layout(wanted: &Wanted) -> Result<(Layout, Extra), RunError> {
+pub(super) fn layout(wanted: &Wanted) -> Result<(Layout, Extra), RunError> {
     let mixed = |args: &crate::args::MixedArgs| {
         let mix = MixFile::of(args.mix.as_deref()).map_err(RunError::Mix)?;
         let layout = mix.layout(args.connections);
@@ -240,16 +257,16 @@ fn layout(wanted: &Wanted) -> Result<(Layout, Extra), RunError> {
     })
 }
 
-fn came(swarm: &Swarm, connected: Option<Instant>) -> Came {
+pub(super) fn came(swarm: &Swarm, connected: Option<Instant>) -> Came {
     Came { counts: swarm.counts(), started: swarm.started(), connected }
 }
 
 /// Stops the server. How that went belongs to the round.
-fn ended(found: Found, server: Server) -> Found {
+pub(super) fn ended(found: Found, server: Server) -> Found {
     noted(found, server.stop())
 }
 
-fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
+pub(super) fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
     let failures = &mut found.round.failures;
     let stopped_badly = matches!(ending, Ending::Failed | Ending::Killed);
     if stopped_badly {
@@ -262,7 +279,7 @@ fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
 }
 
 /// Runs the loop until the scenario is over. The connections end with the loop.
-fn drive<S: Scenario>(plan: Plan, scenario: S) -> Result<Driven<S>, RunError> {
+pub(super) fn drive<S: Scenario>(plan: Plan, scenario: S) -> Result<Driven<S>, RunError> {
     let probed =
         roost_event_loop::probe(Choice::Auto).map_err(|error| RunError::Loop(error.source))?;
     let settings = LoopSettings {

@@ -19,6 +19,9 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
         "connections": wanted.connections(),
         "tls": format!("{:?}", common.tls).to_lowercase(),
     });
+    if !common.target.is_roost() {
+        settings["target"] = json!(common.target.label());
+    }
     if let Some(load) = wanted.load() {
         settings["body_bytes"] = json!(load.body_bytes);
         settings["acknowledged_every_ms"] = json!(ACKNOWLEDGE_EVERY_MS);

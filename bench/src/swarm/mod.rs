@@ -105,7 +105,7 @@ pub struct Swarm {
     pub(super) halves: BTreeMap<DeviceIndex, Vec<u8>>,
     dirty: Vec<DeviceIndex>,
     spare: Vec<Vec<u8>>,
-    pub(super) counts: Counts,
+    pub(crate) counts: Counts,
     /// Those below it have come at least once.
     next_connect: u32,
     /// Those below it come by themselves.

@@ -11,7 +11,14 @@
 //! what that does not promise.
 
 pub mod layout;
+pub mod mqtt;
+pub mod nats;
+pub mod redis;
+pub mod redis_streams;
+mod resp;
 pub mod roost;
+mod topics;
+pub mod websocket;
 
 pub use layout::{Layout, Room, Seat, SeatIndex};
 
@@ -78,6 +85,8 @@ pub enum Happened {
     Pulled,
     /// The target wants the device to say a [`Heartbeat`] once in so many milliseconds.
     HeartbeatEvery(u32),
+    /// The target answered a [`Heartbeat`].
+    Echoed,
 }
 
 /// What devices do besides writing; a target that has no such thing says so by refusing.
@@ -117,6 +126,13 @@ pub trait Target: fmt::Debug {
 
     /// What idle devices say, if they must; [`Happened::HeartbeatEvery`] changes how often.
     fn heartbeat(&self) -> Option<Heartbeat>;
+
+    /// Connections of a device. The first ones of all devices come first, then their second ones:
+    /// `open`, `receive` and `closed` are told of the connection, whose device is the remainder by
+    /// the number of devices. A device writes on its first.
+    fn connections_per_device(&self) -> u32 {
+        1
+    }
 
     /// A device's connection stands: its first words, among them that it wants what is written
     /// in its rooms. Called again when it comes back after having left.

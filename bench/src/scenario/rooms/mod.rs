@@ -314,6 +314,11 @@ impl<T: Target> Rooms<T> {
         }
     }
 
+    /// Whose connection that is.
+    fn owner(&self, connection: DeviceIndex) -> DeviceIndex {
+        connection % self.layout.devices().max(1)
+    }
+
     /// What came is acknowledged at once, or together with what comes within a while.
     fn acknowledge_or_gather(&mut self, swarm: &mut Swarm, device: DeviceIndex, now: Instant) {
         let quiet = &mut self.quiet[device as usize];
@@ -347,7 +352,7 @@ impl<T: Target> Rooms<T> {
         match what {
             Happened::Ready => {
                 swarm.welcomed(device);
-                self.extra.came(device, now);
+                self.extra.came(self.owner(device), now);
             }
             Happened::HeartbeatEvery(ms) => swarm.heartbeat_every(ms),
             Happened::SetUp => self.setting_up = self.setting_up.saturating_sub(1),
@@ -362,6 +367,7 @@ impl<T: Target> Rooms<T> {
                 flight.watermark = flight.watermark.max(place);
                 self.tick(seat, now);
             }
+            Happened::Echoed => swarm.counts.echoes += 1,
             Happened::Pulled => self.findings.pulls += 1,
             Happened::Acted => self.findings.answered += 1,
         }
@@ -395,7 +401,7 @@ impl<T: Target> Scenario for Rooms<T> {
         self.happened = happened;
         self.send_scratch(swarm, device);
         if has_come {
-            self.acknowledge_or_gather(swarm, device, now);
+            self.acknowledge_or_gather(swarm, self.owner(device), now);
         }
         used
     }

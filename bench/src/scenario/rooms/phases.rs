@@ -85,7 +85,7 @@ impl<T: Target> Rooms<T> {
             return self.fail(format!("{refused} devices could not connect: {why}"));
         }
         self.enter(Phase::SettingUp, now + PATIENCE);
-        for device in 0..swarm.devices() {
+        for device in 0..self.layout.devices() {
             self.setting_up += self.target.set_up(device, &mut self.scratch);
             self.send_scratch(swarm, device);
         }
