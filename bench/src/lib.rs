@@ -30,4 +30,5 @@ pub mod store;
 pub mod swarm;
 pub mod target;
 pub mod tokens;
+pub mod versus;
 pub mod wire;

@@ -6,7 +6,7 @@ use roost_bench::args::{AgentArgs, Args, CompareArgs, Output, Wanted};
 use roost_bench::compare::{Comparison, Overall};
 use roost_bench::report::Report;
 use roost_bench::result::Document;
-use roost_bench::{agents, html, preflight, run, server, store};
+use roost_bench::{agents, floor, html, preflight, run, server, store, versus};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,14 +23,22 @@ fn main() -> ExitCode {
     }
     let report = match &wanted {
         Wanted::Server(scenario) => run::run(scenario).map_err(|error| error.to_string()),
+        Wanted::Versus(args) => versus::run(args).map_err(|error| error.to_string()),
+        Wanted::Floor(args) => floor::run(args).map_err(|error| error.to_string()),
         Wanted::Store(args) => store::run(&args.part).map_err(|error| error.to_string()),
         Wanted::Compare(args) => return compare(args),
         Wanted::Agent(args) => return agent(args),
     };
-    let report = match report {
+    let mut report = match report {
         Ok(report) => report,
         Err(error) => return complain(&error),
     };
+    if let Some(file) = wanted.output().and_then(|output| output.floor.as_deref())
+        && let Err(error) = floor::add_ratios(&mut report.document, file)
+    {
+        report.document.failures.push(error.to_string());
+        complain(&error.to_string());
+    }
     print(report.lines());
     match write(&report, wanted.output()) {
         Err(error) => complain(&error),

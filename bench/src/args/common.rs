@@ -81,6 +81,10 @@ pub struct Output {
     /// Write a report with plots here, one file that needs nothing else
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Put figures into the result as shares of what the machine does without a broker, which
+    /// `roost-bench floor --json FILE` found
+    #[arg(long, value_name = "FILE")]
+    pub floor: Option<PathBuf>,
     /// Show progress though standard error is no terminal
     #[arg(long)]
     pub progress: bool,

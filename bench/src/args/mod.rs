@@ -3,19 +3,23 @@
 mod agent;
 mod common;
 mod compare;
+mod floor;
 mod load;
 mod scenarios;
 mod target;
+mod versus;
 
 pub use agent::AgentArgs;
 pub use common::{Common, Output, Tls};
 pub use compare::CompareArgs;
+pub use floor::FloorArgs;
 pub use load::LoadArgs;
 pub use scenarios::{
     CapacityArgs, CatchupArgs, FanoutArgs, HotArgs, IdleArgs, MixedArgs, Of, PairsArgs, SlowArgs,
     SoakArgs, StormArgs, TiesArgs,
 };
 pub use target::{TargetArgs, TargetName};
+pub use versus::VersusArgs;
 
 use crate::store::args::StoreArgs;
 use clap::{Parser, Subcommand};
@@ -40,6 +44,10 @@ pub enum Wanted {
     /// Tell change from noise in two results of the same scenario: exit code 1 if the second is
     /// worse, 0 if it is not
     Compare(CompareArgs),
+    /// Roost and other brokers by turns, in the same scenarios; starts and ends all of them
+    Versus(VersusArgs),
+    /// What this machine does without any broker: connections, echoes, disk, ciphers, noise
+    Floor(FloorArgs),
     /// Be a generator of a run that is started elsewhere with --agents
     Agent(AgentArgs),
 }
@@ -52,6 +60,8 @@ impl Wanted {
             Self::Server(scenario) => Some(&scenario.common().output),
             Self::Store(args) => args.output(),
             Self::Compare(args) => Some(&args.output),
+            Self::Versus(args) => Some(&args.output),
+            Self::Floor(args) => Some(&args.output),
             Self::Agent(_) => None,
         }
     }

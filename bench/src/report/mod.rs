@@ -22,6 +22,11 @@ impl Report {
         Self { lines: summary::lines(&document), document }
     }
 
+    /// Of a result, in words of its own.
+    pub(crate) const fn with_lines(document: Document, lines: String) -> Self {
+        Self { document, lines }
+    }
+
     /// Of fields and lines that somebody else made.
     pub(crate) fn of_parts(
         mut fields: Map<String, Value>,

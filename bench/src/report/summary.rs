@@ -34,7 +34,8 @@ pub fn lines(document: &Document) -> String {
     lines
 }
 
-fn head(document: &Document) -> String {
+/// What it ran on.
+pub(crate) fn head(document: &Document) -> String {
     let mut lines = String::new();
     let machine = &document.environment.machine;
     let gib = whole(machine.memory_bytes) / f64::from(1 << 30);

@@ -11,6 +11,7 @@ use crate::agents::{self, AgentError};
 use crate::args::{Scenario as Wanted, Tls};
 use crate::latency::{self, Latency};
 use crate::machine;
+use crate::peers::{self, Peer};
 use crate::preflight::{self, Refused};
 use crate::report::Report;
 use crate::result::{Document, Environment, Figures, SCHEMA};
@@ -33,9 +34,8 @@ pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
         return Err(RunError::NoTls);
     }
     preflight::check(wanted)?;
-    if !wanted.common().agents.is_empty()
-        && !(agents::can_share(wanted) && wanted.common().target.is_roost())
-    {
+    let can_share = agents::can_share(wanted) && wanted.common().target.is_roost();
+    if !wanted.common().agents.is_empty() && !can_share {
         return Err(RunError::CannotShare);
     }
     if !wanted.common().target.is_roost() && !others::can(wanted) {
@@ -72,31 +72,82 @@ fn document(wanted: &Wanted) -> Document {
 
 /// All rounds of a scenario.
 fn measure(wanted: &Wanted) -> Result<Document, RunError> {
-    let rounds = wanted.common().rounds;
-    let mut document = document(wanted);
-    let mut histograms: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
-    for number in 1..=rounds {
-        let found = round::round(wanted, &mut document)?;
-        for (name, times) in found.histograms {
-            let sum = histograms.entry(name).or_insert_with(latency::histogram);
-            sum.add(&times).expect("all histograms have the same bounds");
-        }
-        let of =
-            |why: &String| if rounds == 1 { why.clone() } else { format!("round {number}: {why}") };
-        document.failures.extend(found.round.failures.iter().map(of));
-        document.rounds.push(found.round);
+    let mut gathered = Gathered::new(wanted, std::env::args().collect());
+    for _ in 0..wanted.common().rounds {
+        gathered.add(wanted)?;
         if stop::is_wanted() {
-            document.failures.push("ended by a signal: this is what there was".to_owned());
+            gathered.fail("ended by a signal: this is what there was".to_owned());
             break;
         }
     }
-    let (mut figures, spread) = Figures::combine(&document.rounds);
-    for (name, times) in histograms.iter().filter(|(_, times)| !times.is_empty()) {
-        figures.latency_us.insert(name.clone(), Latency::of(times));
-        document.percentiles.insert(name.clone(), latency::curve(times));
+    Ok(gathered.finish())
+}
+
+/// The rounds of a scenario, one after the other.
+#[derive(Debug)]
+pub struct Gathered {
+    document: Document,
+    histograms: BTreeMap<String, Histogram<u64>>,
+    of_several: bool,
+    /// A round could not begin; the next would not either.
+    pub has_failed_to_begin: bool,
+}
+
+impl Gathered {
+    /// Nothing yet. `command`: what measures it.
+    #[must_use]
+    pub fn new(wanted: &Wanted, command: Vec<String>) -> Self {
+        Self {
+            document: Document { command, ..document(wanted) },
+            histograms: BTreeMap::new(),
+            of_several: wanted.common().rounds > 1,
+            has_failed_to_begin: false,
+        }
     }
-    (document.figures, document.spread) = (figures, spread);
-    Ok(document)
+
+    fn add(&mut self, wanted: &Wanted) -> Result<(), RunError> {
+        let found = round::round(wanted, &mut self.document)?;
+        let number = self.document.rounds.len() + 1;
+        for (name, times) in found.histograms {
+            let sum = self.histograms.entry(name).or_insert_with(latency::histogram);
+            sum.add(&times).expect("all histograms have the same bounds");
+        }
+        let of = |why: &String| {
+            if self.of_several { format!("round {number}: {why}") } else { why.clone() }
+        };
+        self.document.failures.extend(found.round.failures.iter().map(of));
+        self.document.rounds.push(found.round);
+        Ok(())
+    }
+
+    /// One more round; one that cannot begin is a failure of this scenario only.
+    pub fn round(&mut self, wanted: &Wanted) {
+        self.of_several = true;
+        if let Err(error) = self.add(wanted) {
+            self.has_failed_to_begin = true;
+            self.fail(error.to_string());
+        }
+    }
+
+    /// Notes what must not be.
+    pub fn fail(&mut self, why: String) {
+        self.document.failures.push(why);
+    }
+
+    /// All rounds together.
+    #[must_use]
+    pub fn finish(mut self) -> Document {
+        if self.document.rounds.is_empty() {
+            return self.document;
+        }
+        let (mut figures, spread) = Figures::combine(&self.document.rounds);
+        for (name, times) in self.histograms.iter().filter(|(_, times)| !times.is_empty()) {
+            figures.latency_us.insert(name.clone(), Latency::of(times));
+            self.document.percentiles.insert(name.clone(), latency::curve(times));
+        }
+        (self.document.figures, self.document.spread) = (figures, spread);
+        self.document
+    }
 }
 
 /// Why there is no report.
@@ -116,6 +167,8 @@ pub enum RunError {
     Mix(MixError),
     /// The generators elsewhere did not do their part.
     Agents(AgentError),
+    /// No broker that was asked for is installed.
+    NoPeers(Vec<Peer>),
     /// The target has no meaning for the scenario.
     NoMeaning,
     /// The scenario is one generator's.
@@ -159,6 +212,11 @@ impl fmt::Display for RunError {
             Self::Mix(error) => error.fmt(f),
             Self::Agents(error) => error.fmt(f),
             Self::CannotShare => write!(f, "--agents is for idle, pairs and storm of Roost"),
+            Self::NoPeers(missing) => write!(
+                f,
+                "none of these brokers is installed; install them with: {}",
+                peers::install_command(missing)
+            ),
             Self::NoMeaning => write!(
                 f,
                 "other brokers are measured with idle, pairs, fanout, hot and capacity; an echo \
@@ -178,7 +236,7 @@ impl std::error::Error for RunError {
             Self::Disk(error) | Self::Loop(error) => Some(error),
             Self::Mix(error) => Some(error),
             Self::Agents(error) => Some(error),
-            Self::NoTls | Self::CannotShare | Self::NoMeaning => None,
+            Self::NoTls | Self::CannotShare | Self::NoMeaning | Self::NoPeers(_) => None,
         }
     }
 }

@@ -139,7 +139,7 @@ impl Nats {
 fn message_of(line: &[u8]) -> Option<(&[u8], usize)> {
     let mut words = line.strip_prefix(b"MSG ")?.split(|byte| *byte == b' ');
     let subject = words.next()?;
-    let length = number(words.last()?)?;
+    let length = number(words.next_back()?)?;
     Some((subject, usize::try_from(length).ok()?))
 }
 

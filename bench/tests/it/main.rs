@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod agents;
+mod brokers;
 mod endings;
 mod refusals;
 mod scenarios;

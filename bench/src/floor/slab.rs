@@ -1,4 +1,4 @@
-//! What this machine takes without any broker.
+//! Kernel memory of a bare pair of sockets.
 
 use crate::process::kernel_slab_bytes;
 use crate::report::arithmetic::whole;
