@@ -146,7 +146,7 @@ fn asked(ask: &Ask) {
             within(limit, limits::MEMBERS_PAGE_MAX);
         }
         Ask::ReceiptDetails { conversation, seq, .. } => {
-            is(conversation, &[KeyKind::Group]);
+            is(conversation, &[KeyKind::Direct, KeyKind::Group]);
             assert!(seq.0 != 0);
         }
         Ask::DeleteForMe { seqs, .. } => {

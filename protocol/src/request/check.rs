@@ -164,9 +164,10 @@ pub(super) fn list_members(list: &wire::ListMembers) -> Result<Ask, Refusal> {
 }
 
 pub(super) fn receipt_details(details: &wire::ReceiptDetails) -> Result<Ask, Refusal> {
-    let otherwise = "receipt_details.conversation is not a group";
+    let otherwise = "receipt_details.conversation is not a direct conversation or a group";
+    let kinds = [KeyKind::Direct, KeyKind::Group];
     Ok(Ask::ReceiptDetails {
-        conversation: fields::conversation_of(&details.conversation, &[KeyKind::Group], otherwise)?,
+        conversation: fields::conversation_of(&details.conversation, &kinds, otherwise)?,
         seq: fields::seq(details.seq, "receipt_details.seq starts at 1")?,
         after_member: details.after_member,
     })

@@ -128,7 +128,6 @@ fn expected(id: &Bytes, what: &str) -> ErrorCode {
     match what {
         "members" if direct => INVALID,
         "devices" if !direct => INVALID,
-        "receipts" if direct => INVALID,
         "receipts" | "accept" if channel => INVALID,
         _ => UNKNOWN,
     }

@@ -241,7 +241,8 @@ fn groups_are_looked_at_in_pages() {
     let details = |conversation, seq| {
         Body::ReceiptDetails(wire::ReceiptDetails { conversation, seq, after_member: 0 })
     };
-    kinds(&[group()], "receipt_details.conversation is not a group", |id| details(id, 1));
+    let text = "receipt_details.conversation is not a direct conversation or a group";
+    kinds(&[direct(), group()], text, |id| details(id, 1));
     refused(details(group(), 0), "receipt_details.seq starts at 1");
 }
 
