@@ -205,6 +205,13 @@ pub const fn scramble(number: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// The body of a message by somebody.
+    pub(super) fn body(author: DeviceIndex, number: u64) -> [u8; 16] {
+        let mut body = [0; 16];
+        mark_body(&mut body, author, number);
+        body
+    }
+
     #[test]
     fn bodies_say_who_wrote_them() {
         let mut body = [7; 20];

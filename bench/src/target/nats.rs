@@ -254,7 +254,7 @@ impl Target for Nats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::topics::tests::body;
+    use crate::target::tests::body;
 
     fn nats(store: Store) -> Nats {
         Nats::new(Rc::new(Layout::pairs(1)), 2, "7".to_owned(), store)

@@ -161,7 +161,7 @@ impl Target for Redis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::topics::tests::body;
+    use crate::target::tests::body;
 
     fn receive(redis: &mut Redis, device: DeviceIndex, bytes: &[u8]) -> (usize, Vec<Happened>) {
         let mut happened = Vec::new();

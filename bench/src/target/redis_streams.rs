@@ -240,7 +240,7 @@ impl Target for RedisStreams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::topics::tests::body;
+    use crate::target::tests::body;
 
     #[test]
     fn a_writer_adds_and_is_answered_with_an_id() {

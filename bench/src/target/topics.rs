@@ -143,15 +143,9 @@ pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// The body of a message by somebody.
-    pub(in crate::target) fn body(author: DeviceIndex, number: u64) -> [u8; 16] {
-        let mut body = [0; 16];
-        crate::target::mark_body(&mut body, author, number);
-        body
-    }
+    use crate::target::tests::body;
 
     #[test]
     fn direct_rooms_have_a_topic_for_each_side_and_groups_one() {

@@ -179,7 +179,7 @@ impl Target for WebSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::topics::tests::body;
+    use crate::target::tests::body;
 
     #[test]
     fn an_echo_counts_as_arrival_at_the_other_side() {

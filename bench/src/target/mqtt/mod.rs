@@ -204,7 +204,7 @@ impl Target for Mqtt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::topics::tests::body;
+    use crate::target::tests::body;
 
     fn mqtt() -> Mqtt {
         let speech =
