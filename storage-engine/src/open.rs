@@ -101,11 +101,11 @@ pub trait Folder {
     /// `Missing` if there is none.
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError>;
 
-    /// Makes a file that takes so much room and means nothing, or lets one take so much.
+    /// Lets the reserve, a file that means nothing, take so much room; makes it if there is none.
     ///
     /// # Errors
     /// `Full` if there is no room; what was there before stays.
-    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError>;
+    fn reserve(&mut self, bytes: u64) -> Result<(), DiskError>;
 
     /// Bytes that files may still take.
     ///
@@ -250,7 +250,7 @@ fn keep_room(
         folder.end(RESERVE, wanted).map_err(folder_error)?;
     }
     // Without it sealing on a full disk waits until there is room.
-    let _full = folder.reserve(RESERVE, wanted);
+    let _full = folder.reserve(wanted);
     Ok(wanted)
 }
 

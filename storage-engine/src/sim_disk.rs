@@ -227,7 +227,7 @@ impl SimDisk {
             StoreOp::Create { segment, header, bytes, reserve_bytes } => {
                 let reserved = match reserve_bytes {
                     0 => Ok(()),
-                    _ => self.reserve(RESERVE, reserve_bytes),
+                    _ => self.reserve(reserve_bytes),
                 };
                 let outcome = reserved.and_then(|()| self.create(segment, &header, bytes, chance));
                 StoreDone::Created { segment, outcome }
@@ -517,12 +517,12 @@ impl Folder for SimDisk {
         Ok(if self.full { 0 } else { u64::MAX })
     }
 
-    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
+    fn reserve(&mut self, bytes: u64) -> Result<(), DiskError> {
         // The room itself is not simulated: a full disk stays full when the reserve goes.
-        let file = match self.names.get(name) {
+        let file = match self.names.get(RESERVE) {
             Some(&file) if u64_of(self.files[file].cache.len()) >= bytes => return Ok(()),
             Some(&file) => file,
-            None => self.make_file(name)?,
+            None => self.make_file(RESERVE)?,
         };
         self.set_length(file, bytes)
     }

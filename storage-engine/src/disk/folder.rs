@@ -214,8 +214,7 @@ impl Folder for RealFolder {
         reserve::free(&self.files)
     }
 
-    fn reserve(&mut self, name: &str, bytes: u64) -> Result<(), DiskError> {
-        assert_eq!(name, RESERVE, "nothing else means nothing");
+    fn reserve(&mut self, bytes: u64) -> Result<(), DiskError> {
         let _room = self.files.lock_room();
         reserve::grow(&self.files, bytes, 0)
     }

@@ -95,7 +95,7 @@ impl Room {
     pub(super) fn take(&mut self, folder: &mut dyn Folder) {
         if self.lacking_bytes(folder) > 0 {
             // Tried again after the next sealing; no segment is made before.
-            let _full = folder.reserve(RESERVE, self.wanted);
+            let _full = folder.reserve(self.wanted);
         }
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use roost_storage_engine::{
     Damage, DiskError, FileId, Kill, NewRecord, OpenError, Query, ReadError, SegmentId, StoreError,
-    StoreEvent, StoreOp,
+    StoreEvent, StoreOp, StreamId,
 };
 
 use crate::world::{World, first_page, small, stream};
@@ -24,8 +24,8 @@ fn a_failed_flush_is_final() {
     world.adopt_survivors(true);
 }
 
-#[test]
-fn a_full_disk_refuses_appends_until_there_is_room() {
+/// A world that wrote to a stream until the disk was full.
+fn on_a_full_disk() -> (World, StreamId) {
     let mut world = World::new(small(), 3);
     let one = stream(2);
     world.append(one, 100).unwrap();
@@ -34,6 +34,12 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
     while world.append(one, 500).is_ok() {
         world.settle();
     }
+    (world, one)
+}
+
+#[test]
+fn a_full_disk_refuses_appends_until_there_is_room() {
+    let (mut world, one) = on_a_full_disk();
     assert_eq!(world.append(one, 10), Err(StoreError::Full));
     assert!(world.saw(|event| *event == StoreEvent::Full));
     assert_eq!(world.read(Query::Load { stream: one }).unwrap(), world.model[&one].records());
@@ -52,14 +58,7 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
 
 #[test]
 fn sealing_that_waits_for_room_says_so_once() {
-    let mut world = World::new(small(), 3);
-    let one = stream(2);
-    world.append(one, 100).unwrap();
-    world.settle();
-    world.disk.set_full(true);
-    while world.append(one, 500).is_ok() {
-        world.settle();
-    }
+    let (mut world, one) = on_a_full_disk();
     for _ in 0..5 {
         world.now += 1000;
         world.settle();
