@@ -25,6 +25,10 @@ const LOOKS_PER_LOAD: u64 = 4;
 /// Of these, so many at once: what they write must leave the log room for others.
 const LOOKS_FOR_LOADS_PER_BATCH: u64 = 1_024;
 
+/// A table gives memory back that has room for so many, and for so many times what is in it.
+const SPARSE_MIN: usize = 4_096;
+const SPARSE_TIMES: usize = 16;
+
 /// Looks at actors that are due.
 #[derive(Debug, Default)]
 pub(super) struct Evicting {
@@ -38,6 +42,11 @@ pub(super) struct Evicting {
 /// What of so many actors is looked at in a tick.
 fn share(length: usize) -> usize {
     length.div_ceil(ROTATION_TICKS).max(LOOKS_PER_TICK_MIN)
+}
+
+/// Whether a table has room for much more than what is in it.
+pub(crate) const fn is_sparse(length: usize, capacity: usize) -> bool {
+    capacity >= SPARSE_MIN && length.saturating_mul(SPARSE_TIMES) <= capacity
 }
 
 impl Shard {

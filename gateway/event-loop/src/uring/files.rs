@@ -50,18 +50,16 @@ impl Files {
         let offset = entry.action.offset + entry.done as u64;
         let sync = opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build();
         let sync = sync.user_data(tag(Op::FileSync));
-        let write = opcode::Write::new(fd, buffer.as_ptr(), rest).offset(offset).build();
-        let write = write.user_data(tag(Op::FileWrite));
+        let write = opcode::Write::new(fd, buffer.as_ptr(), rest).offset(offset);
+        let write = |flags| write.rw_flags(flags).build().user_data(tag(Op::FileWrite));
         match entry.action.kind {
             FileKind::Write => {
                 // SAFETY: the buffer stays in its entry until the completion.
-                unsafe { ring.push(&write) }
+                unsafe { ring.push(&write(0)) }
             }
             FileKind::WriteAndSync => {
-                let write = opcode::Write::new(fd, buffer.as_ptr(), rest).offset(offset);
-                let write = write.rw_flags(libc::RWF_DSYNC).build();
                 // SAFETY: the buffer stays in its entry until the completion.
-                unsafe { ring.push(&write.user_data(tag(Op::FileWrite))) }
+                unsafe { ring.push(&write(libc::RWF_DSYNC)) }
             }
             FileKind::Sync => ring.push_plain(&sync),
             FileKind::Read => {

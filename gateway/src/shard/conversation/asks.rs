@@ -13,10 +13,9 @@ use crate::shard::message::{
 use roost_protocol::encode;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{Sequence, UserId, UserKey};
+use roost_protocol::limits::RECEIPT_DETAILS_PAGE_MAX;
 use roost_protocol::wire::{self, server_frame};
 
-/// Members in one page of receipts.
-const RECEIPTS_PAGE: usize = 100;
 /// Members of a group up to which it is told who writes.
 const TYPING_MEMBERS_MAX: usize = 64;
 
@@ -148,7 +147,7 @@ impl Conversation {
             return Err(not_found("there is no such message"));
         }
         let mut concerned = self.above(after_member).filter(|(_, member)| member.was_in(seq));
-        let page = concerned.by_ref().take(RECEIPTS_PAGE);
+        let page = concerned.by_ref().take(RECEIPT_DETAILS_PAGE_MAX);
         let direct = self.is_direct();
         let members = page.map(|(number, member)| wire_receipt(number, member, direct)).collect();
         let more = concerned.next().is_some();

@@ -8,6 +8,7 @@ use super::direct::confirm_block;
 use super::history::Search;
 use super::{Conversation, Paused, confirm, replay, unknown_conversation};
 use crate::shard::context::{Context, Effect, Reading, conversation_stream};
+use crate::shard::evicting::is_sparse;
 use crate::shard::links::{Arrival, Cause, Taken, Token};
 use crate::shard::loading::{self, ToActor};
 use crate::shard::message::{HistoryAsk, Point, Rank, Reply, ToConversation};
@@ -21,10 +22,6 @@ use std::collections::{BTreeSet, VecDeque};
 
 /// About how long after an eviction that met a page of history it is asked for again.
 const EVICTED_MS: u32 = 50;
-/// A table gives memory back that has room for so many, and for so many times what is in it.
-const SPARSE_MIN: usize = 4_096;
-const SPARSE_TIMES: usize = 16;
-
 #[derive(Debug)]
 enum Cell {
     /// Its records are being read; what came meanwhile waits.
@@ -310,11 +307,6 @@ impl Conversations {
             self.give_back();
         }
     }
-}
-
-/// Whether a table has room for much more than what is in it.
-pub(crate) const fn is_sparse(length: usize, capacity: usize) -> bool {
-    capacity >= SPARSE_MIN && length.saturating_mul(SPARSE_TIMES) <= capacity
 }
 
 /// Hands a message to a conversation, or lets it wait behind a write that waits itself.

@@ -9,7 +9,7 @@ use super::cells::{Body, Mailbox};
 use super::row::{Row, row_of};
 use super::{Mailboxes, records};
 use crate::shard::context::{Context, Effect, mailbox_stream};
-use crate::shard::conversation::table::is_sparse;
+use crate::shard::evicting::is_sparse;
 use crate::shard::message::Card;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;

@@ -4,7 +4,7 @@
 use super::cells::{Body, Mailbox};
 use super::{Mailboxes, append, records};
 use crate::shard::context::{Context, Effect};
-use crate::shard::conversation::table::is_sparse;
+use crate::shard::evicting::is_sparse;
 use crate::shard::links::Cause;
 use roost_protocol::ids::UserKey;
 
