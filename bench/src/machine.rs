@@ -2,9 +2,11 @@
 
 use crate::latency::{Latency, histogram};
 use crate::process;
+use crate::report::arithmetic::whole;
 use roost_protocol::time::Timestamp;
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -25,6 +27,14 @@ pub struct Machine {
     pub kernel: String,
     /// Memory of the machine.
     pub memory_bytes: u64,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gib = whole(self.memory_bytes) / f64::from(1 << 30);
+        let Self { cpu, processors, kernel, .. } = self;
+        write!(f, "{processors} x {cpu}, {gib:.0} GiB, Linux {kernel}")
+    }
 }
 
 impl Machine {
@@ -58,6 +68,17 @@ pub struct FlushTime {
     pub overwritten: Latency,
     /// Over blocks that were only reserved: the file system must note that they hold data now.
     pub reserved: Latency,
+}
+
+impl fmt::Display for FlushTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { overwritten, reserved } = self;
+        write!(
+            f,
+            "p50 {} us, p99 {} us; of reserved blocks p50 {} us, p99 {} us; before the run",
+            overwritten.p50, overwritten.p99, reserved.p50, reserved.p99
+        )
+    }
 }
 
 impl FlushTime {

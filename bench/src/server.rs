@@ -2,7 +2,7 @@
 
 use crate::args::Common;
 use crate::measure::Observed;
-use crate::peers::{Broker, BrokerError};
+use crate::peers::{Broker, BrokerError, log_tail};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
@@ -96,24 +96,14 @@ impl Server {
     /// # Errors
     /// It does not start.
     pub fn of(args: &Common) -> Result<Self, ServerError> {
-        match (args.server, &args.data) {
-            (Some(address), Some(data)) => Ok(Self {
-                address,
+        match args.server {
+            Some(address) => Ok(Self {
                 pid: args.server_pid,
                 admin: args.server_admin,
-                data: data.clone(),
-                driver: None,
-                shards: None,
-                version: None,
-                flushes: false,
-                spawned: None,
-            }),
-            (Some(address), None) => Ok(Self {
-                pid: args.server_pid,
-                admin: args.server_admin,
+                data: args.data.clone().unwrap_or_default(),
                 ..Self::elsewhere(address)
             }),
-            _ => Self::spawn(args),
+            None => Self::spawn(args),
         }
     }
 
@@ -207,15 +197,13 @@ impl Server {
             return Err(ServerError::NotReady { said: line, log: spawned.log_tail() });
         };
         Ok(Self {
-            address,
             pid: Some(spawned.child.id()),
             admin,
             data,
             driver: Some(driver),
             shards: Some(shards),
-            version: None,
-            flushes: false,
             spawned: Some(spawned),
+            ..Self::elsewhere(address)
         })
     }
 
@@ -280,10 +268,7 @@ impl Spawned {
     }
 
     fn log_tail(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let last = lines.get(lines.len().saturating_sub(10)..).unwrap_or_default();
-        last.join("\n")
+        log_tail(&self.log)
     }
 }
 

@@ -2,6 +2,7 @@
 //! thousands of messages a second on one core, so nothing here allocates for a message.
 
 use bytes::Bytes;
+use roost_protocol::varint::{number_length, take_number, write_number};
 use roost_protocol::wire::{client_frame, send};
 use roost_protocol::{encode, wire};
 
@@ -69,16 +70,16 @@ enum Value<'a> {
 
 /// Takes the next field of a protobuf message: its number and value.
 fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
-    let key = number(rest)?;
+    let key = take_number(rest)?;
     let value = match key & 7 {
-        0 => Value::Number(number(rest)?),
+        0 => Value::Number(take_number(rest)?),
         1 => {
             let (bytes, after) = rest.split_first_chunk::<8>()?;
             *rest = after;
             Value::Number(u64::from_le_bytes(*bytes))
         }
         2 => {
-            let length = usize::try_from(number(rest)?).ok()?;
+            let length = usize::try_from(take_number(rest)?).ok()?;
             let (bytes, after) = rest.split_at_checked(length)?;
             *rest = after;
             Value::Bytes(bytes)
@@ -91,19 +92,6 @@ fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
         _ => return None,
     };
     Some((key >> 3, value))
-}
-
-fn number(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in 0..10 {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        value |= u64::from(byte & 0x7f) << (7 * shift);
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 /// Reads the content of a frame: the request it answers and what it says.
@@ -301,38 +289,32 @@ pub fn send_as(request: u32, write: &Write<'_>, out: &mut Vec<u8>) {
 }
 
 fn send_with(request: u64, write: &Write<'_>, out: &mut Vec<u8>) {
-    let seen = if write.seen == 0 { 0 } else { 1 + length(write.seen) };
-    let body = 1 + length(bytes(write.body)) + write.body.len();
-    let inner = 18 + 9 + 1 + length(write.number) + seen + body;
-    let content = 1 + length(request) + 1 + length(inner as u64) + inner;
-    put(content as u64, out);
+    let seen = if write.seen == 0 { 0 } else { 1 + number_length(write.seen) };
+    let body = 1 + number_length(bytes(write.body)) + write.body.len();
+    let inner = 18 + 9 + 1 + number_length(write.number) + seen + body;
+    let content = 1 + number_length(request) + 1 + number_length(inner as u64) + inner;
+    write_number(content as u64, out);
     out.push(0x08);
-    put(request, out);
+    write_number(request, out);
     out.push(0x12);
-    put(inner as u64, out);
+    write_number(inner as u64, out);
     out.extend_from_slice(&[0x0a, 16]);
     out.extend_from_slice(write.conversation);
     out.push(0x19);
     out.extend_from_slice(&write.id.to_le_bytes());
     out.push(0x20);
-    put(write.number, out);
+    write_number(write.number, out);
     if write.seen != 0 {
         out.push(0x28);
-        put(write.seen, out);
+        write_number(write.seen, out);
     }
     out.push(0x4a);
-    put(bytes(write.body), out);
+    write_number(bytes(write.body), out);
     out.extend_from_slice(write.body);
 }
 
-/// Appends a `Send` to a user whose conversation is not known yet.
-pub fn send_first(user: &str, write: &Write<'_>, out: &mut Vec<u8>) {
-    let request = u32::try_from(request_of(write.number)).expect("it was cut to 32 bits");
-    send_first_as(request, user, write, out);
-}
-
-/// The same with a request id of its own.
-pub fn send_first_as(request: u32, user: &str, write: &Write<'_>, out: &mut Vec<u8>) {
+/// Appends a `Send` to a user whose conversation is not known yet, with a request id of its own.
+pub fn send_first(request: u32, user: &str, write: &Write<'_>, out: &mut Vec<u8>) {
     let send = wire::Send {
         user: user.to_owned(),
         client_message_id: write.id,
@@ -346,17 +328,17 @@ pub fn send_first_as(request: u32, user: &str, write: &Write<'_>, out: &mut Vec<
 
 /// Appends a `Delivered` for one conversation.
 pub fn delivered(conversation: &ConversationBytes, seq: u64, out: &mut Vec<u8>) {
-    let mark = 18 + 1 + length(seq);
-    let inner = 1 + length(mark as u64) + mark;
-    put((1 + length(inner as u64) + inner) as u64, out);
+    let mark = 18 + 1 + number_length(seq);
+    let inner = 1 + number_length(mark as u64) + mark;
+    write_number((1 + number_length(inner as u64) + inner) as u64, out);
     out.push(0x1a);
-    put(inner as u64, out);
+    write_number(inner as u64, out);
     out.push(0x0a);
-    put(mark as u64, out);
+    write_number(mark as u64, out);
     out.extend_from_slice(&[0x0a, 16]);
     out.extend_from_slice(conversation);
     out.push(0x10);
-    put(seq, out);
+    write_number(seq, out);
 }
 
 /// Appends a `History` for what comes after a place.
@@ -442,21 +424,6 @@ const fn bytes(slice: &[u8]) -> u64 {
     slice.len() as u64
 }
 
-/// Appends a number as protobuf writes it.
-fn put(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.push(value.to_le_bytes()[0]);
-}
-
-/// How many bytes [`put`] takes.
-const fn length(value: u64) -> usize {
-    let bits = 64 - (value | 1).leading_zeros();
-    bits.div_ceil(7) as usize
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -475,8 +442,8 @@ mod tests {
     fn numbers_take_as_many_bytes_as_said() {
         for value in (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit]).chain([u64::MAX]) {
             let mut out = Vec::new();
-            put(value, &mut out);
-            assert_eq!(out.len(), length(value), "{value}");
+            write_number(value, &mut out);
+            assert_eq!(out.len(), number_length(value), "{value}");
         }
     }
 

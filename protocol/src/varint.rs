@@ -62,7 +62,8 @@ pub const fn length(value: u32) -> usize {
 
 /// Takes a number of a message, as protobuf writes it, from the start of a buffer. `None` when it
 /// is not whole or has more than 64 bits.
-pub(crate) fn take_number(buffer: &mut &[u8]) -> Option<u64> {
+#[must_use]
+pub fn take_number(buffer: &mut &[u8]) -> Option<u64> {
     let (first, mut rest) = buffer.split_first()?;
     let mut value = u64::from(first & 0x7f);
     let (mut last, mut shift) = (*first, 7_u32);

@@ -96,7 +96,7 @@ impl Broker {
     fn wait(&mut self) -> Result<(), String> {
         for _ in 0..LISTEN_STEPS {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("it ended with {status} and said:\n{}", tail(&self.log)));
+                return Err(format!("it ended with {status} and said:\n{}", log_tail(&self.log)));
             }
             if TcpStream::connect(self.address).is_ok() {
                 return Ok(());
@@ -106,7 +106,7 @@ impl Broker {
             }
             park_timeout(LISTEN_STEP);
         }
-        Err(format!("it does not listen at {} and said:\n{}", self.address, tail(&self.log)))
+        Err(format!("it does not listen at {} and said:\n{}", self.address, log_tail(&self.log)))
     }
 
     /// Ends it at once.
@@ -137,7 +137,8 @@ fn user() -> String {
     if is_root { "root".to_owned() } else { name.unwrap_or_else(|| "nobody".to_owned()) }
 }
 
-fn tail(log: &Path) -> String {
+/// The last lines of a log.
+pub fn log_tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")

@@ -4,7 +4,7 @@
 mod child;
 mod config;
 
-pub use child::{Broker, BrokerError};
+pub use child::{Broker, BrokerError, log_tail};
 pub use config::{Peer, Setup};
 
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! A result as a few lines for a terminal.
 
-use super::arithmetic::{mebibytes, thousands, whole};
+use super::arithmetic::{mebibytes, thousands};
 use crate::result::{Document, Figures, ServerFigures};
 use std::fmt::Write as _;
 
@@ -38,19 +38,10 @@ pub fn lines(document: &Document) -> String {
 pub(crate) fn head(document: &Document) -> String {
     let mut lines = String::new();
     let machine = &document.environment.machine;
-    let gib = whole(machine.memory_bytes) / f64::from(1 << 30);
-    let text = format!(
-        "{} x {}, {gib:.0} GiB, Linux {}, {}",
-        machine.processors, machine.cpu, machine.kernel, document.date
-    );
-    line(&mut lines, "machine", &text);
+    line(&mut lines, "machine", &format!("{machine}, {}", document.date));
     line(&mut lines, "placement", &document.environment.placement.text);
     if let Some(flush) = &document.fdatasync_us {
-        let text = format!(
-            "p50 {} us, p99 {} us; of reserved blocks p50 {} us, p99 {} us; before the run",
-            flush.overwritten.p50, flush.overwritten.p99, flush.reserved.p50, flush.reserved.p99
-        );
-        line(&mut lines, "fdatasync", &text);
+        line(&mut lines, "fdatasync", &flush.to_string());
     }
     lines
 }

@@ -2,8 +2,7 @@
 
 use super::{RunError, round};
 use crate::args::{IdleArgs, Scenario as Wanted, TargetArgs, TargetName};
-use crate::floor;
-use crate::report::rounds::{self, Found};
+use crate::report::rounds::Found;
 use crate::scenario::held::Held;
 use crate::scenario::rooms::Extra;
 use crate::server::Server;
@@ -12,9 +11,9 @@ use crate::target::mqtt::Mqtt;
 use crate::target::nats::{Nats, Store};
 use crate::target::redis::Redis;
 use crate::target::redis_streams::RedisStreams;
+use crate::target::roost::Roost;
 use crate::target::websocket::WebSocket;
 use crate::target::{Layout, Target};
-use roost_event_loop::now;
 use std::rc::Rc;
 
 /// Whether another broker has a meaning for a scenario.
@@ -34,7 +33,7 @@ pub(super) fn can(wanted: &Wanted) -> bool {
 /// What is said beside the figures of a target. `server`: where it can be asked what it can do.
 pub(super) fn differences(args: &TargetArgs, server: &Server) -> Vec<String> {
     match args.name() {
-        TargetName::Roost => crate::target::roost::Roost::DIFFERENCES.map(str::to_owned).into(),
+        TargetName::Roost => Roost::DIFFERENCES.map(str::to_owned).into(),
         TargetName::Redis => Redis::DIFFERENCES.map(str::to_owned).into(),
         TargetName::RedisStreams => RedisStreams::differences(args.durable),
         TargetName::Mqtt => Mqtt::differences(args.speech()),
@@ -112,10 +111,5 @@ fn held<T: Target>(
 ) -> Result<Found, RunError> {
     let idle = round::idle(args, seconds, Vec::new(), &server);
     let driven = round::drive(plan, Held::new(idle, target))?;
-    let came = round::came(&driven.swarm, driven.scenario.idle.connected());
-    let found = driven.scenario.idle.into_findings(now().monotonic);
-    drop(driven.swarm);
-    let ending = server.stop();
-    let floor = floor::slab_bytes_per_pair(args.connections);
-    Ok(round::noted(rounds::of_idle(found, came, floor), ending))
+    Ok(round::idle_ended(driven.swarm, driven.scenario.idle, server, args.connections))
 }

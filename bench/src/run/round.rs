@@ -60,7 +60,7 @@ pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, R
     server::pin(&common.generator_cpus())?;
     let devices = Devices { users, tokens, connection_number: started.ms };
     if wanted.load().is_some() {
-        document.differences = Roost::DIFFERENCES.map(str::to_owned).into();
+        document.differences = others::differences(&common.target, &server);
     }
     if common.agents.is_empty() {
         return generate(wanted, server, devices);
@@ -139,12 +139,17 @@ fn of_idle(
     server: Server,
 ) -> Result<Found, RunError> {
     let driven = drive(plan, idle(args, seconds, users, &server))?;
-    let came = came(&driven.swarm, driven.scenario.connected());
-    let found = driven.scenario.into_findings(now().monotonic);
-    drop(driven.swarm);
+    Ok(idle_ended(driven.swarm, driven.scenario, server, args.connections))
+}
+
+/// Stops the server, and measures what its connections are held against when they are gone.
+pub(super) fn idle_ended(swarm: Swarm, idle: Idle, server: Server, connections: u32) -> Found {
+    let came = came(&swarm, idle.connected());
+    let found = idle.into_findings(now().monotonic);
+    drop(swarm);
     let ending = server.stop();
-    let floor = floor::slab_bytes_per_pair(args.connections);
-    Ok(noted(rounds::of_idle(found, came, floor), ending))
+    let floor = floor::slab_bytes_per_pair(connections);
+    noted(rounds::of_idle(found, came, floor), ending)
 }
 
 pub(super) fn idle(args: &IdleArgs, seconds: u32, users: Vec<String>, server: &Server) -> Idle {
@@ -179,9 +184,8 @@ fn of_storm(
     let progress = Progress::new(args.common.output.progress);
     let meter = Meter::new(server.observed(), &storm::STAGES, storm::BACK, false, progress);
     let driven = drive(plan, Storm::new(settings, meter))?;
-    let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
     let found = driven.scenario.into_findings(now().monotonic);
-    let came = Came { counts, started, connected: found.connected };
+    let came = came(&driven.swarm, found.connected);
     Ok(ended(rounds::of_storm(found, came), server))
 }
 
@@ -194,9 +198,8 @@ fn of_catchup(
     let server = Rc::new(RefCell::new(server));
     let settings = catchup_settings(args, &server, users);
     let driven = drive(plan, Catchup::new(settings))?;
-    let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
     let found = driven.scenario.into_findings();
-    let came = Came { counts, started, connected: found.connected };
+    let came = came(&driven.swarm, found.connected);
     let server = Rc::into_inner(server).expect("the scenario is over").into_inner();
     Ok(ended(rounds::of_catchup(found, came), server))
 }
@@ -223,9 +226,8 @@ pub(super) fn of_rooms<T: Target>(
     let meter = Meter::new(server.observed(), &rooms::STAGES, DELIVERED, open_loop, progress);
     let rooms = Rooms::new(load, layout, target, meter).with(extra);
     let driven = drive(plan, rooms)?;
-    let (counts, started) = (driven.swarm.counts(), driven.swarm.started());
     let found = driven.scenario.into_findings(now().monotonic);
-    let came = Came { counts, started, connected: found.connected };
+    let came = came(&driven.swarm, found.connected);
     let found = rounds::of_rooms(found, came, ticks);
     Ok(if let Wanted::Soak(args) = wanted { rounds::leak(found, args.leak) } else { found })
 }
@@ -257,7 +259,7 @@ pub(super) fn layout(wanted: &Wanted) -> Result<(Layout, Extra), RunError> {
     })
 }
 
-pub(super) fn came(swarm: &Swarm, connected: Option<Instant>) -> Came {
+fn came(swarm: &Swarm, connected: Option<Instant>) -> Came {
     Came { counts: swarm.counts(), started: swarm.started(), connected }
 }
 
@@ -266,7 +268,7 @@ pub(super) fn ended(found: Found, server: Server) -> Found {
     noted(found, server.stop())
 }
 
-pub(super) fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
+fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
     let failures = &mut found.round.failures;
     let stopped_badly = matches!(ending, Ending::Failed | Ending::Killed);
     if stopped_badly {

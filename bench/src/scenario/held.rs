@@ -63,8 +63,6 @@ impl<T: Target> Scenario for Held<T> {
 
     fn frame(&mut self, _: &mut Swarm, _: DeviceIndex, _: Frame<'_>, _: Instant) {}
 
-    fn frames_end(&mut self, _: &mut Swarm, _: DeviceIndex, _: Instant) {}
-
     fn closed(&mut self, swarm: &mut Swarm, device: DeviceIndex, cause: CloseCause) {
         self.idle.closed(swarm, device, cause);
     }

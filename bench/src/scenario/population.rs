@@ -91,7 +91,7 @@ impl Population {
         };
         let index = DeviceIndex::try_from(index).expect("it is a device");
         let request = FIRST + u32::try_from(round).expect("half of the conversations");
-        wire::send_first_as(request, &self.users[peer], &write, swarm.out(index));
+        wire::send_first(request, &self.users[peer], &write, swarm.out(index));
     }
 
     /// Each layer of groups divides all users anew.

@@ -254,8 +254,6 @@ impl Scenario for Storm {
         }
     }
 
-    fn frames_end(&mut self, _: &mut Swarm, _: DeviceIndex, _: Instant) {}
-
     fn closed(&mut self, _: &mut Swarm, index: DeviceIndex, cause: CloseCause) {
         self.fail(load::disconnected(index, cause));
     }

@@ -6,9 +6,10 @@ use super::child;
 use super::contestant::Contestant;
 use super::engine::Failure;
 use super::place::Place;
-use super::sheet::{Sheet, best, mebibytes, ratio, round, whole};
+use super::sheet::{Sheet, best};
 use super::step::{Order, Task};
 use super::workload::Workload;
+use crate::report::arithmetic::{mebibytes, ratio, round, whole};
 use serde_json::json;
 
 /// The part of the command.

@@ -2,8 +2,8 @@
 //! a batch. On a machine with other work the clock also counts what the thread waited for its
 //! processor, so beside it stands the processor time that the thread had.
 
-use super::sheet::whole;
 use crate::latency::{Latency, histogram};
+use crate::report::arithmetic::whole;
 use hdrhistogram::Histogram;
 use roost_event_loop::now;
 use rustix::time::{ClockId, clock_gettime};

@@ -1,4 +1,4 @@
-//! The result while it grows, and the arithmetic of figures for people.
+//! The result while it grows, and what several values of it come to.
 
 use super::args::StoreCommon;
 use super::contestant::Contestant;
@@ -8,6 +8,7 @@ use super::place::Place;
 use crate::machine::{self, FlushTime, Machine};
 use crate::process::Beside;
 use crate::report::Report;
+use crate::report::arithmetic::round;
 use roost_event_loop::now;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -41,21 +42,10 @@ impl Sheet {
         let (machine, date) = (Machine::this(), machine::date(now().wall));
         let flush = FlushTime::measure(place.folder())?;
         let disk = Device::of(place.folder())?.describe();
-        let text = format!(
-            "{} x {}, {:.0} GiB, Linux {}, {date}",
-            machine.processors,
-            machine.cpu,
-            whole(machine.memory_bytes) / f64::from(1 << 30),
-            machine.kernel
-        );
-        self.line("machine", &text);
+        self.line("machine", &format!("{machine}, {date}"));
         self.line("disk", &disk);
         self.begun = Some(Beside::now());
-        let text = format!(
-            "p50 {} us, p99 {} us; of reserved blocks p50 {} us, p99 {} us; before the run",
-            flush.overwritten.p50, flush.overwritten.p99, flush.reserved.p50, flush.reserved.p99
-        );
-        self.line("fdatasync", &text);
+        self.line("fdatasync", &flush.to_string());
         let mut contestants = Map::new();
         for contestant in [Contestant::Roost].iter().chain(common.peers()) {
             let (version, settings) = (contestant.version(), contestant.settings());
@@ -134,31 +124,6 @@ pub fn median_by<T>(all: &[T], value: impl Fn(&T) -> f64) -> &T {
 pub fn best(values: &[(Contestant, f64)], better: fn(f64, f64) -> f64) -> Option<f64> {
     let peers = values.iter().filter(|(contestant, _)| contestant.is_peer());
     peers.map(|(_, value)| *value).reduce(better)
-}
-
-/// 0 when there is nothing to divide by.
-#[must_use]
-pub fn ratio(total: f64, count: f64) -> f64 {
-    if count > 0.0 { total / count } else { 0.0 }
-}
-
-/// Three digits behind the point are plenty.
-#[must_use]
-pub fn round(value: f64) -> f64 {
-    (value * 1_000.0).round() / 1_000.0
-}
-
-/// For dividing.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "figures for people: 53 bits are enough")]
-pub const fn whole(count: u64) -> f64 {
-    count as f64
-}
-
-/// For reading.
-#[must_use]
-pub fn mebibytes(bytes: u64) -> f64 {
-    whole(bytes) / f64::from(1 << 20)
 }
 
 #[cfg(test)]

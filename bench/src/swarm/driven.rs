@@ -26,9 +26,7 @@ pub trait Scenario {
         bytes: &[u8],
         now: Instant,
     ) -> usize {
-        let used = cut(self, swarm, device, bytes, now);
-        self.frames_end(swarm, device, now);
-        used
+        cut(self, swarm, device, bytes, now)
     }
 
     /// A device says Hello.
@@ -36,9 +34,6 @@ pub trait Scenario {
 
     /// A frame of the server came to a device.
     fn frame(&mut self, swarm: &mut Swarm, device: DeviceIndex, frame: Frame<'_>, now: Instant);
-
-    /// All frames that came together to a device were told.
-    fn frames_end(&mut self, swarm: &mut Swarm, device: DeviceIndex, now: Instant);
 
     /// A welcomed device lost its connection.
     fn closed(&mut self, swarm: &mut Swarm, device: DeviceIndex, cause: CloseCause);

@@ -115,14 +115,8 @@ impl fmt::Display for Refusal {
 /// See the module's comment. `device` names a device, a seat is a device's place in a room; both
 /// are the [`Layout`]'s, which an implementation is made with. Bytes to send are appended to `out`.
 pub trait Target: fmt::Debug {
-    /// As the report calls it.
-    fn name(&self) -> &'static str;
-
     /// What it gives back.
     fn promises(&self) -> Promises;
-
-    /// What differs in meaning from Roost, durability first, a line each; printed with figures.
-    fn differences(&self) -> Vec<String>;
 
     /// What idle devices say, if they must; [`Happened::HeartbeatEvery`] changes how often.
     fn heartbeat(&self) -> Option<Heartbeat>;

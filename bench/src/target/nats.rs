@@ -144,17 +144,9 @@ fn message_of(line: &[u8]) -> Option<(&[u8], usize)> {
 }
 
 impl Target for Nats {
-    fn name(&self) -> &'static str {
-        if self.store == Store::None { "nats" } else { "jetstream" }
-    }
-
     fn promises(&self) -> Promises {
         let durable = self.store == Store::File { flushes: true };
         Promises { accepts: self.store != Store::None, ticks: false, durable }
-    }
-
-    fn differences(&self) -> Vec<String> {
-        Self::differences(self.store)
     }
 
     fn heartbeat(&self) -> Option<Heartbeat> {

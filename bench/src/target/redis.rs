@@ -101,16 +101,8 @@ pub(super) fn refused(device: DeviceIndex, error: &[u8]) -> Refusal {
 }
 
 impl Target for Redis {
-    fn name(&self) -> &'static str {
-        "redis"
-    }
-
     fn promises(&self) -> Promises {
         Promises { accepts: true, ticks: false, durable: false }
-    }
-
-    fn differences(&self) -> Vec<String> {
-        Self::DIFFERENCES.map(str::to_owned).into()
     }
 
     fn heartbeat(&self) -> Option<Heartbeat> {

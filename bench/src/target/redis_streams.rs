@@ -170,16 +170,8 @@ fn text((ms, place): EntryId) -> Vec<u8> {
 }
 
 impl Target for RedisStreams {
-    fn name(&self) -> &'static str {
-        "redis-streams"
-    }
-
     fn promises(&self) -> Promises {
         Promises { accepts: true, ticks: false, durable: self.durable }
-    }
-
-    fn differences(&self) -> Vec<String> {
-        Self::differences(self.durable)
     }
 
     /// A connection whose read waits could not answer.

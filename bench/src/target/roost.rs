@@ -300,16 +300,8 @@ fn refused_hello(device: DeviceIndex, code: u64) -> String {
 }
 
 impl Target for Roost {
-    fn name(&self) -> &'static str {
-        "roost"
-    }
-
     fn promises(&self) -> Promises {
         Promises { accepts: true, ticks: true, durable: true }
-    }
-
-    fn differences(&self) -> Vec<String> {
-        Self::DIFFERENCES.map(str::to_owned).into()
     }
 
     fn heartbeat(&self) -> Option<Heartbeat> {
@@ -386,7 +378,7 @@ impl Target for Roost {
             wire::send_as(request, &write, out);
         } else {
             let other = self.layout.other(seat);
-            wire::send_first_as(request, &self.users[other as usize], &write, out);
+            wire::send_first(request, &self.users[other as usize], &write, out);
         }
     }
 

@@ -114,16 +114,8 @@ fn cut(bytes: &[u8]) -> Result<Cut<'_>, ()> {
 }
 
 impl Target for WebSocket {
-    fn name(&self) -> &'static str {
-        "websocket"
-    }
-
     fn promises(&self) -> Promises {
         Promises { accepts: false, ticks: false, durable: false }
-    }
-
-    fn differences(&self) -> Vec<String> {
-        Self::DIFFERENCES.map(str::to_owned).into()
     }
 
     fn heartbeat(&self) -> Option<Heartbeat> {

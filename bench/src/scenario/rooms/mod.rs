@@ -408,8 +408,6 @@ impl<T: Target> Scenario for Rooms<T> {
 
     fn frame(&mut self, _: &mut Swarm, _: DeviceIndex, _: Frame<'_>, _: Instant) {}
 
-    fn frames_end(&mut self, _: &mut Swarm, _: DeviceIndex, _: Instant) {}
-
     fn closed(&mut self, _: &mut Swarm, device: DeviceIndex, cause: CloseCause) {
         self.target.closed(device);
         self.fail(load::disconnected(device, cause));

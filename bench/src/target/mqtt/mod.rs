@@ -136,16 +136,8 @@ impl Mqtt {
 }
 
 impl Target for Mqtt {
-    fn name(&self) -> &'static str {
-        "mqtt"
-    }
-
     fn promises(&self) -> Promises {
         Promises { accepts: self.speech.acknowledged, ticks: false, durable: false }
-    }
-
-    fn differences(&self) -> Vec<String> {
-        Self::differences(self.speech)
     }
 
     fn heartbeat(&self) -> Option<Heartbeat> {

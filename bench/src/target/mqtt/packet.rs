@@ -1,4 +1,7 @@
-//! MQTT packets of 3.1.1 and 5, written and cut by hand.
+//! MQTT packets of 3.1.1 and 5, written and cut by hand. Their lengths are written like the
+//! numbers of protobuf.
+
+use roost_protocol::varint::write_number;
 
 /// Which MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +87,8 @@ pub(super) fn publish(
     let properties = usize::from(version == Version::V5);
     let id_bytes = if id.is_some() { 2 } else { 0 };
     out.push(if id.is_some() { 0x32 } else { 0x30 });
-    length(2 + topic.len() + id_bytes + properties + body.len(), out);
+    let length = 2 + topic.len() + id_bytes + properties + body.len();
+    write_number(length as u64, out);
     text(topic, out);
     if let Some(id) = id {
         out.extend_from_slice(&id.to_be_bytes());
@@ -190,20 +194,8 @@ fn varint(rest: &mut &[u8]) -> Result<Option<usize>, NotMqtt> {
 
 fn whole(kind: u8, body: &[u8], out: &mut Vec<u8>) {
     out.push(kind);
-    length(body.len(), out);
+    write_number(body.len() as u64, out);
     out.extend_from_slice(body);
-}
-
-fn length(mut length: usize, out: &mut Vec<u8>) {
-    loop {
-        let byte = (length & 0x7f).to_le_bytes()[0];
-        length >>= 7;
-        if length == 0 {
-            out.push(byte);
-            return;
-        }
-        out.push(byte | 0x80);
-    }
 }
 
 fn text(text: &[u8], out: &mut Vec<u8>) {
