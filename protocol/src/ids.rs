@@ -5,8 +5,10 @@
 //! (PROTOCOL.md, "Keys"; vectors/keys.json).
 
 use bytes::Bytes;
+use ecow::EcoString;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// Most bytes of a user id.
 pub const USER_ID_MAX_BYTES: usize = 64;
@@ -44,9 +46,10 @@ impl KeyKind {
     }
 }
 
-/// A user's id as the app knows it: the token's `sub`. 1 to 64 bytes, no control characters.
+/// A user's id as the app knows it: the token's `sub`. 1 to 64 bytes, no control characters. Up to
+/// 15 bytes need no memory elsewhere, and a longer one is shared by its clones.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserId(Box<str>);
+pub struct UserId(EcoString);
 
 impl UserId {
     /// Checks and keeps an id.
@@ -69,7 +72,7 @@ impl UserId {
     /// The key of this user in a tenant (empty by default).
     #[must_use]
     pub fn key(&self, tenant: &str) -> UserKey {
-        UserKey(derive(KeyKind::User, &[tenant.as_bytes(), &[0], self.0.as_bytes()]))
+        UserKey::from_u128(derive(KeyKind::User, &[tenant.as_bytes(), &[0], self.0.as_bytes()]))
     }
 }
 
@@ -82,6 +85,33 @@ impl fmt::Debug for UserId {
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A user's id, or none, in the size of an id.
+#[derive(Debug, Clone)]
+pub struct OptionalUserId(EcoString);
+
+impl OptionalUserId {
+    /// No id.
+    pub const NONE: Self = Self(EcoString::new());
+
+    /// The id, if there is one.
+    #[must_use]
+    pub fn get(&self) -> Option<UserId> {
+        self.is_some().then(|| UserId(self.0.clone()))
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_some(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+impl From<UserId> for OptionalUserId {
+    fn from(user: UserId) -> Self {
+        Self(user.0)
     }
 }
 
@@ -100,14 +130,21 @@ impl std::error::Error for InvalidUserId {}
 macro_rules! key_type {
     ($name:ident, $doc:literal) => {
         #[doc = $doc]
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(u128);
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        // Bytes, not a number: a number would align everything that holds a key to 16 bytes.
+        pub struct $name([u8; 16]);
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                state.write_u128(self.as_u128());
+            }
+        }
 
         impl $name {
             /// The key from its 16 bytes, big end first.
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-                Self(u128::from_be_bytes(bytes))
+                Self(bytes)
             }
 
             /// The key from a slice, if it has 16 bytes.
@@ -119,7 +156,7 @@ macro_rules! key_type {
             /// The 16 bytes of the key.
             #[must_use]
             pub const fn to_bytes(self) -> [u8; 16] {
-                self.0.to_be_bytes()
+                self.0
             }
 
             /// The 16 bytes of the key as they stand in a field of a frame.
@@ -131,37 +168,37 @@ macro_rules! key_type {
             /// The key as a number; its order is the order of the bytes.
             #[must_use]
             pub const fn as_u128(self) -> u128 {
-                self.0
+                u128::from_be_bytes(self.0)
             }
 
             /// The key from its number.
             #[must_use]
             pub const fn from_u128(number: u128) -> Self {
-                Self(number)
+                Self(number.to_be_bytes())
             }
 
             /// What the key names.
             #[must_use]
             pub const fn kind(self) -> KeyKind {
-                KeyKind::of(self.0)
+                KeyKind::of(self.as_u128())
             }
 
             /// The first 10 bits: which of the 1,024 partitions the actor lives in.
             #[must_use]
             pub const fn partition(self) -> u16 {
-                (self.0 >> 118) as u16
+                (self.as_u128() >> 118) as u16
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:032x}", self.0)
+                write!(f, "{:032x}", self.as_u128())
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:032x}", self.0)
+                write!(f, "{:032x}", self.as_u128())
             }
         }
     };
@@ -175,7 +212,7 @@ impl ConversationId {
     #[must_use]
     pub fn direct(one: UserKey, other: UserKey) -> Self {
         let (low, high) = if one <= other { (one, other) } else { (other, one) };
-        Self(derive(KeyKind::Direct, &[b"direct", &low.to_bytes(), &high.to_bytes()]))
+        Self::from_u128(derive(KeyKind::Direct, &[b"direct", &low.to_bytes(), &high.to_bytes()]))
     }
 
     /// A group or channel from its creator and the creator's nonce, so that creating can be
@@ -183,7 +220,7 @@ impl ConversationId {
     #[must_use]
     pub fn group(creator: UserKey, nonce: [u8; 16], channel: bool) -> Self {
         let kind = if channel { KeyKind::Channel } else { KeyKind::Group };
-        Self(derive(kind, &[b"group", &creator.to_bytes(), &nonce]))
+        Self::from_u128(derive(kind, &[b"group", &creator.to_bytes(), &nonce]))
     }
 }
 

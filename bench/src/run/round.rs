@@ -325,9 +325,21 @@ const fn ties(args: &TiesArgs) -> Ties {
     Ties { conversations: args.conversations, groups: args.groups, group_size: args.group_size }
 }
 
-/// Users that no earlier run of this server knew.
+/// Users that no earlier run of this server knew. Their ids are as short as those of most apps,
+/// which are numbers: a longer one costs the server memory.
 fn names(count: u32, run: u64) -> Vec<String> {
-    (0..count).map(|index| format!("{run:x}-{index:x}")).collect()
+    let run = base_36(run);
+    (0..count).map(|index| format!("{run}{}", base_36(index.into()))).collect()
+}
+
+fn base_36(mut number: u64) -> String {
+    let mut digits = Vec::new();
+    while number > 0 || digits.is_empty() {
+        let digit = u32::try_from(number % 36).unwrap_or_default();
+        digits.push(char::from_digit(digit, 36).unwrap_or('0'));
+        number /= 36;
+    }
+    digits.iter().rev().collect()
 }
 
 fn both(some: &[usize], others: &[usize]) -> Vec<usize> {

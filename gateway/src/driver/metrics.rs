@@ -128,6 +128,7 @@ shard_metrics! {
     received_bytes_total, counter, stats.received_bytes_total, "Bytes received from devices";
     sent_bytes_total, counter, stats.sent_bytes_total, "Bytes sent to devices";
     actors_loaded, gauge, count(shard.actors()), "Conversations and mailboxes in memory";
+    mailboxes_resting, gauge, count(shard.mailboxes_resting()), "Users who only are connected";
     loads_total, counter, stats.loads_total, "Conversations and mailboxes brought into memory";
     evictions_total, counter, stats.evictions_total, "Conversations and mailboxes that left memory";
     backlog, gauge, count(shard.backlog()), "Messages to other actors that wait for room";

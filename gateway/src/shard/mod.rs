@@ -234,6 +234,12 @@ impl Shard {
         self.conversations.len() + self.mailboxes.len()
     }
 
+    /// Of [`Self::actors`], mailboxes of users who are connected and of whom nothing happens.
+    #[must_use]
+    pub fn mailboxes_resting(&self) -> usize {
+        self.mailboxes.resting()
+    }
+
     /// Messages to other actors that wait for credit or room.
     #[must_use]
     pub fn backlog(&self) -> usize {

@@ -119,7 +119,7 @@ impl Edges {
     }
 
     fn create(&self, ctx: &mut Context, asker: Asker, request: RequestTag, group: CreateGroup) {
-        let Some(creator) = self.table.peek(asker.address.edge).and_then(|e| e.user_id.clone())
+        let Some(creator) = self.table.peek(asker.address.edge).and_then(|e| e.user_id.get())
         else {
             return;
         };

@@ -65,7 +65,7 @@ impl Edges {
         edge.state = State::Registering;
         edge.heard_tick = tick;
         edge.user = user;
-        edge.user_id = Some(proven.user.clone());
+        edge.user_id = proven.user.clone().into();
         edge.device = proven.device;
         edge.connection = hello.connection_number;
         edge.flags.set(Flags::EXTENSION, hello.role == wire::Role::Extension);
@@ -127,7 +127,7 @@ impl Edges {
 
     fn ticket(&mut self, ctx: &Context, id: EdgeId) -> (Vec<u8>, u64) {
         let Some(edge) = self.table.get(id) else { return (Vec::new(), 0) };
-        let Some(user) = edge.user_id.clone() else { return (Vec::new(), 0) };
+        let Some(user) = edge.user_id.get() else { return (Vec::new(), 0) };
         let grace_ms = ctx.limits.token_grace_ms;
         let ticket = Ticket {
             user,
@@ -166,7 +166,7 @@ impl Edges {
             server_time_ms: ctx.now.wall.ms,
             store_incarnation: self.config.incarnation,
             server_run: self.config.server_run,
-            user: edge.user_id.as_ref().map(|user| user.as_str().to_owned()).unwrap_or_default(),
+            user: edge.user_id.get().map(|user| user.as_str().to_owned()).unwrap_or_default(),
             device: edge.device.0.to_vec().into(),
             limits: Some(wire::Limits {
                 frame_max_bytes: limits.frame_max_bytes,
@@ -192,7 +192,7 @@ impl Edges {
             Err(refusal) => return self.answer_error(ctx, id, request_id, refusal.to_wire()),
         };
         let Some(edge) = self.table.get(id) else { return };
-        let same_user = edge.user_id.as_ref() == Some(&claims.user);
+        let same_user = edge.user_id.get().as_ref() == Some(&claims.user);
         if !same_user || claims.device.is_some_and(|device| device != edge.device) {
             let code = ErrorCode::ErrorTokenOtherUser;
             let refusal = Refusal::new(code, "the token is of another user or device");

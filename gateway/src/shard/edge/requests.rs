@@ -245,8 +245,8 @@ impl Edges {
         let Some(edge) = self.table.get(id) else { return };
         let by_user = peer.is_some();
         let peer_key = peer.as_ref().map(|(key, _)| *key);
-        let opening = match (send.first, peer, &edge.user_id) {
-            (true, Some((_, peer)), Some(own)) => Some(Box::new((own.clone(), peer))),
+        let opening = match (send.first, peer, edge.user_id.get()) {
+            (true, Some((_, peer)), Some(own)) => Some(Box::new((own, peer))),
             (_, _, _) => None,
         };
         let submit = Submit {

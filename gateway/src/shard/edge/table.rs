@@ -3,10 +3,13 @@
 use super::queue;
 use super::transport::Tls;
 use crate::ids::EdgeId;
-use roost_protocol::ids::{ConnectionNumber, DeviceId, UserId, UserKey};
+use roost_protocol::ids::{ConnectionNumber, DeviceId, OptionalUserId, UserKey};
 
 /// Connections in one piece of the table: it grows without moving.
 const CHUNK: usize = 1024;
+
+// The budget of a session is made of this; see docs on memory before raising it.
+const _: () = assert!(size_of::<Edge>() == 96);
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub(crate) struct Edge {
     pub(crate) user: UserKey,
     pub(crate) device: DeviceId,
     pub(crate) connection: ConnectionNumber,
-    pub(crate) user_id: Option<UserId>,
+    pub(crate) user_id: OptionalUserId,
     pub(crate) transport: Option<Box<Tls>>,
     token_issued_s: u32,
     token_expires_s: u32,
@@ -79,7 +82,7 @@ impl Edge {
             user: UserKey::from_u128(0),
             device: DeviceId([0; 16]),
             connection: ConnectionNumber(0),
-            user_id: None,
+            user_id: OptionalUserId::NONE,
             transport: None,
             token_issued_s: 0,
             token_expires_s: 0,
@@ -132,10 +135,17 @@ impl Edge {
     }
 }
 
+/// A piece of the table. Without a connection it has no memory.
+#[derive(Debug, Default)]
+struct Chunk {
+    edges: Vec<Edge>,
+    open: usize,
+}
+
 /// See the module's comment.
 #[derive(Debug, Default)]
 pub(crate) struct EdgeTable {
-    chunks: Vec<Vec<Edge>>,
+    chunks: Vec<Chunk>,
     open: u64,
 }
 
@@ -153,12 +163,16 @@ impl EdgeTable {
     /// Takes a slot into use.
     pub(crate) fn insert(&mut self, id: EdgeId) -> &mut Edge {
         let (chunk, place) = (id.slot as usize / CHUNK, id.slot as usize % CHUNK);
-        while self.chunks.len() <= chunk {
-            let mut edges = Vec::with_capacity(CHUNK);
-            edges.resize_with(CHUNK, Edge::free);
-            self.chunks.push(edges);
+        if self.chunks.len() <= chunk {
+            self.chunks.resize_with(chunk + 1, Chunk::default);
         }
-        let edge = &mut self.chunks[chunk][place];
+        let chunk = &mut self.chunks[chunk];
+        if chunk.edges.is_empty() {
+            chunk.edges.reserve_exact(CHUNK);
+            chunk.edges.resize_with(CHUNK, Edge::free);
+        }
+        chunk.open += 1;
+        let edge = &mut chunk.edges[place];
         assert!(edge.state == State::Free, "a slot is used by one connection at a time");
         *edge = Edge { generation: id.generation, state: State::Preface, ..Edge::free() };
         self.open += 1;
@@ -168,20 +182,21 @@ impl EdgeTable {
     /// The connection, if it is still this one.
     pub(crate) fn get(&mut self, id: EdgeId) -> Option<&mut Edge> {
         let chunk = self.chunks.get_mut(id.slot as usize / CHUNK)?;
-        let edge = &mut chunk[id.slot as usize % CHUNK];
+        let edge = chunk.edges.get_mut(id.slot as usize % CHUNK)?;
         (edge.state != State::Free && edge.generation == id.generation).then_some(edge)
     }
 
     /// The same, to look at.
     pub(crate) fn peek(&self, id: EdgeId) -> Option<&Edge> {
-        let edge = &self.chunks.get(id.slot as usize / CHUNK)?[id.slot as usize % CHUNK];
+        let chunk = self.chunks.get(id.slot as usize / CHUNK)?;
+        let edge = chunk.edges.get(id.slot as usize % CHUNK)?;
         (edge.state != State::Free && edge.generation == id.generation).then_some(edge)
     }
 
     /// The connection that now has a slot.
     pub(crate) fn at(&self, slot: u32) -> Option<EdgeId> {
         let chunk = self.chunks.get(slot as usize / CHUNK)?;
-        let edge = &chunk[slot as usize % CHUNK];
+        let edge = chunk.edges.get(slot as usize % CHUNK)?;
         (edge.state != State::Free).then_some(EdgeId { slot, generation: edge.generation })
     }
 
@@ -190,6 +205,11 @@ impl EdgeTable {
         let edge = self.get(id)?;
         let gone = std::mem::replace(edge, Edge::free());
         self.open -= 1;
+        let chunk = &mut self.chunks[id.slot as usize / CHUNK];
+        chunk.open -= 1;
+        if chunk.open == 0 {
+            *chunk = Chunk::default();
+        }
         Some(gone)
     }
 }
@@ -197,12 +217,6 @@ impl EdgeTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_idle_connection_costs_its_slot() {
-        // The budget of a connection is made of this; see docs on memory before raising it.
-        assert!(size_of::<Edge>() <= 96, "{}", size_of::<Edge>());
-    }
 
     #[test]
     fn an_old_generation_names_nobody() {
@@ -215,5 +229,21 @@ mod tests {
         assert!(table.get(first).is_none());
         assert!(table.get(second).is_some());
         assert_eq!(table.open(), 1);
+    }
+
+    #[test]
+    fn a_piece_without_connections_has_no_memory() {
+        let mut table = EdgeTable::default();
+        let slots = [3, 1030, 1031];
+        for slot in slots {
+            table.insert(EdgeId { slot, generation: 1 });
+        }
+        for slot in slots {
+            assert!(table.remove(EdgeId { slot, generation: 1 }).is_some());
+        }
+        assert!(table.chunks.iter().all(|chunk| chunk.edges.capacity() == 0));
+        assert_eq!(table.at(3), None);
+        table.insert(EdgeId { slot: 1031, generation: 2 });
+        assert_eq!(table.at(1031), Some(EdgeId { slot: 1031, generation: 2 }));
     }
 }

@@ -58,7 +58,7 @@ impl World {
         self.edges.opened(&mut self.ctx, &mut self.outbox, id, false);
         let edge = self.edges.table.get(id).unwrap();
         edge.state = State::Ready;
-        edge.user_id = Some(user("ann"));
+        edge.user_id = user("ann").into();
         edge.user = user("ann").key("");
         edge.device = DeviceId([1; 16]);
         edge.connection = ConnectionNumber(1);

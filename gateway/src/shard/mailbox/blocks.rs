@@ -168,8 +168,7 @@ impl Mailboxes {
     pub(super) fn list_blocks(&self, asker: Asker, after: Option<&UserId>, limit: u32) -> Answer {
         let mut list = wire::BlockList::default();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
-        let mailbox = self.cells.get(asker.user);
-        if let Some(mailbox) = mailbox {
+        if let Some(mailbox) = self.cells.get(asker.user) {
             let Privacy { presence, contacts_only, read_receipts } = mailbox.slot.privacy;
             list.privacy = Some(wire::SetPrivacy {
                 presence: Some(wire::Audience::from(presence).into()),
@@ -177,7 +176,7 @@ impl Mailboxes {
                 read_receipts: Some(read_receipts),
             });
         }
-        if let Some(entries) = mailbox.and_then(super::Mailbox::entries) {
+        if let Some(entries) = self.cells.entries(asker.user) {
             let blocks = entries.profile.blocks.values().filter(|block| block.blocked);
             let ids = blocks.map(|block| &block.id).filter(|id| after.is_none_or(|a| *id > a));
             let mut ids: Vec<&UserId> = ids.collect();

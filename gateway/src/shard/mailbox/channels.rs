@@ -105,7 +105,7 @@ impl Mailboxes {
     /// Passes something on to a channel that the user is in.
     pub(super) fn for_channel(&self, ctx: &mut Context, asker: Asker, message: ToConversation) {
         let channel = message.conversation();
-        let entries = self.cells.get(asker.user).and_then(super::Mailbox::entries);
+        let entries = self.cells.entries(asker.user);
         let entry = entries.and_then(|entries| entries.get(channel));
         let is_in =
             channel.kind() == KeyKind::Channel && entry.is_some_and(|entry| !entry.row.has_left());

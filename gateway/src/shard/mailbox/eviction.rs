@@ -1,10 +1,11 @@
 //! Mailboxes leave memory: first the list, which is written as a snapshot, then, when nobody is
-//! connected, the slot.
+//! connected, the slot. One that is connected and of which nothing else is to be kept is packed.
 
 use super::cells::{Body, Mailbox};
+use super::entries::Entries;
+use super::slot::seconds;
 use super::{Mailboxes, append, records};
 use crate::shard::context::{Context, Effect};
-use crate::shard::evicting::is_sparse;
 use crate::shard::links::Cause;
 use roost_protocol::ids::UserKey;
 
@@ -13,26 +14,21 @@ const SOFT_RECORDS_MAX: u32 = 8;
 
 impl Mailboxes {
     /// An empty list is not worth its memory: an idle user of whom nothing is known costs a slot.
-    pub(super) fn let_go_of_empty(&mut self, user: UserKey) {
-        if let Some(mailbox) = self.cells.get_mut(user)
-            && mailbox.entries().is_some_and(|entries| entries.is_pristine())
+    pub(super) fn let_go_of_empty(&mut self, ctx: &Context, user: UserKey) {
+        if self.cells.entries(user).is_some_and(Entries::is_pristine)
+            && let Some(mailbox) = self.cells.get_mut(user)
         {
             self.bytes -= cool(mailbox);
-            mailbox.stamp = 0;
         }
-        self.enlist(user);
+        self.lay_to_rest(ctx, user);
     }
 
-    /// Puts a mailbox of which there is something to let go before the clock hand of eviction. An
-    /// idle, connected user whose list is on disk takes no place there.
-    fn enlist(&mut self, user: UserKey) {
-        let Some(mailbox) = self.cells.get_mut(user) else { return };
-        let idle = matches!(mailbox.body, Body::Cold(_)) && mailbox.slot.is_connected();
-        if mailbox.stamp == 0 && !idle {
-            self.stamps = self.stamps.checked_add(1).unwrap_or(1);
-            mailbox.stamp = self.stamps;
-            self.order.push_back((user, self.stamps));
-        }
+    /// Packs the mailbox of a user who only is there. Says whether that could be.
+    fn lay_to_rest(&mut self, ctx: &Context, user: UserKey) -> bool {
+        let (now_s, per_hour) = (seconds(ctx.now.wall), ctx.limits.first_contacts_per_hour);
+        let mailbox = self.cells.get(user);
+        let contacts = mailbox.map(|mailbox| mailbox.slot.contacts).unwrap_or_default();
+        self.cells.rest(user, contacts.is_full(now_s, per_hour))
     }
 
     /// Looks at a few mailboxes and lets go of the lists that were not touched lately.
@@ -43,21 +39,15 @@ impl Mailboxes {
         idle_ticks: u64,
         most: usize,
     ) {
-        for _ in 0..most.min(self.order.len()) {
-            let Some((user, stamp)) = self.order.pop_front() else { return };
+        for _ in 0..most.min(self.cells.order_len()) {
+            let Some(user) = self.cells.next_in_order() else { continue };
             let written = self.write_unwritten(ctx, user, Cause::NONE).is_ok();
+            let rests = self.lay_to_rest(ctx, user);
+            self.cells.stand_again(user);
+            if rests {
+                continue;
+            }
             let Some(mailbox) = self.cells.get_mut(user) else { continue };
-            if mailbox.stamp != stamp {
-                continue;
-            }
-            if matches!(mailbox.body, Body::Cold(_)) && mailbox.slot.is_connected() {
-                mailbox.stamp = 0;
-                if is_sparse(self.order.len(), self.order.capacity()) {
-                    self.order.shrink_to_fit();
-                }
-                continue;
-            }
-            self.order.push_back((user, stamp));
             if let Body::Active(entries) = &mut mailbox.body {
                 let bytes = entries.bytes();
                 self.bytes = self.bytes + bytes - entries.accounted_bytes;
@@ -99,6 +89,7 @@ impl Mailboxes {
             Body::Active(entries) if entries.stored_number == number => {
                 self.bytes -= cool(mailbox);
                 ctx.stats.evictions_total += 1;
+                self.lay_to_rest(ctx, user);
             }
             Body::Cold(rows) if !mailbox.slot.is_connected() && rows.is_empty() => {
                 self.cells.remove(user);

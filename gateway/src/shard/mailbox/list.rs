@@ -22,7 +22,7 @@ impl Mailboxes {
     pub(super) fn list_conversations(&self, asker: Asker, before: MessageId, limit: u32) -> Answer {
         let mut list = wire::ConversationList::default();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
-        if let Some(entries) = self.cells.get(asker.user).and_then(super::Mailbox::entries) {
+        if let Some(entries) = self.cells.entries(asker.user) {
             let (found, more) = entries.by_activity(asker.user, before, limit, PAGE_BYTES);
             list.entries = found.iter().map(|entry| entry.to_wire(asker.user)).collect();
             list.more = more;
@@ -137,7 +137,7 @@ impl Mailboxes {
         if edges.is_empty() {
             return;
         }
-        let Some(entries) = self.cells.get(user).and_then(super::Mailbox::entries) else { return };
+        let Some(entries) = self.cells.entries(user) else { return };
         let Some(entry) = entries.get(conversation) else { return };
         let changed = wire::EntryChanged { entries: vec![entry.to_wire(user)] };
         let frame = pushes::frame(server_frame::Body::EntryChanged(changed));

@@ -19,10 +19,12 @@ mod profile;
 mod pushes;
 mod records;
 mod registration;
+mod resting;
 mod retelling;
 mod row;
 mod slot;
 mod sync;
+mod tables;
 mod told;
 mod versions;
 
@@ -54,8 +56,6 @@ use versions::Versions;
 #[derive(Debug)]
 pub(crate) struct Mailboxes {
     cells: Cells,
-    order: VecDeque<(UserKey, u32)>,
-    stamps: u32,
     rows: Rows,
     /// Messages of rank 3 that found no room among the rows.
     stalled: VecDeque<Arrival<ToMailbox>>,
@@ -76,8 +76,6 @@ impl Mailboxes {
     pub(crate) fn new(seed: u64, token_life_ms: u64) -> Self {
         Self {
             cells: Cells::new(seed),
-            order: VecDeque::new(),
-            stamps: 0,
             rows: Rows::new(seed),
             stalled: VecDeque::new(),
             loads_for_others: 0,
@@ -95,13 +93,18 @@ impl Mailboxes {
         self.cells.len()
     }
 
+    /// Mailboxes of users who only are connected.
+    pub(crate) fn resting(&self) -> usize {
+        self.cells.resting()
+    }
+
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// How many eviction looks at in a rotation.
     pub(crate) fn order_len(&self) -> usize {
-        self.order.len()
+        self.cells.order_len()
     }
 
     /// Handles a message of rank 1.
@@ -138,7 +141,7 @@ impl Mailboxes {
             ToOwnMailbox::Ask(ask) => self.ask(ctx, *ask, cause),
         }
         ctx.links.release(token);
-        self.let_go_of_empty(user);
+        self.let_go_of_empty(ctx, user);
     }
 
     fn ask(&mut self, ctx: &mut Context, ask: MailboxAsk, cause: Cause) {
@@ -284,7 +287,7 @@ impl Mailboxes {
         for arrival in held.waiting {
             self.handle(ctx, arrival, tick);
         }
-        self.let_go_of_empty(user);
+        self.let_go_of_empty(ctx, user);
         self.take_stalled(ctx);
     }
 

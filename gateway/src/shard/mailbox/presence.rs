@@ -88,11 +88,11 @@ impl Mailboxes {
             return self.stop_watching(user, asked.edge);
         }
         let Some(mailbox) = self.cells.get(user) else { return answer_hidden(ctx, asked) };
-        if !may_see(mailbox, asked.asker, asked.contact) {
+        if !may_see(&mailbox, asked.asker, asked.contact) {
             self.stop_watching(user, asked.edge);
             return answer_hidden(ctx, asked);
         }
-        let now = seen(ctx, mailbox);
+        let now = seen(ctx, &mailbox);
         match asked.watch {
             Watch::Once => answer(ctx, asked, now),
             Watch::Start => {
@@ -209,7 +209,7 @@ impl Mailboxes {
         let Some(watched) = self.watches.users.get_mut(&user) else { return };
         watched.due_ms = None;
         // Whoever left memory meanwhile is not there.
-        let now = self.cells.get(user).map(|mailbox| seen(ctx, mailbox));
+        let now = self.cells.get(user).map(|mailbox| seen(ctx, &mailbox));
         let gone = Seen { online: false, ..watched.told };
         watched.told = now.unwrap_or(gone);
         let frame = frame(&watched.id, watched.told);
@@ -226,7 +226,7 @@ impl Mailboxes {
         };
         let Some(watched) = self.watches.users.get_mut(&user) else { return };
         let frame = frame(&watched.id, Seen::default());
-        let may_see = |watcher: &Watcher| may_see(mailbox, watcher.asker, watcher.contact);
+        let may_see = |watcher: &Watcher| may_see(&mailbox, watcher.asker, watcher.contact);
         let (seeing, blind) = std::mem::take(&mut watched.watchers).into_iter().partition(may_see);
         watched.watchers = seeing;
         let blind: Vec<Watcher> = blind;

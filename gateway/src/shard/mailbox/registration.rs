@@ -153,15 +153,16 @@ impl Mailboxes {
 
     /// Whether a connection is its device's present one.
     pub(super) fn is_here(&self, user: UserKey, device: DeviceId, edge: EdgeAddress) -> bool {
-        let devices = self.cells.get(user).map_or(&[][..], |m| m.slot.devices.as_slice());
-        let mut of_device = devices.iter().filter(|known| known.id == device);
+        let Some(mailbox) = self.cells.get(user) else { return false };
+        let mut of_device = mailbox.slot.devices.as_slice().iter().filter(|d| d.id == device);
         of_device.any(|known| known.edges().any(|known| known == edge))
     }
 
     /// The connections of a user's apps, but for one.
     pub(super) fn main_edges(&self, user: UserKey, but: Option<EdgeAddress>) -> Vec<EdgeAddress> {
-        let devices = self.cells.get(user).map_or(&[][..], |m| m.slot.devices.as_slice());
-        devices.iter().filter_map(Device::main).filter(|edge| Some(*edge) != but).collect()
+        let Some(mailbox) = self.cells.get(user) else { return Vec::new() };
+        let edges = mailbox.slot.devices.as_slice().iter().filter_map(Device::main);
+        edges.filter(|edge| Some(*edge) != but).collect()
     }
 }
 

@@ -65,10 +65,13 @@ impl Mailboxes {
             debts.add(user, record);
         }
         let versions = debts.versions;
-        let state = self.cells.get(user).map(|mailbox| &mailbox.body);
-        let readable = !matches!(state, Some(Body::Corrupt));
-        if versions && readable && !matches!(state, Some(Body::Active(_))) {
-            if !matches!(state, Some(Body::Loading(_))) {
+        let (is_there, is_coming) = match self.cells.get(user).as_deref().map(|m| &m.body) {
+            Some(Body::Active(_) | Body::Corrupt) => (true, false),
+            Some(Body::Loading(_)) => (false, true),
+            Some(Body::Cold(_)) | None => (false, false),
+        };
+        if versions && !is_there {
+            if !is_coming {
                 self.load(ctx, user);
             }
             self.retelling.insert(user, debts);

@@ -1,7 +1,7 @@
 //! What a device asks its own mailbox: what changed, and to remember what was read.
 
 use super::list::PAGE_BYTES;
-use super::{Mailbox, Mailboxes, records};
+use super::{Mailboxes, records};
 use crate::shard::context::{Context, Effect};
 use crate::shard::links::{Cause, Owed};
 use crate::shard::message::{Point, ReadMark, ReadTold, Reply, SyncAsk, ToConversation, ToEdge};
@@ -24,7 +24,7 @@ impl Mailboxes {
         }
         self.number_the_unnumbered(ctx, ask.user);
         self.note_cursor(ask);
-        let Some(entries) = self.cells.get(ask.user).and_then(Mailbox::entries) else { return };
+        let Some(entries) = self.cells.entries(ask.user) else { return };
         // A cursor from the future is of another store: everything is news.
         let cursor = if ask.cursor > entries.change { 0 } else { ask.cursor };
         let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX).max(1);
@@ -56,7 +56,7 @@ impl Mailboxes {
     }
 
     fn number_the_unnumbered(&mut self, ctx: &mut Context, user: UserKey) {
-        let Some(entries) = self.cells.get(user).and_then(Mailbox::entries) else { return };
+        let Some(entries) = self.cells.entries(user) else { return };
         for place in entries.unnumbered().to_vec() {
             self.bump(ctx, user, place);
         }
