@@ -54,3 +54,12 @@ fn log_to_stderr() {
 fn complain(error: &str) {
     eprintln!("roost: {error}");
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_allocator_gives_back_what_a_burst_leaves() {
+        // .cargo/config.toml sets it; a build that does not read that file keeps the memory.
+        assert!(tikv_jemalloc_ctl::background_thread::read().unwrap());
+    }
+}
