@@ -182,11 +182,11 @@ impl Cells {
 
     // ---- at rest ----
 
-    /// Lays a mailbox to rest, if that can be. `has_all_contacts`: see [`Resting::pack`].
-    pub(crate) fn rest(&mut self, user: UserKey, has_all_contacts: bool) -> bool {
+    /// Lays a mailbox to rest, if that can be.
+    pub(crate) fn rest(&mut self, user: UserKey) -> bool {
         let hash = self.hasher.hash_one(user);
         let awake = self.awake.find(hash, |mailbox| mailbox.user == user);
-        let packed = awake.and_then(|mailbox| Resting::pack(mailbox, has_all_contacts));
+        let packed = awake.and_then(|mailbox| Resting::pack(mailbox));
         let Some(packed) = packed else { return false };
         self.take_awake(hash, user);
         if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
@@ -319,7 +319,7 @@ mod tests {
         let mut cells = Cells::new(1);
         for n in 0..20_000 {
             cells.insert(idle(n));
-            assert!(cells.rest(user(n), true));
+            assert!(cells.rest(user(n)));
         }
         assert_eq!(cells.chunks.len(), 20_000_usize.div_ceil(CHUNK));
         for n in (0..20_000).rev().step_by(2).chain((0..20_000).step_by(2)) {
@@ -368,7 +368,7 @@ mod tests {
                         prop_assert_eq!(cells.get_mut(user(n)).is_some(), model.contains(&n));
                     }
                     Act::Rest(n) => {
-                        cells.rest(user(n), true);
+                        cells.rest(user(n));
                     }
                     Act::Look => {
                         if let Some(user) = cells.next_in_order() {

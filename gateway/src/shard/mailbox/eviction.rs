@@ -3,7 +3,6 @@
 
 use super::cells::{Body, Mailbox};
 use super::entries::Entries;
-use super::slot::seconds;
 use super::{Mailboxes, append, records};
 use crate::shard::context::{Context, Effect};
 use crate::shard::links::Cause;
@@ -14,21 +13,13 @@ const SOFT_RECORDS_MAX: u32 = 8;
 
 impl Mailboxes {
     /// An empty list is not worth its memory: an idle user of whom nothing is known costs a slot.
-    pub(super) fn let_go_of_empty(&mut self, ctx: &Context, user: UserKey) {
+    pub(super) fn let_go_of_empty(&mut self, user: UserKey) {
         if self.cells.entries(user).is_some_and(Entries::is_pristine)
             && let Some(mailbox) = self.cells.get_mut(user)
         {
             self.bytes -= cool(mailbox);
         }
-        self.lay_to_rest(ctx, user);
-    }
-
-    /// Packs the mailbox of a user who only is there. Says whether that could be.
-    fn lay_to_rest(&mut self, ctx: &Context, user: UserKey) -> bool {
-        let (now_s, per_hour) = (seconds(ctx.now.wall), ctx.limits.first_contacts_per_hour);
-        let mailbox = self.cells.get(user);
-        let contacts = mailbox.map(|mailbox| mailbox.slot.contacts).unwrap_or_default();
-        self.cells.rest(user, contacts.is_full(now_s, per_hour))
+        self.cells.rest(user);
     }
 
     /// Looks at a few mailboxes and lets go of the lists that were not touched lately.
@@ -42,7 +33,7 @@ impl Mailboxes {
         for _ in 0..most.min(self.cells.order_len()) {
             let Some(user) = self.cells.next_in_order() else { continue };
             let written = self.write_unwritten(ctx, user, Cause::NONE).is_ok();
-            let rests = self.lay_to_rest(ctx, user);
+            let rests = self.cells.rest(user);
             self.cells.stand_again(user);
             if rests {
                 continue;
@@ -89,7 +80,7 @@ impl Mailboxes {
             Body::Active(entries) if entries.stored_number == number => {
                 self.bytes -= cool(mailbox);
                 ctx.stats.evictions_total += 1;
-                self.lay_to_rest(ctx, user);
+                self.cells.rest(user);
             }
             Body::Cold(rows) if !mailbox.slot.is_connected() && rows.is_empty() => {
                 self.cells.remove(user);

@@ -141,7 +141,7 @@ impl Mailboxes {
             ToOwnMailbox::Ask(ask) => self.ask(ctx, *ask, cause),
         }
         ctx.links.release(token);
-        self.let_go_of_empty(ctx, user);
+        self.let_go_of_empty(user);
     }
 
     fn ask(&mut self, ctx: &mut Context, ask: MailboxAsk, cause: Cause) {
@@ -287,7 +287,7 @@ impl Mailboxes {
         for arrival in held.waiting {
             self.handle(ctx, arrival, tick);
         }
-        self.let_go_of_empty(ctx, user);
+        self.let_go_of_empty(user);
         self.take_stalled(ctx);
     }
 

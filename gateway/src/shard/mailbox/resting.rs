@@ -38,26 +38,27 @@ pub(super) struct Resting {
     present_until_s: u32,
     number: u32,
     id_check: u32,
+    contacts_at_s: u32,
     /// Its place in the order of eviction, if it had one when it came to rest; 0: none.
     pub(super) stamp: u32,
     /// With the low half: 48 bits, so that numbers made of the time in milliseconds fit.
     connection_high: u16,
     client_check: u16,
-    epoch: u8,
-    version: u8,
+    contacts_left: u16,
+    epoch: u16,
+    version: u16,
     facts: Facts,
 }
 
 impl Resting {
-    /// Packs a mailbox, if it rests and fits. `has_all_contacts` says that the bucket of first
-    /// contacts is full, which is what one that was never used says, too.
-    pub(super) fn pack(mailbox: &Mailbox, has_all_contacts: bool) -> Option<Self> {
+    /// Packs a mailbox, if it rests and fits.
+    pub(super) fn pack(mailbox: &Mailbox) -> Option<Self> {
         let Body::Cold(rows) = &mailbox.body else { return None };
         let slot = &mailbox.slot;
         let Devices::One(device) = &slot.devices else { return None };
         let edge = device.main()?;
         let awake = !rows.is_empty() || slot.queued || slot.watched || device.extension.is_some();
-        if awake || !has_all_contacts || edge.edge.generation >> GENERATION_BITS != 0 {
+        if awake || edge.edge.generation >> GENERATION_BITS != 0 {
             return None;
         }
         let connection = device.connection.0;
@@ -84,11 +85,13 @@ impl Resting {
             present_until_s: slot.present_until_s,
             number: u32::try_from(slot.number).ok()?,
             id_check: slot.id_check,
+            contacts_at_s: slot.contacts.at_s,
+            contacts_left: u16::try_from(slot.contacts.left).ok()?,
             stamp: mailbox.stamp,
             connection_high: u16::try_from(connection >> 32).ok()?,
             client_check: device.client_check,
-            epoch: u8::try_from(device.epoch).ok()?,
-            version: u8::try_from(slot.version).ok()?,
+            epoch: u16::try_from(device.epoch).ok()?,
+            version: u16::try_from(slot.version).ok()?,
             facts: facts.iter().filter(|(is, _)| *is).map(|(_, fact)| *fact).collect(),
         })
     }
@@ -120,7 +123,7 @@ impl Resting {
             devices: Devices::One(device),
             id_check: self.id_check,
             number: self.number.into(),
-            contacts: Contacts::default(),
+            contacts: Contacts { left: self.contacts_left.into(), at_s: self.contacts_at_s },
             version: self.version.into(),
             present_until_s: self.present_until_s,
             privacy: Privacy {
@@ -153,7 +156,7 @@ mod tests {
     fn one_that_rests_costs_half_of_one_in_use() {
         // With the connection's slot and its place in the table this is what an idle session
         // costs; see docs on memory before raising it.
-        assert_eq!(size_of::<Resting>(), 72);
+        assert_eq!(size_of::<Resting>(), 80);
     }
 
     prop_compose! {
@@ -162,9 +165,8 @@ mod tests {
             device in any::<[u8; 16]>(),
             edge in (0..255_u8, any::<u32>(), 0..1_u32 << GENERATION_BITS),
             connection in 0..1_u64 << 48,
-            words in any::<[u32; 4]>(),
-            bytes in any::<[u8; 2]>(),
-            client_check in any::<u16>(),
+            words in any::<[u32; 5]>(),
+            shorts in any::<[u16; 4]>(),
             bits in any::<[bool; 7]>(),
             presence in prop_oneof![
                 Just(SeenBy::Everyone), Just(SeenBy::Contacts), Just(SeenBy::Nobody)
@@ -177,8 +179,8 @@ mod tests {
             one.set_main(Some(EdgeAddress { shard: ShardId(shard), edge }));
             one.connection = ConnectionNumber(connection);
             one.last_seen_s = words[0];
-            one.epoch = bytes[0].into();
-            one.client_check = client_check;
+            one.epoch = shorts[0].into();
+            one.client_check = shorts[1];
             one.foreground = bits[0];
             let mut mailbox = Mailbox::new(UserKey::from_u128(user), Body::Cold(Vec::new()));
             mailbox.stamp = stamp;
@@ -186,7 +188,8 @@ mod tests {
                 devices: Devices::One(one),
                 id_check: words[1],
                 number: words[2].into(),
-                version: bytes[1].into(),
+                version: shorts[2].into(),
+                contacts: Contacts { left: shorts[3].into(), at_s: words[4] },
                 present_until_s: words[3],
                 privacy: Privacy { presence, contacts_only: bits[1], read_receipts: bits[2] },
                 soft_changed: bits[3],
@@ -202,25 +205,24 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_packed_comes_out_again(mailbox in resting_mailbox()) {
-            let packed = Resting::pack(&mailbox, true).expect("it rests and fits");
+            let packed = Resting::pack(&mailbox).expect("it rests and fits");
             let again = packed.unpack();
             prop_assert_eq!(again.user, mailbox.user);
             prop_assert_eq!(&again.slot, &mailbox.slot);
             prop_assert_eq!(again.stamp, mailbox.stamp);
             prop_assert!(matches!(&again.body, Body::Cold(rows) if rows.is_empty()));
-            prop_assert_eq!(Resting::pack(&mailbox, false), None);
         }
 
         #[test]
         fn what_is_not_at_rest_or_does_not_fit_stays_awake(
             mut mailbox in resting_mailbox(),
-            what in 0..11,
+            what in 0..12,
         ) {
             let Devices::One(device) = &mut mailbox.slot.devices else { unreachable!("one") };
             let edge = device.main();
             match what {
                 0 => device.connection = ConnectionNumber(1 << 48),
-                1 => device.epoch = 1 << 8,
+                1 => device.epoch = 1 << 16,
                 2 => device.extension = edge.map(Box::new),
                 3 => drop(device.set_main(None)),
                 4 => {
@@ -228,17 +230,18 @@ mod tests {
                     device.set_main(Some(EdgeAddress { shard: ShardId(0), edge }));
                 }
                 5 => mailbox.slot.number = 1 << 32,
-                6 => mailbox.slot.version = 1 << 8,
+                6 => mailbox.slot.version = 1 << 16,
                 7 => mailbox.slot.watched = true,
                 8 => mailbox.slot.queued = true,
                 9 => mailbox.slot.devices.push(Device::new(DeviceId([1; 16]))),
+                10 => mailbox.slot.contacts.left = 1 << 16,
                 _ => {
                     let conversation = ConversationId::from_u128(1);
                     let row = Row::new(conversation, &Arc::new(Card::Group));
                     mailbox.body = Body::Cold(vec![row]);
                 }
             }
-            prop_assert_eq!(Resting::pack(&mailbox, true), None);
+            prop_assert_eq!(Resting::pack(&mailbox), None);
         }
     }
 }

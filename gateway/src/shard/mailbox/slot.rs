@@ -228,11 +228,6 @@ impl Contacts {
         }
     }
 
-    /// Whether none is missing, so that nothing is to be remembered.
-    pub(crate) fn is_full(mut self, now_s: u32, per_hour: u32) -> bool {
-        self.available(now_s, per_hour) >= per_hour
-    }
-
     /// How many there are now.
     pub(crate) fn available(&mut self, now_s: u32, per_hour: u32) -> u32 {
         self.fill(now_s, per_hour);
