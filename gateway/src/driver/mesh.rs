@@ -71,7 +71,10 @@ impl Mesh {
     }
 
     /// Puts a parcel into a queue. There is room: the shard counts.
-    pub(crate) fn push(&mut self, to: ShardId, parcel: Parcel) {
+    ///
+    /// # Panics
+    /// When there is none, or no shard of that number.
+    pub fn push(&mut self, to: ShardId, parcel: Parcel) {
         let outgoing = self.outgoing[to.index()].as_mut().expect("a queue to every other shard");
         outgoing.known_free -= 1;
         outgoing.pushed = true;
@@ -96,7 +99,7 @@ impl Mesh {
     }
 
     /// Places that became free since the last call, by shard.
-    pub(crate) fn freed(&mut self, mut report: impl FnMut(ShardId, u32)) {
+    pub fn freed(&mut self, mut report: impl FnMut(ShardId, u32)) {
         for (index, outgoing) in self.outgoing.iter_mut().enumerate() {
             let Some(outgoing) = outgoing else { continue };
             let freed = outgoing.queue.slots() - outgoing.known_free;
@@ -108,7 +111,7 @@ impl Mesh {
     }
 
     /// Takes what arrived. Says whether there is more.
-    pub(crate) fn arrived(&mut self, mut take: impl FnMut(ShardId, Parcel)) -> bool {
+    pub fn arrived(&mut self, mut take: impl FnMut(ShardId, Parcel)) -> bool {
         let mut more = false;
         for (index, incoming) in self.incoming.iter_mut().enumerate() {
             let Some(incoming) = incoming else { continue };

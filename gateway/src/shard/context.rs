@@ -5,6 +5,7 @@ use crate::ids::{EdgeAddress, ShardId};
 use crate::limits::Limits;
 use crate::shard::codec::Writer;
 use crate::shard::conversation::history::Search;
+use crate::shard::evicting::shrink;
 use crate::shard::links::{Arrival, Cause, Links, Owed, Taken, Token};
 use crate::shard::message::{Hint, HistoryAsk, Message, Reply, RequestTag, ToEdge};
 use crate::shard::report::Report;
@@ -86,6 +87,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Lets go of room that only the busiest moment needed.
+    pub(crate) fn give_back(&mut self) {
+        shrink(&mut self.parked);
+        shrink(&mut self.ops);
+        self.links.give_back();
+    }
+
     pub(crate) fn new(
         limits: Limits,
         links: Links,

@@ -7,6 +7,7 @@
 //! message waits for it.
 
 use super::Shard;
+use std::collections::VecDeque;
 
 /// Ticks after which an actor that nobody touched may be evicted, while there is room.
 const IDLE_TICKS: u64 = 600;
@@ -24,6 +25,9 @@ const UNFLUSHED_MAX_BYTES: u64 = 1 << 20;
 const LOOKS_PER_LOAD: u64 = 4;
 /// Of these, so many at once: what they write must leave the log room for others.
 const LOOKS_FOR_LOADS_PER_BATCH: u64 = 1_024;
+
+/// Ticks between two times at which lists give back room they do not need.
+const GIVE_BACK_TICKS: u64 = 200;
 
 /// A table gives memory back that has room for so many, and for so many times what is in it.
 const SPARSE_MIN: usize = 4_096;
@@ -49,7 +53,51 @@ pub(crate) const fn is_sparse(length: usize, capacity: usize) -> bool {
     capacity >= SPARSE_MIN && length.saturating_mul(SPARSE_TIMES) <= capacity
 }
 
+/// A list that was long once does not keep its room for ever.
+pub(crate) trait Shrink {
+    /// How much is in it, and for how much it has room.
+    fn fill(&self) -> (usize, usize);
+    /// Gives back the room that it does not need.
+    fn fit(&mut self);
+}
+
+impl<T> Shrink for Vec<T> {
+    fn fill(&self) -> (usize, usize) {
+        (self.len(), self.capacity())
+    }
+
+    fn fit(&mut self) {
+        self.shrink_to_fit();
+    }
+}
+
+impl<T> Shrink for VecDeque<T> {
+    fn fill(&self) -> (usize, usize) {
+        (self.len(), self.capacity())
+    }
+
+    fn fit(&mut self) {
+        self.shrink_to_fit();
+    }
+}
+
+/// Makes a list smaller that has room for much more than what is in it.
+pub(crate) fn shrink(list: &mut impl Shrink) {
+    let (length, capacity) = list.fill();
+    if is_sparse(length, capacity) {
+        list.fit();
+    }
+}
+
 impl Shard {
+    /// Lets go of room that only the busiest moment needed.
+    pub(super) fn give_back(&mut self) {
+        if self.tick.is_multiple_of(GIVE_BACK_TICKS) {
+            self.edges.queues.give_back();
+            self.ctx.give_back();
+        }
+    }
+
     /// A tick passed: the clock hand's next share is due.
     pub(super) fn plan_evictions(&mut self) {
         let conversations = self.conversations.order_len();

@@ -474,6 +474,7 @@ impl Shard {
             self.route(arrival);
         }
         self.plan_evictions();
+        self.give_back();
     }
 
     /// The server is about to stop: asks for the checkpoints that settle what is owed, so that the

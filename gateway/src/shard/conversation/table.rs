@@ -8,7 +8,7 @@ use super::direct::confirm_block;
 use super::history::Search;
 use super::{Conversation, Paused, confirm, replay, unknown_conversation};
 use crate::shard::context::{Context, Effect, Reading, conversation_stream};
-use crate::shard::evicting::is_sparse;
+use crate::shard::evicting::{is_sparse, shrink};
 use crate::shard::links::{Arrival, Cause, Taken, Token};
 use crate::shard::loading::{self, ToActor};
 use crate::shard::message::{HistoryAsk, Point, Rank, Reply, ToConversation};
@@ -280,6 +280,7 @@ impl Conversations {
                 }
             }
         }
+        self.give_back();
     }
 
     /// The tables themselves do not stay as large as they once were. Shrinking costs as much as
@@ -288,9 +289,7 @@ impl Conversations {
         if is_sparse(self.cells.len(), self.cells.capacity()) {
             self.cells.shrink_to_fit();
         }
-        if is_sparse(self.order.len(), self.order.capacity()) {
-            self.order.shrink_to_fit();
-        }
+        shrink(&mut self.order);
     }
 
     /// Lets go of a conversation if nothing happened to it since its snapshot.

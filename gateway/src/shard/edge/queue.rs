@@ -2,6 +2,7 @@
 
 use super::table::{Edge, Flags};
 use crate::ids::EdgeId;
+use crate::shard::evicting::shrink;
 
 /// No queue.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -34,6 +35,8 @@ pub(crate) struct SendQueues {
     queues: Vec<SendQueue>,
     free: Vec<u32>,
     buffers: Vec<Vec<u8>>,
+    /// Fewest that were kept at any time since [`Self::give_back`]: so many nobody needed.
+    unused: usize,
     /// Connections that have something to send and nothing outstanding.
     pub(crate) ready: Vec<EdgeId>,
     /// Bytes in all queues.
@@ -54,12 +57,13 @@ impl SendQueues {
         if edge.queue == NONE {
             edge.queue = self.open();
         }
-        let pending = &mut self.queues[edge.queue as usize].pending;
-        if pending.capacity() == 0
-            && let Some(buffer) = self.buffers.pop()
+        let index = edge.queue as usize;
+        if self.queues[index].pending.capacity() == 0
+            && let Some(buffer) = self.take_kept()
         {
-            *pending = buffer;
+            self.queues[index].pending = buffer;
         }
+        let pending = &mut self.queues[index].pending;
         let before = pending.len();
         write(pending);
         self.bytes += pending.len() - before;
@@ -83,7 +87,24 @@ impl SendQueues {
 
     /// An empty buffer.
     pub(crate) fn buffer(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
+        self.take_kept().unwrap_or_default()
+    }
+
+    fn take_kept(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.buffers.pop();
+        self.unused = self.unused.min(self.buffers.len());
+        buffer
+    }
+
+    /// Lets go of the buffers that nobody needed since the last call, and of room for queues.
+    pub(crate) fn give_back(&mut self) {
+        self.buffers.truncate(self.buffers.len() - self.unused);
+        self.unused = self.buffers.len();
+        if self.free.len() == self.queues.len() {
+            self.queues = Vec::new();
+            self.free = Vec::new();
+        }
+        shrink(&mut self.ready);
     }
 
     /// Keeps a buffer for reuse.
@@ -93,5 +114,26 @@ impl SendQueues {
             buffer.clear();
             self.buffers.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_that_nobody_needs_go() {
+        let mut queues = SendQueues::default();
+        for _ in 0..100 {
+            queues.keep(Vec::with_capacity(100));
+        }
+        queues.give_back();
+        assert_eq!(queues.buffers.len(), 100, "they came since the last call");
+        let three = [queues.buffer(), queues.buffer(), queues.buffer()];
+        three.into_iter().for_each(|buffer| queues.keep(buffer));
+        queues.give_back();
+        assert_eq!(queues.buffers.len(), 3, "so many were needed at a time");
+        queues.give_back();
+        assert_eq!(queues.buffers.len(), 0);
     }
 }

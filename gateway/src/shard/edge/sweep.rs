@@ -11,22 +11,25 @@ use roost_protocol::wire::{self, ErrorCode, server_frame};
 
 /// A tick, in milliseconds.
 pub(crate) const TICK_MS: u32 = 100;
-/// Ticks for one sweep over the whole table.
+/// Ticks for one sweep over the whole table, at least.
 const SWEEP_TICKS: u32 = 10;
+/// Connections that are looked at in one tick, at most: a quarter of a millisecond. With a million
+/// a sweep takes five seconds, and who is silent is found so much later.
+const LOOKS_PER_TICK_MAX: u32 = 20_000;
 /// So long before the process ends those who have not left are told: it must still reach them.
 const LAST_WORDS_TICKS: u32 = 5;
 /// How long before its token expires a device is told.
 const TOKEN_WARNING_MS: u64 = 60_000;
 
 impl Edges {
-    /// The next tick: looks at a tenth of the table, and at the oldest halves of frames.
+    /// The next tick: looks at a part of the table, and at the oldest halves of frames.
     pub(crate) fn sweep(&mut self, ctx: &mut Context, outbox: &mut Outbox, tick: u32) {
         self.tick = tick;
         if self.draining && tick >= self.drain_ends_tick {
             self.end_drain(ctx, outbox);
         }
         let slots = self.table.slots();
-        let part = slots.div_ceil(SWEEP_TICKS).max(1).min(slots);
+        let part = slots.div_ceil(SWEEP_TICKS).min(LOOKS_PER_TICK_MAX);
         for _ in 0..part {
             self.swept = if self.swept + 1 >= slots { 0 } else { self.swept + 1 };
             if let Some(id) = self.table.at(self.swept) {

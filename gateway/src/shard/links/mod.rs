@@ -9,6 +9,7 @@
 mod merging;
 
 use crate::ids::{EdgeAddress, EdgeId, ShardId};
+use crate::shard::evicting::shrink;
 use crate::shard::message::{Hint, Message, Parcel, Rank, Settle, ToEdge};
 use bytes::Bytes;
 use merging::{may_merge, merge, merge_key};
@@ -164,6 +165,17 @@ pub(crate) struct Links {
 }
 
 impl Links {
+    /// Lets go of room that only the busiest moment needed.
+    pub(crate) fn give_back(&mut self) {
+        shrink(&mut self.local);
+        shrink(&mut self.local_edges);
+        shrink(&mut self.outgoing);
+        for peer in &mut self.peers {
+            shrink(&mut peer.edge_backlog);
+            peer.backlog.iter_mut().for_each(|backlog| shrink(&mut backlog.waiting));
+        }
+    }
+
     pub(crate) fn new(me: ShardId, shards: u8, credit: u32, slots: u32) -> Self {
         let peer = || Peer {
             credit: [credit; 3],

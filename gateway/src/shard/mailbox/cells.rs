@@ -11,7 +11,7 @@ use super::resting::Resting;
 use super::row::Row;
 use super::slot::Slot;
 use super::tables::Tables;
-use crate::shard::evicting::is_sparse;
+use crate::shard::evicting::shrink;
 use foldhash::fast::FixedState;
 use roost_protocol::ids::UserKey;
 use std::collections::VecDeque;
@@ -176,8 +176,7 @@ impl Cells {
 
     fn take_awake(&mut self, hash: u64, user: UserKey) -> Option<Box<Mailbox>> {
         let hasher = &self.hasher;
-        let rehash = |mailbox: &Box<Mailbox>| hasher.hash_one(mailbox.user);
-        self.awake.remove(hash, |mailbox| mailbox.user == user, rehash)
+        self.awake.remove(hash, |mailbox| mailbox.user == user, |m| hasher.hash_one(m.user))
     }
 
     // ---- at rest ----
@@ -240,9 +239,7 @@ impl Cells {
     /// [`Self::stand_again`] puts it back.
     pub(crate) fn next_in_order(&mut self) -> Option<UserKey> {
         let (user, stamp) = self.order.pop_front()?;
-        if is_sparse(self.order.len(), self.order.capacity()) {
-            self.order.shrink_to_fit();
-        }
+        shrink(&mut self.order);
         let hash = self.hasher.hash_one(user);
         if let Some(awake) = self.awake.find(hash, |mailbox| mailbox.user == user) {
             return (awake.stamp == stamp).then_some(user);
