@@ -36,6 +36,8 @@ pub enum Command {
     Token(TokenArgs),
     /// Chat in the terminal
     Chat(Box<ChatArgs>),
+    /// Ask the server to stop in order, and wait until it has
+    Drain(DrainArgs),
     /// Look at what is stored, check it, export it, repair it
     Store(Box<StoreArgs>),
 }
@@ -92,6 +94,17 @@ pub struct TokenArgs {
     /// For how long it is good: 90s, 15m, 24h, 7d
     #[arg(long = "ttl", value_name = "TIME", default_value = "24h", value_parser = parse_ttl_s)]
     pub ttl_s: u64,
+}
+
+/// `roost drain`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DrainArgs {
+    /// The server's data folder
+    #[arg(long, value_name = "DIR", env = "ROOST_DATA", default_value = "./roost-data")]
+    pub data: PathBuf,
+    /// Wait for so long
+    #[arg(long = "wait", value_name = "SECONDS", default_value = "60")]
+    pub wait_s: u64,
 }
 
 /// `roost chat`.

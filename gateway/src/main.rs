@@ -20,6 +20,9 @@ fn main() -> ExitCode {
             commands::token::run(&args, roost_event_loop::now().wall, &mut std::io::stdout())
                 .map_err(|error| error.to_string())
         }
+        Command::Drain(args) => {
+            commands::drain::run(&args).map(drop).map_err(|error| error.to_string())
+        }
         Command::Chat(args) => commands::chat::run(&args).map_err(|error| error.to_string()),
         Command::Store(args) => return look_at_store(&args),
     };

@@ -4,6 +4,7 @@
 use crate::load::{Load, UNHELD};
 use crate::roost::{Setup, on_both_drivers};
 use rustix::process::Signal;
+use std::process::Command;
 
 /// Kills in one test; `ROOST_KILL_ROUNDS` asks for more.
 fn rounds() -> u64 {
@@ -41,5 +42,20 @@ on_both_drivers! {
         assert!(server.wait().success());
         let server = server.start_again();
         assert_eq!(load.ask_everybody(&server), [""; 0]);
+    }
+
+    fn drain_stops_the_server_of_a_folder_and_says_when_there_is_none(driver) {
+        let mut server = Setup::new(driver).start();
+        let data = server.data().to_owned();
+        let drain = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
+            command.arg("drain").arg("--data").arg(&data).output().unwrap()
+        };
+        let stopped = drain();
+        assert!(stopped.status.success(), "{stopped:?}");
+        assert!(server.wait().success());
+        let nobody = drain();
+        let said = String::from_utf8(nobody.stderr).unwrap();
+        assert!(!nobody.status.success() && said.contains("no server runs on"), "{said}");
     }
 }

@@ -78,6 +78,8 @@ pub(crate) struct Edges {
     /// When it was last reported that all queues together are full.
     full_tick: u32,
     draining: bool,
+    /// While draining: slots before this one were told to leave.
+    drain_next: u32,
     /// While draining: the tick at which those who have not left are told to.
     drain_ends_tick: u32,
     plain: Vec<u8>,
@@ -101,6 +103,7 @@ impl Edges {
             shed_tick: u32::MAX,
             full_tick: u32::MAX,
             draining: false,
+            drain_next: 0,
             drain_ends_tick: 0,
             plain: Vec::new(),
         }

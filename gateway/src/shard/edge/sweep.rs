@@ -27,6 +27,8 @@ impl Edges {
         self.tick = tick;
         if self.draining && tick >= self.drain_ends_tick {
             self.end_drain(ctx, outbox);
+        } else if self.draining {
+            self.step_drain(ctx, outbox);
         }
         let slots = self.table.slots();
         let part = slots.div_ceil(SWEEP_TICKS).min(LOOKS_PER_TICK_MAX);
@@ -143,14 +145,28 @@ impl Edges {
         self.partials.bytes() as u64 > ctx.limits.half_frame_pool_bytes
     }
 
-    /// Tells everybody to leave.
+    /// Begins to tell everybody to leave: so many a second, for all come back somewhere else, and
+    /// each costs memory until it was told.
     pub(crate) fn drain(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
         self.draining = true;
         let drain_ticks = ctx.limits.drain_ms / TICK_MS;
         let patience = drain_ticks.saturating_sub(LAST_WORDS_TICKS);
         self.drain_ends_tick = self.tick.saturating_add(patience);
-        for slot in 0..self.table.slots() {
+        if patience == 0 {
+            self.end_drain(ctx, outbox);
+        } else {
+            self.step_drain(ctx, outbox);
+        }
+    }
+
+    /// Tells the next ones.
+    fn step_drain(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
+        let mut left = (ctx.limits.goaways_per_second * TICK_MS / 1000).max(1);
+        while left > 0 && self.drain_next < self.table.slots() {
+            let slot = self.drain_next;
+            self.drain_next += 1;
             let Some(id) = self.table.at(slot) else { continue };
+            left -= 1;
             let ready = self.table.get(id).is_some_and(|edge| edge.state == State::Ready);
             if ready {
                 let reconnect_after_ms = ctx.prng.jitter_ms(1000);
@@ -160,9 +176,6 @@ impl Edges {
                 let refusal = Refusal::new(ErrorCode::ErrorGoingAway, "shutting down");
                 self.refuse(ctx, outbox, id, &refusal);
             }
-        }
-        if patience == 0 {
-            self.end_drain(ctx, outbox);
         }
     }
 

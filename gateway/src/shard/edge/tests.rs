@@ -268,3 +268,24 @@ fn an_extension_is_pushed_nothing() {
         assert_eq!(world.received(id).len(), 2 * expected);
     }
 }
+
+#[test]
+fn devices_are_asked_to_leave_so_many_a_second() {
+    let mut world = World::new();
+    world.ctx.limits.goaways_per_second = 20;
+    let ids: Vec<EdgeId> = (0..5).map(|slot| world.welcomed(slot, wire::Role::Main)).collect();
+    let told = |world: &mut World| {
+        ids.iter()
+            .filter(|id| !world.received(**id).is_empty())
+            .map(|id| id.slot)
+            .collect::<Vec<_>>()
+    };
+    world.edges.drain(&mut world.ctx, &mut world.outbox);
+    assert_eq!(told(&mut world), [0, 1]);
+    world.edges.sweep(&mut world.ctx, &mut world.outbox, 1);
+    assert_eq!(told(&mut world), [2, 3]);
+    // When the time is up the last one is told why it is ended.
+    let ends = world.ctx.limits.drain_ms / 100;
+    world.edges.sweep(&mut world.ctx, &mut world.outbox, ends);
+    assert_eq!(world.refused(ids[4]), (0, ErrorCode::ErrorGoingAway));
+}
