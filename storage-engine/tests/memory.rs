@@ -24,6 +24,8 @@ static BYTES: AtomicU64 = AtomicU64::new(0);
 thread_local! {
     /// Allocations of this thread: helper threads allocate what they like.
     static CALLS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that this thread allocated and those that it gave back, together.
+    static MOVED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// What is counted is the whole program's: one test at a time.
@@ -33,14 +35,18 @@ static ALONE: Mutex<()> = Mutex::new(());
 // change nothing about the memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let bytes = u64::try_from(layout.size()).unwrap_or(0);
         CALLS.set(CALLS.get() + 1);
-        BYTES.fetch_add(u64::try_from(layout.size()).unwrap_or(0), Ordering::Relaxed);
+        MOVED.set(MOVED.get() + bytes);
+        BYTES.fetch_add(bytes, Ordering::Relaxed);
         // SAFETY: the caller's promise about `layout` is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(u64::try_from(layout.size()).unwrap_or(0), Ordering::Relaxed);
+        let bytes = u64::try_from(layout.size()).unwrap_or(0);
+        MOVED.set(MOVED.get() + bytes);
+        BYTES.fetch_sub(bytes, Ordering::Relaxed);
         // SAFETY: `at` came from `alloc` above, with this layout.
         unsafe { System.dealloc(at, layout) }
     }
@@ -56,6 +62,8 @@ struct Running {
     events: Vec<StoreEvent>,
     /// Ops that are not answered: what they take for a moment is not what a store takes.
     asked: usize,
+    /// The most bytes that one call of the store allocated and gave back.
+    moved_max: u64,
     _keeper: KeeperThread,
     _folder: RealFolder,
 }
@@ -74,14 +82,29 @@ fn start(path: &Path, segment_bytes: u32) -> Running {
     let store = opened.stores.remove(0);
     let keeper = KeeperThread::start(&folder, opened.keeper).unwrap();
     let (disk, answers) = Disk::new(folder.files(), &keeper, "memory", Box::new(|| ())).unwrap();
-    Running { store, disk, answers, events: Vec::new(), asked: 0, _keeper: keeper, _folder: folder }
+    Running {
+        store,
+        disk,
+        answers,
+        events: Vec::new(),
+        asked: 0,
+        moved_max: 0,
+        _keeper: keeper,
+        _folder: folder,
+    }
 }
 
 impl Running {
     fn end_batch(&mut self) {
         let mut ops = Vec::new();
+        let before = MOVED.get();
         self.store.end_batch(1, &mut ops);
+        self.note_moved(before);
         self.submit(ops);
+    }
+
+    fn note_moved(&mut self, before: u64) {
+        self.moved_max = self.moved_max.max(MOVED.get() - before);
     }
 
     fn submit(&mut self, ops: Vec<StoreOp>) {
@@ -94,7 +117,9 @@ impl Running {
     fn take(&mut self, done: StoreDone) {
         let mut ops = Vec::new();
         self.asked = self.asked.saturating_sub(1);
+        let before = MOVED.get();
         self.store.handle(done, &mut self.events, &mut ops);
+        self.note_moved(before);
         self.submit(ops);
         self.end_batch();
     }
@@ -110,7 +135,13 @@ impl Running {
             snapshot_start: false,
             body: &[b"sixteen bytes..."],
         };
-        while self.store.append(&record).is_err() {
+        loop {
+            let before = MOVED.get();
+            let appended = self.store.append(&record);
+            self.note_moved(before);
+            if appended.is_ok() {
+                return;
+            }
             self.end_batch();
             let done = self.answers.recv().unwrap();
             self.take(done);
@@ -228,4 +259,32 @@ fn a_warm_append_allocates_nothing() {
         }
     }
     assert_eq!(worst, 0, "an append allocated");
+}
+
+#[test]
+fn no_call_moves_much_memory_however_many_streams_a_segment_has() {
+    const STREAMS: u64 = 500_000;
+    const MOVED_MAX: u64 = 256 << 10;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = tempfile::tempdir().unwrap();
+    // All streams are in one segment, then in the next one: their indices grow while it is written,
+    // and are left when it is sealed.
+    let mut running = start(place.path(), 24 << 20);
+    for stream in 0..3 * STREAMS {
+        running.append(stream % STREAMS);
+        if stream % 20_000 == 0 {
+            running.store.flush_soon();
+            running.events.clear();
+        }
+        // What gathers while the disk is slow is not what is looked at here.
+        while stream % 250 == 0 && running.store.durable() < running.store.appended() {
+            running.end_batch();
+            let done = running.answers.recv().unwrap();
+            running.take(done);
+        }
+    }
+    running.settle();
+    assert!(running.store.stats().sealed >= 2);
+    println!("{} bytes moved by one call", running.moved_max);
+    assert!(running.moved_max <= MOVED_MAX, "{} bytes moved by one call", running.moved_max);
 }

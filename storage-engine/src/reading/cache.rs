@@ -10,6 +10,9 @@ use bytes::Bytes;
 use crate::position::{FileId, TableId};
 use crate::view::View;
 
+/// Ranges that are looked at for leaving at once, so that no call takes long.
+const LOOKED_AT: usize = 32;
+
 /// A range of a table.
 type Key = (TableId, u64, u32);
 
@@ -22,6 +25,8 @@ pub(crate) struct Cache {
     ranges: BTreeMap<Key, (Bytes, bool)>,
     /// In the order in which they are looked at for leaving.
     order: VecDeque<Key>,
+    /// How many of these, from the first, may be of tables that are not there any more.
+    unswept: usize,
 }
 
 impl Cache {
@@ -62,10 +67,12 @@ impl Cache {
             self.bytes += bytes.len();
             self.order.push_back(key);
         }
+        let mut chances = LOOKED_AT;
         while self.bytes > self.limit {
             let Some(key) = self.order.pop_front() else { return };
             match self.ranges.get_mut(&key) {
-                Some((_, used)) if *used => {
+                Some((_, used)) if *used && chances > 0 => {
+                    chances -= 1;
                     *used = false;
                     self.order.push_back(key);
                 }
@@ -81,16 +88,23 @@ impl Cache {
         }
     }
 
-    /// Forgets tables that are not there any more.
-    pub(crate) fn keep_tables(&mut self, view: &View) {
-        let there = |table: TableId| view.tables.iter().any(|one| one.id() == table);
-        let gone: Vec<Key> =
-            self.ranges.keys().filter(|(table, ..)| !there(*table)).copied().collect();
-        for key in &gone {
-            self.forget(key);
-        }
-        if !gone.is_empty() {
-            self.order.retain(|key| self.ranges.contains_key(key));
+    /// Tables may have gone: `sweep` is to look for their ranges.
+    pub(crate) fn tables_changed(&mut self) {
+        self.unswept = self.order.len();
+    }
+
+    /// Forgets some ranges of tables that are not there any more: until all are forgotten they
+    /// only take room.
+    pub(crate) fn sweep(&mut self, view: &View) {
+        let some = self.unswept.min(LOOKED_AT);
+        self.unswept -= some;
+        for _ in 0..some {
+            let Some(key) = self.order.pop_front() else { return };
+            if view.tables.iter().any(|one| one.id() == key.0) {
+                self.order.push_back(key);
+            } else {
+                self.forget(&key);
+            }
         }
     }
 }
@@ -124,13 +138,36 @@ mod tests {
     }
 
     #[test]
-    fn large_ranges_and_lost_tables_are_not_kept() {
+    fn large_ranges_are_not_kept_and_lost_tables_leave_some_at_a_time() {
         let mut cache = filled();
         cache.keep(TABLE, 9000, &Bytes::from(vec![7; 126]));
         assert_eq!(cache.bytes(), 1000);
-        cache.keep_tables(&View::default());
-        assert_eq!(cache.bytes(), 0);
-        assert!(!holds(&mut cache, 0));
-        assert!(cache.order.is_empty());
+        let mut cache = Cache::new(100_000);
+        let ranges = u64::try_from(LOOKED_AT).unwrap() + 5;
+        for at in 0..ranges {
+            cache.keep(TABLE, at * 100, &Bytes::from(vec![7; 100]));
+        }
+        cache.sweep(&View::default());
+        assert_eq!(cache.order.len(), LOOKED_AT + 5, "nobody said that tables have changed");
+        cache.tables_changed();
+        cache.sweep(&View::default());
+        assert_eq!((cache.order.len(), cache.bytes()), (5, 500));
+        cache.sweep(&View::default());
+        assert_eq!((cache.order.len(), cache.bytes(), cache.ranges.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn room_is_made_though_everything_was_used() {
+        let mut cache = Cache::new(10_000);
+        for at in 0..100 {
+            cache.keep(TABLE, at * 100, &Bytes::from(vec![7; 100]));
+            assert!(holds(&mut cache, at * 100));
+        }
+        cache.keep(TABLE, 50_000, &Bytes::from(vec![7; 100]));
+        assert_eq!(cache.bytes(), 10_000);
+        // What was looked at without leaving is looked at again after all others.
+        assert!(holds(&mut cache, 0));
+        let gone = u64::try_from(LOOKED_AT).unwrap() * 100;
+        assert!(!holds(&mut cache, gone));
     }
 }

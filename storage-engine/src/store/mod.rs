@@ -220,7 +220,7 @@ pub struct Store {
     /// Whether the last of it may grow.
     open: bool,
     spare: Vec<Vec<u8>>,
-    /// Of segments that were sealed, for those to come.
+    /// Of segments that were sealed, for those to come; cleared bit by bit as batches end.
     spare_indices: Vec<SegmentIndex>,
     in_flight: Option<InFlight>,
     commits: u64,
@@ -393,7 +393,7 @@ impl Store {
 
     fn following(&mut self) -> LiveSegment {
         let id = SegmentId::new(self.run, self.shard, self.active.id.ordinal() + 1);
-        let index = self.spare_indices.pop().unwrap_or_else(SegmentIndex::new);
+        let index = self.spare_index().unwrap_or_else(SegmentIndex::new);
         LiveSegment {
             index,
             ..LiveSegment::new(id, self.salt, &self.settings, self.active.opening)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{SPARE_INDICES, Store, StoreEvent};
 use crate::error::{Damage, DiskError};
+use crate::index::SegmentIndex;
 use crate::keeper::{Tended, sealing_bytes_max};
 use crate::layout::u64_of;
 use crate::op::{Left, StoreOp};
@@ -119,6 +120,7 @@ impl Store {
 
     pub(super) fn ask_keeper(&mut self, ops: &mut Vec<StoreOp>) {
         self.leave(ops);
+        self.tidy_memory();
         self.foresee_sealing();
         if let Some(stamp) = self.tending.retain.take() {
             ops.push(StoreOp::Retain { stamp });
@@ -137,6 +139,20 @@ impl Store {
             let (now_ms, sealing_bytes) = (self.now_ms, self.tending.sealing_bytes);
             ops.push(StoreOp::Tend { now_ms, sealing_bytes });
         }
+    }
+
+    /// Does a bounded part of what was left to do when the tables changed.
+    fn tidy_memory(&mut self) {
+        if let Some(index) = self.spare_indices.iter_mut().find(|index| !index.is_empty()) {
+            index.clear_some();
+        }
+        self.reading.cache.sweep(&self.held.view);
+    }
+
+    /// An index to be used again, if there is one that is cleared.
+    pub(super) fn spare_index(&mut self) -> Option<SegmentIndex> {
+        let cleared = self.spare_indices.iter().position(SegmentIndex::is_empty)?;
+        Some(self.spare_indices.swap_remove(cleared))
     }
 
     /// What sealing what is written now will need, told ahead in steps: then there may be no room.
@@ -244,6 +260,10 @@ impl Store {
     /// Takes a newer list of tables, and forgets what it knew of the segments that are in them.
     pub(super) fn adopt(&mut self, view: View) {
         if view.number <= self.held.view.number {
+            if view.number < self.held.view.number && !view.tables.is_empty() {
+                // It may be the last one that knows some table, which is much to give back.
+                self.tending.left.views.push(view);
+            }
             return;
         }
         let last = self.reading.last_read();
@@ -251,11 +271,10 @@ impl Store {
             let mine = if let Some(old) = self.held.old.remove(&segment) {
                 self.tending.left.indices.push(Arc::new(old.index));
                 true
-            } else if let Some(mut rolled) = self.rolled.remove(&segment) {
+            } else if let Some(rolled) = self.rolled.remove(&segment) {
                 // The first segment is smaller; its index would only be kept while nothing grows.
                 let of_full_size = rolled.capacity == self.settings.bytes_of(2);
                 if of_full_size && self.spare_indices.len() < SPARE_INDICES {
-                    rolled.index.clear();
                     self.spare_indices.push(rolled.index);
                 } else {
                     self.tending.left.indices.push(Arc::new(rolled.index));
@@ -270,7 +289,7 @@ impl Store {
                 self.tending.leaving.push((segment, last));
             }
         }
-        self.reading.cache.keep_tables(&view);
+        self.reading.cache.tables_changed();
         let before = core::mem::replace(&mut self.held.view, view);
         self.tending.left.views.push(before);
         if self.tending.old.awaited && self.held.old.is_empty() {
