@@ -34,7 +34,8 @@ pub fn run(args: &AmplificationArgs, sheet: &mut Sheet) -> Result<(), Failure> {
     let mut all = Vec::new();
     for &contestant in [Contestant::Roost].iter().chain(args.common.peers()) {
         let folder = place.store(contestant, "amplification");
-        let settings = Settings { workload, batch: usize::try_from(args.batch)? };
+        let batch = usize::try_from(args.batch)?;
+        let settings = Settings { workload, batch, watched: true };
         let task = Task::Build(settings);
         let cache_bytes = args.common.cache_bytes();
         let order = Order { contestant, folder: folder.clone(), cache_bytes, task };

@@ -24,6 +24,8 @@ pub struct Settings {
     pub workload: Workload,
     /// Messages of a commit.
     pub batch: usize,
+    /// Whether to look at the clock around each append: it takes longer then.
+    pub watched: bool,
 }
 
 /// What was written until some moment.
@@ -62,6 +64,9 @@ pub struct Found {
 /// The engine's.
 pub fn perform(order: &Order, settings: &Settings) -> Result<Found, Failure> {
     let mut engine = order.contestant.open(&order.folder, order.cache_bytes)?;
+    if settings.watched {
+        engine.watch();
+    }
     let device = Device::of(&order.folder)?;
     rustix::fs::sync();
     let (own, counts) = (OwnCounts::now(), device.counts());
@@ -100,10 +105,10 @@ pub fn perform(order: &Order, settings: &Settings) -> Result<Found, Failure> {
 /// Adds how long the engine held its caller.
 pub fn report_holds(sheet: &mut Sheet, contestant: Contestant, found: &Found) {
     for (held, when) in found.held.iter().zip(["appending", "settling"]) {
-        let answer = held.answer.text();
-        sheet.line("held", &format!("{:<8} {when}: by an answer {answer}", contestant.name()));
-        let end = held.end.text();
-        sheet.line("", &format!("{:<8} {when}: by the end of a batch {end}", contestant.name()));
+        for (what, found) in held.parts() {
+            let text = found.text();
+            sheet.line("held", &format!("{:<8} {when}: by {what} {text}", contestant.name()));
+        }
     }
 }
 
@@ -135,7 +140,8 @@ pub fn ensure(
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    let settings = Settings { workload, batch: usize::try_from(args.build_batch)? };
+    let batch = usize::try_from(args.build_batch)?;
+    let settings = Settings { workload, batch, watched: false };
     let (task, cache_bytes) = (Task::Build(settings), args.build_cache_mib << 20);
     let found: Found =
         child::run(&Order { contestant, folder: folder.clone(), cache_bytes, task })?;

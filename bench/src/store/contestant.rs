@@ -65,6 +65,9 @@ impl Contestant {
             Self::Bare => String::new(),
             Self::Roost => locked("roost-storage-engine"),
             Self::Fjall => locked("fjall"),
+            Self::Rocksdb if option_env!("ROCKSDB_LIB_DIR").is_some() => {
+                format!("the system's, by librocksdb-sys {}", locked("librocksdb-sys"))
+            }
             Self::Rocksdb => locked("librocksdb-sys"),
             Self::Redb => locked("redb"),
             Self::Sqlite => peers::sqlite_version(),

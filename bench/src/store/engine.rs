@@ -120,6 +120,9 @@ pub trait Engine {
     /// The engine's own.
     fn settle(self: Box<Self>) -> Result<Box<dyn Engine>, Failure>;
 
+    /// From here on counts how long each append holds the calling thread, too, if it can.
+    fn watch(&mut self) {}
+
     /// How long it held the calling thread, if it keeps count.
     fn held(&self) -> Option<Held> {
         None

@@ -230,8 +230,9 @@ pub fn report(
     let worst =
         natural.iter().max_by(|one, other| longest(&one.held).total_cmp(&longest(&other.held)));
     if let Some(NaturalFound { held, .. }) = worst {
-        sheet.line("held", &format!("roost    by an answer {}", held.answer.text()));
-        sheet.line("", &format!("roost    by the end of a batch {}", held.end.text()));
+        for (what, found) in held.parts() {
+            sheet.line("held", &format!("roost    by {what} {}", found.text()));
+        }
     }
     let rates: Vec<f64> = natural.iter().map(|found| round(found.records_per_s)).collect();
     let value = json!({

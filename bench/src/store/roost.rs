@@ -19,6 +19,15 @@ pub const SETTINGS: &str = "default settings: segments of 64 MiB, fdatasync a co
 /// A store that waits so long for its disk asks again.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long the store held the calling thread, by what it did.
+#[derive(Debug, Default)]
+struct AllHolds {
+    answer: Holds,
+    end: Holds,
+    append: Holds,
+    nothing: Holds,
+}
+
 /// The store and its disk.
 #[derive(Debug)]
 pub struct Roost {
@@ -34,8 +43,9 @@ pub struct Roost {
     events: Vec<StoreEvent>,
     stamp: u64,
     old_sealed: bool,
-    answer_holds: Holds,
-    end_holds: Holds,
+    holds: AllHolds,
+    /// Whether appends are looked at, too.
+    watched: bool,
     /// The last read that ended.
     found: Option<(ReadId, Vec<StoredRecord>)>,
 }
@@ -71,8 +81,8 @@ impl Roost {
             events: Vec::new(),
             stamp,
             old_sealed: false,
-            answer_holds: Holds::default(),
-            end_holds: Holds::default(),
+            holds: AllHolds::default(),
+            watched: false,
             found: None,
         };
         roost.store.seal_old();
@@ -97,7 +107,12 @@ impl Roost {
             snapshot_start: false,
             body: &[record.body],
         };
-        match self.store.append(&new) {
+        let begun = self.watched.then(Begun::now);
+        let appended = self.store.append(&new);
+        if let Some(begun) = begun {
+            self.holds.append.end_beside(begun, &mut self.holds.nothing);
+        }
+        match appended {
             Ok(appended) => Ok(Some(appended.position.0)),
             Err(StoreError::Busy) => Ok(None),
             Err(error) => Err(error.into()),
@@ -109,7 +124,7 @@ impl Roost {
         let now_us = roost_event_loop::now().monotonic.ns / 1000;
         let begun = Begun::now();
         self.store.end_batch(now_us, &mut self.ops);
-        self.end_holds.end(begun);
+        self.holds.end.end_beside(begun, &mut self.holds.nothing);
         self.submit();
     }
 
@@ -173,13 +188,19 @@ impl Roost {
         }
         let begun = Begun::now();
         self.store.handle(done, &mut self.events, &mut self.ops);
-        self.answer_holds.end(begun);
+        self.holds.answer.end_beside(begun, &mut self.holds.nothing);
     }
 
     /// How long the store held this thread.
     #[must_use]
     pub fn holds(&self) -> Held {
-        Held { answer: self.answer_holds.found(), end: self.end_holds.found() }
+        let AllHolds { answer, end, append, nothing } = &self.holds;
+        Held {
+            answer: answer.found(),
+            end: end.found(),
+            append: append.found(),
+            nothing: nothing.found(),
+        }
     }
 
     fn submit(&mut self) {
@@ -253,6 +274,10 @@ impl Engine for Roost {
             next.wait()?;
         }
         Ok(Box::new(next))
+    }
+
+    fn watch(&mut self) {
+        self.watched = true;
     }
 
     fn held(&self) -> Option<Held> {

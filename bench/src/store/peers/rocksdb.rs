@@ -3,8 +3,7 @@
 use crate::store::engine::{Batch, Engine, Failure, key, seq_of};
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB, DBCompressionType,
-    Direction, IteratorMode, Options, ReadOptions, SliceTransform, WaitForCompactOptions,
-    WriteBatch, WriteOptions,
+    Direction, IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
 };
 use std::fs;
 use std::path::Path;
@@ -93,7 +92,6 @@ impl Engine for Rocks {
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
         self.database.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
-        self.database.wait_for_compact(&WaitForCompactOptions::default())?;
         Ok(self)
     }
 
