@@ -35,7 +35,7 @@ pub fn run(args: &AmplificationArgs, sheet: &mut Sheet) -> Result<(), Failure> {
     for &contestant in [Contestant::Roost].iter().chain(args.common.peers()) {
         let folder = place.store(contestant, "amplification");
         let batch = usize::try_from(args.batch)?;
-        let settings = Settings { workload, batch, watched: true };
+        let settings = Settings { workload, batch, watched: true, at_rest: false };
         let task = Task::Build(settings);
         let cache_bytes = args.common.cache_bytes();
         let order = Order { contestant, folder: folder.clone(), cache_bytes, task };

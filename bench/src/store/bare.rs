@@ -61,7 +61,7 @@ impl Engine for Bare {
         Err("a bare file finds nothing".into())
     }
 
-    fn settle(self: Box<Self>) -> Result<Box<dyn Engine>, Failure> {
+    fn settle(self: Box<Self>, _at_rest: bool) -> Result<Box<dyn Engine>, Failure> {
         Ok(self)
     }
 

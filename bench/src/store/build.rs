@@ -26,6 +26,8 @@ pub struct Settings {
     pub batch: usize,
     /// Whether to look at the clock around each append: it takes longer then.
     pub watched: bool,
+    /// Whether it is to be in the form that it has when nothing was written for long.
+    pub at_rest: bool,
 }
 
 /// What was written until some moment.
@@ -94,7 +96,7 @@ pub fn perform(order: &Order, settings: &Settings) -> Result<Found, Failure> {
     let appended = written()?;
     let begin = now().monotonic.ns;
     let mut held: Vec<Held> = engine.held().into_iter().collect();
-    let engine = engine.settle()?;
+    let engine = engine.settle(settings.at_rest)?;
     held.extend(engine.held());
     engine.close()?;
     let settle_ns = now().monotonic.ns - begin;
@@ -141,7 +143,7 @@ pub fn ensure(
         fs::remove_dir_all(&folder)?;
     }
     let batch = usize::try_from(args.build_batch)?;
-    let settings = Settings { workload, batch, watched: false };
+    let settings = Settings { workload, batch, watched: false, at_rest: true };
     let (task, cache_bytes) = (Task::Build(settings), args.build_cache_mib << 20);
     let found: Found =
         child::run(&Order { contestant, folder: folder.clone(), cache_bytes, task })?;

@@ -114,11 +114,12 @@ pub trait Engine {
         visit: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<(), Failure>;
 
-    /// Brings everything into the form that it is to stay in: flushed, sealed, merged.
+    /// Brings everything into the form that it is to stay in: flushed, sealed, merged. `at_rest`:
+    /// the form that it has when nothing was written for long, if that is another one.
     ///
     /// # Errors
     /// The engine's own.
-    fn settle(self: Box<Self>) -> Result<Box<dyn Engine>, Failure>;
+    fn settle(self: Box<Self>, at_rest: bool) -> Result<Box<dyn Engine>, Failure>;
 
     /// From here on counts how long each append holds the calling thread, too, if it can.
     fn watch(&mut self) {}

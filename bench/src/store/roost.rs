@@ -57,11 +57,15 @@ impl Roost {
     /// # Errors
     /// The store's.
     pub fn open(path: &Path) -> Result<Self, Failure> {
+        Self::open_with(path, Settings::default())
+    }
+
+    fn open_with(path: &Path, settings: Settings) -> Result<Self, Failure> {
         let mut folder = RealFolder::open(path)?;
         let now = roost_event_loop::now().wall.ms;
         let settings = OpenSettings {
             shards: 1,
-            settings: Settings::default(),
+            settings,
             fresh_incarnation: now.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
         };
         let mut opened = open(&mut folder, &settings)?;
@@ -265,10 +269,13 @@ impl Engine for Roost {
 
     /// A segment of this run that is not full stays open, so the run ends and another one seals
     /// what it left.
-    fn settle(self: Box<Self>) -> Result<Box<dyn Engine>, Failure> {
+    fn settle(self: Box<Self>, at_rest: bool) -> Result<Box<dyn Engine>, Failure> {
         let path = self.path.clone();
         self.close()?;
-        let mut next = Self::open(&path)?;
+        let usual = Settings::default();
+        // What is merged after ten minutes of rest is merged now.
+        let idle_merge_ms = if at_rest { 0 } else { usual.idle_merge_ms };
+        let mut next = Self::open_with(&path, Settings { idle_merge_ms, ..usual })?;
         while !next.old_sealed || !next.store.is_tidy() {
             next.end_batch();
             next.wait()?;

@@ -52,7 +52,7 @@ impl Engine for Fjall {
         Ok(())
     }
 
-    fn settle(self: Box<Self>) -> Result<Box<dyn Engine>, Failure> {
+    fn settle(self: Box<Self>, _at_rest: bool) -> Result<Box<dyn Engine>, Failure> {
         self.messages.rotate_memtable_and_wait()?;
         self.messages.major_compact()?;
         Ok(self)

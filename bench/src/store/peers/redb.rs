@@ -56,7 +56,7 @@ impl Engine for Redb {
         Ok(())
     }
 
-    fn settle(mut self: Box<Self>) -> Result<Box<dyn Engine>, Failure> {
+    fn settle(mut self: Box<Self>, _at_rest: bool) -> Result<Box<dyn Engine>, Failure> {
         while self.database.compact()? {}
         Ok(self)
     }

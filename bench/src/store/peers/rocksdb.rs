@@ -87,7 +87,7 @@ impl Engine for Rocks {
         Ok(())
     }
 
-    fn settle(self: Box<Self>) -> Result<Box<dyn Engine>, Failure> {
+    fn settle(self: Box<Self>, _at_rest: bool) -> Result<Box<dyn Engine>, Failure> {
         self.database.flush()?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);

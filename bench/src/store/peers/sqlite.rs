@@ -75,7 +75,7 @@ impl Engine for Sqlite {
         Ok(())
     }
 
-    fn settle(self: Box<Self>) -> Result<Box<dyn Engine>, Failure> {
+    fn settle(self: Box<Self>, _at_rest: bool) -> Result<Box<dyn Engine>, Failure> {
         let busy: i64 =
             self.connection
                 .pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |row| row.get(0))?;
