@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `token-signing.pem` | 0600 | Ed25519, PKCS #8: signs what `roost token` prints |
 //! | `token-public.pem` | 0644 | its public half |
-//! | `tickets.json` | 0600 | the keys of resume tickets; replaced daily |
+//! | `tickets.json` | 0600 | the keys of resume tickets; replaced daily: see `ticket_keys` |
+//! | `tls-tickets.json` | 0600 | the keys of TLS session tickets; likewise |
 //! | `tls-key.pem` | 0600 | P-256, PKCS #8, for development |
 //! | `tls-cert.pem` | 0644 | its certificate: localhost, 127.0.0.1, ::1 |
 //!
@@ -12,7 +13,6 @@
 //! operator: container volumes often force it.
 
 use crate::shard::auth::key::{TokenAlgorithm, TokenKey, TokenKeyError};
-use crate::shard::auth::ticket::{OLDER_KEYS_MAX, TICKET_KEY_BYTES, TicketKey, TicketKeys};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -31,17 +31,14 @@ use std::{fmt, str};
 const FOLDER: &str = "keys";
 const SIGNING_FILE: &str = "token-signing.pem";
 const PUBLIC_FILE: &str = "token-public.pem";
-const TICKETS_FILE: &str = "tickets.json";
+/// The development certificate, in a data folder.
+pub const TLS_CERTIFICATE: &str = "keys/tls-cert.pem";
 const TLS_CERTIFICATE_FILE: &str = "tls-cert.pem";
 const TLS_KEY_FILE: &str = "tls-key.pem";
 
-const PRIVATE: u32 = 0o600;
+pub(crate) const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 const FILE_MAX_BYTES: u64 = 64 * 1024;
-const TICKETS_VERSION: u32 = 1;
-
-/// After so long the ticket keys are replaced.
-pub const ROTATION_MS: u64 = 24 * 60 * 60 * 1_000;
 
 // ---- the signing key ----
 
@@ -193,82 +190,7 @@ fn load_token_key(from: &TokenKeyFile) -> Result<TokenKey, KeysError> {
     key.map_err(|error| KeysError::TokenKey { path: from.file.clone(), error })
 }
 
-// ---- ticket keys ----
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TicketsFile {
-    version: u32,
-    /// The newest first.
-    keys: Vec<StoredTicketKey>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoredTicketKey {
-    id: u32,
-    created_ms: u64,
-    key: [u8; TICKET_KEY_BYTES],
-}
-
-impl TicketsFile {
-    fn parse(text: &[u8]) -> Option<Self> {
-        let file: Self = serde_json::from_slice(text).ok()?;
-        let falls = file.keys.windows(2).all(|pair| matches!(pair, [a, b] if a.id > b.id));
-        let count_is_good = (1..=OLDER_KEYS_MAX + 1).contains(&file.keys.len());
-        (file.version == TICKETS_VERSION && falls && count_is_good).then_some(file)
-    }
-
-    /// A day from now in either direction: the clock may have been wrong when it was made.
-    fn is_due(&self, now: Timestamp) -> bool {
-        self.keys.first().is_none_or(|key| now.ms.abs_diff(key.created_ms) >= ROTATION_MS)
-    }
-
-    fn rotate(&mut self, now: Timestamp) -> Result<(), KeysError> {
-        let last_id = self.keys.first().map_or(0, |key| key.id);
-        let id = last_id.checked_add(1).expect("a key a day fills 32 bits in millions of years");
-        let key = StoredTicketKey { id, created_ms: now.ms, key: random()? };
-        self.keys.insert(0, key);
-        self.keys.truncate(OLDER_KEYS_MAX + 1);
-        Ok(())
-    }
-
-    fn into_keys(self) -> TicketKeys {
-        let mut keys = self.keys.into_iter().map(|key| TicketKey { id: key.id, key: key.key });
-        let current = keys.next().expect("at least one key was read or made");
-        TicketKeys::new(current, keys.collect())
-    }
-}
-
-/// Reads the ticket keys of a data folder. Makes the first at the first start, and a new one when
-/// the last is a day old; two old ones remain. Call it at every start and every hour or so, from
-/// one process and not from a shard's thread: it writes and flushes.
-///
-/// # Errors
-/// The file or folder cannot be written or read, or is not what it should be.
-pub fn load_or_rotate(data: &Path, now: Timestamp) -> Result<TicketKeys, KeysError> {
-    let path = make_folder(data)?.join(TICKETS_FILE);
-    let is_new = !exists(&path)?;
-    let mut file = if is_new {
-        TicketsFile { version: TICKETS_VERSION, keys: Vec::new() }
-    } else {
-        TicketsFile::parse(&read_private(&path)?).ok_or_else(|| KeysError::Damaged {
-            path: path.clone(),
-            what: "does not hold ticket keys",
-            remedy: "remove it: devices then come back with a token instead of a ticket",
-        })?
-    };
-    if file.is_due(now) {
-        file.rotate(now)?;
-        let text = serde_json::to_vec_pretty(&file).expect("numbers are always JSON");
-        if is_new {
-            create(&path, &text, PRIVATE)?;
-        } else {
-            replace(&path, &text, PRIVATE)?;
-        }
-    }
-    Ok(file.into_keys())
-}
+// ---- random bytes ----
 
 /// A nonce prefix for one shard and one start, for `Secrets`.
 ///
@@ -278,7 +200,7 @@ pub fn nonce_prefix() -> Result<[u8; 8], KeysError> {
     random()
 }
 
-fn random<const N: usize>() -> Result<[u8; N], KeysError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], KeysError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_| KeysError::Random)?;
     Ok(bytes)
@@ -335,17 +257,17 @@ fn certify(key: &[u8]) -> Option<String> {
 
 // ---- files ----
 
-fn make_folder(data: &Path) -> Result<PathBuf, KeysError> {
+pub(crate) fn make_folder(data: &Path) -> Result<PathBuf, KeysError> {
     let folder = data.join(FOLDER);
     fs::create_dir_all(&folder).map_err(KeysError::file("make", &folder))?;
     Ok(folder)
 }
 
-fn exists(path: &Path) -> Result<bool, KeysError> {
+pub(crate) fn exists(path: &Path) -> Result<bool, KeysError> {
     path.try_exists().map_err(KeysError::file("look for", path))
 }
 
-fn read_private(path: &Path) -> Result<Vec<u8>, KeysError> {
+pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, KeysError> {
     read(path, true)
 }
 
@@ -362,7 +284,7 @@ fn read(path: &Path, is_private: bool) -> Result<Vec<u8>, KeysError> {
 
 /// Writes a file that is not there yet, as a whole or not at all. Keeps what another process may
 /// have written meanwhile.
-fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeysError> {
+pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeysError> {
     let draft = write_draft(path, bytes, mode)?;
     let renamed = match renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE) {
         // Some file systems do not know the flag.
@@ -381,7 +303,7 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeysError> {
 }
 
 /// Puts a new version in the place of a file.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeysError> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeysError> {
     let draft = write_draft(path, bytes, mode)?;
     fs::rename(&draft, path).map_err(KeysError::file("replace", path))?;
     sync_folder(path)
@@ -513,7 +435,6 @@ impl std::error::Error for KeysError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::auth::ticket::TicketSealer;
     use crate::shard::auth::token::{self, TokenKeys, TokenRules};
     use expect_test::expect;
     use roost_protocol::ids::DeviceId;
@@ -526,10 +447,6 @@ mod tests {
 
     fn folder() -> TempDir {
         TempDir::new().unwrap()
-    }
-
-    fn later(ms: u64) -> Timestamp {
-        Timestamp { ms: NOW.ms + ms }
     }
 
     fn told(folder: &TempDir, error: &KeysError) -> String {
@@ -623,57 +540,18 @@ mod tests {
     fn damaged_files_are_named_and_kept() {
         let folder = folder();
         SigningKey::load_or_create(folder.path()).unwrap();
-        load_or_rotate(folder.path(), NOW).unwrap();
         let write = |name: &str, text: &str| {
             fs::write(folder.path().join("keys").join(name), text).unwrap();
         };
         write(SIGNING_FILE, "garbage");
         let error = SigningKey::load_or_create(folder.path()).unwrap_err();
-        let mut texts = vec![told(&folder, &error)];
-        for text in ["{}", r#"{"version":1,"keys":[]}"#, r#"{"version":2,"keys":[]}"#] {
-            write(TICKETS_FILE, text);
-            let error = load_or_rotate(folder.path(), NOW).unwrap_err();
-            texts.push(told(&folder, &error));
-        }
-        texts.dedup();
+        let text = told(&folder, &error);
         expect![[r#"
             DATA/keys/token-signing.pem is not an Ed25519 key in PKCS #8 PEM;
-            restore it, or remove it and the tokens it signed
-            DATA/keys/tickets.json does not hold ticket keys;
-            remove it: devices then come back with a token instead of a ticket"#]]
-        .assert_eq(&texts.join("\n").replace("; ", ";\n"));
+            restore it, or remove it and the tokens it signed"#]]
+        .assert_eq(&text.replace("; ", ";\n"));
         let kept = fs::read_to_string(folder.path().join("keys").join(SIGNING_FILE)).unwrap();
         assert_eq!(kept, "garbage");
-    }
-
-    #[test]
-    fn ticket_keys_last_a_day_and_open_for_two_more() {
-        let folder = folder();
-        let first = load_or_rotate(folder.path(), NOW).unwrap();
-        assert_eq!(first.current_id(), 1);
-        assert_eq!(mode(&folder.path().join("keys").join(TICKETS_FILE)), 0o600);
-        assert_eq!(load_or_rotate(folder.path(), later(ROTATION_MS - 1)).unwrap(), first);
-        let earlier = Timestamp { ms: NOW.ms - 1 };
-        assert_eq!(load_or_rotate(folder.path(), earlier).unwrap(), first);
-
-        let ticket = crate::shard::auth::ticket::Ticket {
-            user: UserId::new("ann").unwrap(),
-            device: DeviceId::named("phone"),
-            device_epoch: 0,
-            issued_ms: NOW.ms,
-            expires_ms: u64::MAX,
-            token_issued_ms: NOW.ms,
-            token_expires_ms: u64::MAX,
-        };
-        let sealed = TicketSealer::new(&first, [0; 8]).seal(&ticket);
-        for day in 1..=3 {
-            let now = later(day * ROTATION_MS);
-            let keys = load_or_rotate(folder.path(), now).unwrap();
-            assert_eq!(u64::from(keys.current_id()), day + 1);
-            let opened = TicketSealer::new(&keys, [0; 8]).open(&sealed, now);
-            assert_eq!(opened.is_ok(), day <= 2);
-        }
-        assert_eq!(fs::read_dir(folder.path().join("keys")).unwrap().count(), 1);
     }
 
     #[test]

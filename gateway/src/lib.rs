@@ -8,3 +8,4 @@ pub mod ids;
 pub mod keys;
 pub mod limits;
 pub mod shard;
+pub mod ticket_keys;

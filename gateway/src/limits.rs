@@ -133,6 +133,12 @@ limits! {
     loading_inputs_max: u32 = 1_024, 16 => 65_536;
     /// Signatures of tokens that a shard checks per turn. Default 64; 1 to 4,096.
     verifications_per_turn_max: u32 = 64, 1 => 4_096;
+    /// TLS handshakes under way at once, per shard: some 5 KB each. Further ones wait. Default
+    /// 16,384; 16 to 1,048,576.
+    handshakes_in_progress_max: u32 = 16_384, 16 => 1_048_576;
+    /// Steps of TLS handshakes that a shard takes per turn: a full one is two, about 60
+    /// microseconds together. Messages wait for no more than that. Default 8; 1 to 4,096.
+    handshake_steps_per_turn_max: u32 = 8, 1 => 4_096;
     /// Messages of one rank on their way to another shard, or within this one, held until what they
     /// cause is on disk and handed on. Default 4,096; 1 to 65,536.
     credit_per_rank: u32 = 4_096, 1 => 65_536;

@@ -12,7 +12,9 @@ use crate::ids::ShardId;
 use crate::keys::{self, KeysError};
 use crate::shard::auth::ticket::TicketKeys;
 use crate::shard::auth::token::{TokenKeyError, TokenKeys};
-use crate::shard::{EdgeConfig, Input, Outbox, Secrets, Shard, ShardConfig};
+use crate::shard::{EdgeConfig, Input, Outbox, PROTOCOL, Secrets, Shard, ShardConfig};
+use crate::ticket_keys;
+use roost_detached_tls::{ServerSettings, Tickets};
 use roost_event_loop::{
     Choice, EventLoop, Kind, ListenerId, Probed, Settings as LoopSettings, Waker,
 };
@@ -20,7 +22,6 @@ use roost_storage_engine::disk::{Disk, Files, FolderError, KeeperThread, RealFol
 use roost_storage_engine::{
     Durability as StoreDurability, OpenError, OpenSettings, Settings as StoreSettings, Store,
 };
-use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
@@ -69,6 +70,7 @@ struct Server {
     keeper: Arc<KeeperThread>,
     edges: EdgeConfig,
     ticket_keys: TicketKeys,
+    tls_tickets: Option<Arc<Tickets>>,
     listeners: Listeners,
 }
 
@@ -94,9 +96,17 @@ impl Server {
         std::fs::create_dir_all(&store_path)
             .map_err(|source| ServeError::Data { path: store_path.clone(), source })?;
         let mut folder = RealFolder::open(&store_path).map_err(ServeError::Folder)?;
-        let edges = edge_config(&config)?;
         let now = roost_event_loop::now().wall;
-        let ticket_keys = keys::load_or_rotate(&config.data, now)?;
+        let (tls, tls_tickets) = match config.tls {
+            Some(_) => {
+                let keys = ticket_keys::load_or_rotate_tls(&config.data, now)?;
+                let tickets = Arc::new(Tickets::new(keys, ticket_keys::TLS_TICKET_LIFE_S));
+                (Some(tls_settings(&config, Arc::clone(&tickets))?), Some(tickets))
+            }
+            None => (None, None),
+        };
+        let edges = edge_config(&config, tls)?;
+        let ticket_keys = ticket_keys::load_or_rotate(&config.data, now)?;
         let listeners = Listeners::bind(&config, shards)?;
         if let Durability::Interval { ms } = config.durability {
             tracing::warn!(
@@ -118,7 +128,18 @@ impl Server {
         let keeper = KeeperThread::start(&folder, opened.keeper);
         let keeper = Arc::new(keeper.map_err(ServeError::Thread)?);
         let stores = opened.stores;
-        Ok(Self { config, kind, shards, folder, stores, keeper, edges, ticket_keys, listeners })
+        Ok(Self {
+            config,
+            kind,
+            shards,
+            folder,
+            stores,
+            keeper,
+            edges,
+            ticket_keys,
+            tls_tickets,
+            listeners,
+        })
     }
 
     fn serve(mut self) -> Result<(), ServeError> {
@@ -238,16 +259,25 @@ impl Server {
             waited += step;
             if waited >= KEYS_EVERY {
                 waited = Duration::ZERO;
-                self.ticket_keys =
-                    keys::load_or_rotate(&self.config.data, roost_event_loop::now().wall)?;
-                for worker in running {
-                    worker.tell(Control::Secrets(self.secrets()?));
-                }
+                self.rotate_keys(running)?;
             }
         }
         ready.store(false, Ordering::SeqCst);
         for worker in running {
             worker.tell(Control::Drain);
+        }
+        Ok(())
+    }
+
+    /// Replaces the keys of tickets that are a day old.
+    fn rotate_keys(&mut self, running: &[Running]) -> Result<(), ServeError> {
+        let now = roost_event_loop::now().wall;
+        self.ticket_keys = ticket_keys::load_or_rotate(&self.config.data, now)?;
+        for worker in running {
+            worker.tell(Control::Secrets(self.secrets()?));
+        }
+        if let Some(tickets) = &self.tls_tickets {
+            tickets.replace_keys(ticket_keys::load_or_rotate_tls(&self.config.data, now)?);
         }
         Ok(())
     }
@@ -486,12 +516,11 @@ fn bind(address: SocketAddr, reuse_port: bool) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn edge_config(config: &Config) -> Result<EdgeConfig, ServeError> {
+fn edge_config(config: &Config, tls: Option<ServerSettings>) -> Result<EdgeConfig, ServeError> {
     let mut token_keys = keys::load_token_keys(&config.auth.keys)?;
     if token_keys.is_empty() {
         token_keys.push(keys::SigningKey::load_or_create(&config.data)?.verifying_key()?);
     }
-    let tls = config.tls.map(|_| tls_config(config)).transpose()?;
     Ok(EdgeConfig {
         tenant: config.auth.tenant.clone(),
         token_keys: Arc::new(TokenKeys::new(token_keys)?),
@@ -502,7 +531,7 @@ fn edge_config(config: &Config) -> Result<EdgeConfig, ServeError> {
     })
 }
 
-fn tls_config(config: &Config) -> Result<Arc<ServerConfig>, ServeError> {
+fn tls_settings(config: &Config, tickets: Arc<Tickets>) -> Result<ServerSettings, ServeError> {
     let files = match &config.tls_files {
         Some(files) => files.clone(),
         None => keys::load_or_create_tls(&config.data)?,
@@ -514,16 +543,8 @@ fn tls_config(config: &Config) -> Result<Arc<ServerConfig>, ServeError> {
             .map_err(|error| bad(&files.certificate, error.to_string()))?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| bad(&files.key, error.to_string()))?;
-    let mut tls = ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map_err(|error| bad(&files.certificate, error.to_string()))?;
-    tls.alpn_protocols = vec![b"roost/1".to_vec()];
-    tls.ignore_client_order = true;
-    tls.max_early_data_size = 0;
-    tls.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()
-        .map_err(|error| bad(&files.certificate, error.to_string()))?;
-    Ok(Arc::new(tls))
+    ServerSettings::new(certificates, key, &[PROTOCOL], tickets)
+        .map_err(|error| bad(&files.certificate, error.to_string()))
 }
 
 fn store_settings(config: &Config) -> StoreSettings {

@@ -28,6 +28,7 @@ pub mod stats;
 mod timers;
 
 pub use edge::EdgeConfig;
+pub use edge::transport::PROTOCOL;
 pub use input::{Input, Secrets};
 pub use message::{Parcel, Settle};
 pub use output::{Outbox, Output};
@@ -161,6 +162,7 @@ impl Shard {
         self.ctx.now = now;
         self.edges.begin_batch(&self.ctx);
         self.edges.take_deferred(&mut self.ctx, outbox);
+        self.edges.take_handshakes(&mut self.ctx, outbox);
         if self.draining && !self.settling && self.edges.table.open() == 0 {
             self.settling = true;
             self.settle_debts();
@@ -209,7 +211,7 @@ impl Shard {
     /// again soon.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.edges.has_deferred()
+        self.edges.has_deferred(&self.ctx)
             || self.replay.has_more(self.ctx.links.backlog_len())
             || self.mailboxes.checkpoint_has_more()
             || self.mailboxes.has_tellings(&self.ctx)

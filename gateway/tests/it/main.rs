@@ -18,4 +18,5 @@ mod roost;
 mod store_tools;
 mod support;
 mod tidy;
+mod tls;
 mod tokens;

@@ -1,5 +1,6 @@
 //! Whom to trust: one certificate or authority from a file.
 
+use crate::keys::TLS_CERTIFICATE;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -9,8 +10,6 @@ use std::sync::Arc;
 
 /// What the server and we speak inside TLS.
 const ALPN: &[u8] = b"roost/1";
-/// The development certificate, in a data folder.
-const DEVELOPMENT_CERTIFICATE: &str = "keys/tls-cert.pem";
 
 /// What a TLS connection needs.
 #[derive(Debug, Clone)]
@@ -28,7 +27,7 @@ impl TlsTarget {
     ) -> Result<Self, TlsError> {
         let path = match (ca, data) {
             (Some(ca), _) => ca.to_owned(),
-            (None, Some(data)) => data.join(DEVELOPMENT_CERTIFICATE),
+            (None, Some(data)) => data.join(TLS_CERTIFICATE),
             (None, None) => return Err(TlsError::NobodyToTrust),
         };
         let file = |error| TlsError::File { path: path.clone(), error };

@@ -12,6 +12,7 @@ pub(crate) mod outgoing;
 pub(crate) mod partials;
 pub(crate) mod queue;
 pub(crate) mod requests;
+pub(crate) mod secure;
 pub(crate) mod sweep;
 pub(crate) mod table;
 pub(crate) mod transport;
@@ -28,13 +29,14 @@ use gathering::Gatherings;
 use looking::Lookers;
 use partials::{Partial, Partials};
 use queue::SendQueues;
+use roost_detached_tls::ServerSettings;
 use roost_protocol::error::Refusal;
 use roost_protocol::frame::{self, Cut, FrameError};
 use roost_protocol::limits::{BEFORE_WELCOME_MAX_BYTES, REPLY_MAX_BYTES};
 use roost_protocol::preface::{self, Preface};
 use roost_protocol::time::Instant;
 use roost_protocol::wire::ErrorCode;
-use rustls::ServerConfig;
+use secure::Secure;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use table::{EdgeTable, Flags, State};
@@ -50,7 +52,7 @@ pub struct EdgeConfig {
     /// What tokens must say.
     pub token_rules: TokenRules,
     /// For the TLS listener; none: it is refused.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ServerSettings>,
     /// Told in Welcome: differs when the store is another one.
     pub incarnation: u64,
     /// Told in Welcome: differs when the server restarted.
@@ -64,6 +66,7 @@ pub(crate) struct Edges {
     pub(crate) table: EdgeTable,
     pub(crate) queues: SendQueues,
     pub(crate) partials: Partials,
+    secure: Secure,
     rates: RateLimits,
     gatherings: Gatherings,
     lookers: Lookers,
@@ -92,6 +95,7 @@ impl Edges {
             table: EdgeTable::default(),
             queues: SendQueues::default(),
             partials: Partials::default(),
+            secure: Secure::default(),
             rates: RateLimits::default(),
             gatherings: Gatherings::default(),
             lookers: Lookers::default(),
@@ -134,10 +138,7 @@ impl Edges {
         ctx.stats.connections += 1;
         ctx.stats.connections_total += 1;
         if secure {
-            match self.config.tls.clone().and_then(Tls::new) {
-                Some(tls) => edge.transport = Some(Box::new(tls)),
-                None => return self.end(outbox, id),
-            }
+            edge.transport = Some(Box::new(Tls::NEW));
         }
         if self.draining {
             self.refuse(ctx, outbox, id, &Refusal::new(ErrorCode::ErrorGoingAway, "shutting down"));
@@ -152,6 +153,9 @@ impl Edges {
             self.queues.close(edge.queue);
         }
         drop(self.partials.take(id));
+        if let Some(tls) = &edge.transport {
+            self.secure.forget(id, tls);
+        }
         self.rates.forget(id);
         self.gatherings.forget(id);
         if edge.user_id.is_some() {
@@ -164,7 +168,7 @@ impl Edges {
     }
 
     /// Asks the driver to end a connection, after what is being sent.
-    pub(crate) fn end(&mut self, outbox: &mut Outbox, id: EdgeId) {
+    pub(crate) fn end(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
         let tick = self.tick;
         let Some(edge) = self.table.get(id) else { return };
         if edge.state != State::Closing {
@@ -173,11 +177,14 @@ impl Edges {
             edge.heard_tick = tick;
             edge.flags.set(Flags::PAUSED, false);
         }
-        if edge.queue != queue::NONE && !self.queues.get(edge.queue).pending.is_empty() {
+        self.say_goodbye(ctx, outbox, id);
+        if self.has_last_words(id) {
             // The last words wait behind a send; `sent` comes back here.
             return;
         }
-        if !edge.flags.contains(Flags::CLOSE_ASKED) {
+        if let Some(edge) = self.table.get(id)
+            && !edge.flags.contains(Flags::CLOSE_ASKED)
+        {
             edge.flags.set(Flags::CLOSE_ASKED, true);
             outbox.push(Output::Close { edge: id });
         }
@@ -216,27 +223,10 @@ impl Edges {
         if !matches!(edge.state, State::Preface | State::Hello) {
             edge.heard_tick = tick;
         }
-        let Some(mut tls) = edge.transport.take() else {
-            return self.take_plain(ctx, outbox, id, bytes);
-        };
-        let mut plain = std::mem::take(&mut self.plain);
-        plain.clear();
-        let opened = tls.open(bytes, &mut plain);
-        let wants_write = tls.wants_write();
-        if let Some(edge) = self.table.get(id) {
-            edge.transport = Some(tls);
+        if edge.transport.is_some() {
+            return self.received_sealed(ctx, outbox, id, bytes);
         }
-        if wants_write {
-            self.mark_ready(id);
-        }
-        if !plain.is_empty() {
-            self.take_plain(ctx, outbox, id, &plain);
-        }
-        if opened.is_err() {
-            ctx.stats.frames_refused_total += 1;
-            self.end(outbox, id);
-        }
-        self.plain = plain;
+        self.take_plain(ctx, outbox, id, bytes);
     }
 
     fn take_plain(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, bytes: &[u8]) {
@@ -439,9 +429,9 @@ impl Edges {
         self.verifications_left = ctx.limits.verifications_per_turn_max;
     }
 
-    /// Whether a Hello still waits for its turn.
-    pub(crate) fn has_deferred(&self) -> bool {
-        !self.deferred.is_empty()
+    /// Whether a Hello or a handshake still waits for its turn.
+    pub(crate) fn has_deferred(&self, ctx: &Context) -> bool {
+        !self.deferred.is_empty() || self.has_handshakes(ctx)
     }
 
     /// Gives those whose Hello waited another turn.

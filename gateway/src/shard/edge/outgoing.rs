@@ -150,7 +150,7 @@ impl Edges {
     ) {
         self.queue_frame(ctx, id, request_id, server_frame::Body::Error(error));
         self.flush_one(ctx, outbox, id);
-        self.end(outbox, id);
+        self.end(ctx, outbox, id);
     }
 
     pub(super) fn abort(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
@@ -276,7 +276,7 @@ impl Edges {
         if self.table.get(id).is_some_and(|edge| edge.state == State::Closing) {
             // What was queued behind it are the last words; then it ends.
             self.flush_one(ctx, outbox, id);
-            return self.end(outbox, id);
+            return self.end(ctx, outbox, id);
         }
         self.mark_ready(id);
         if self.table.get(id).is_some_and(|edge| edge.flags.contains(Flags::PAUSED)) {
@@ -294,10 +294,10 @@ impl Edges {
         self.queues.ready = ready;
     }
 
-    fn flush_one(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
+    pub(super) fn flush_one(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
+        let wants_write = self.wants_to_seal(id);
         let Some(edge) = self.table.get(id) else { return };
         edge.flags.set(Flags::READY, false);
-        let wants_write = edge.transport.as_ref().is_some_and(|tls| tls.wants_write());
         if edge.flags.contains(Flags::CLOSE_ASKED)
             || (edge.queue == queue::NONE && !wants_write && !edge.flags.contains(Flags::BEHIND))
         {
@@ -339,17 +339,5 @@ impl Edges {
         queue.since_tick = tick;
         self.queues.bytes += buffer.len();
         outbox.push(Output::Send { edge: id, buffer });
-    }
-
-    fn seal(&mut self, id: EdgeId, plain: Vec<u8>) -> Option<Vec<u8>> {
-        let edge = self.table.get(id)?;
-        let Some(tls) = edge.transport.as_mut() else { return Some(plain) };
-        let mut sealed = self.queues.buffer();
-        let outcome = tls.seal(&plain, &mut sealed);
-        if edge.state == State::Closing {
-            tls.close_notify(&mut sealed);
-        }
-        self.queues.keep(plain);
-        outcome.ok().map(|()| sealed)
     }
 }

@@ -7,6 +7,7 @@ use crate::shard::context::Context;
 use crate::shard::output::Outbox;
 use crate::shard::report::Report;
 use roost_protocol::error::Refusal;
+use roost_protocol::time::Instant;
 use roost_protocol::wire::{self, ErrorCode, server_frame};
 
 /// A tick, in milliseconds.
@@ -118,22 +119,27 @@ impl Edges {
         let now = ctx.now.monotonic;
         let limit = ctx.limits.half_frame_pool_bytes;
         let mut full = false;
-        while let Some((since, id)) = self.partials.oldest() {
-            let over = self.partials.bytes() as u64 > limit;
+        while let Some((since, id, is_sealed)) = self.oldest_half() {
+            let over = self.half_bytes() > limit;
             full |= over;
             if !over && now.since(since) <= patience {
                 break;
             }
-            let Some(mut held) = self.partials.take(id) else { break };
-            let paused = self.table.get(id).is_some_and(|edge| edge.flags.contains(Flags::PAUSED));
-            if paused && !over {
+            let pool = if is_sealed { &mut self.secure.records } else { &mut self.partials };
+            let Some(mut held) = pool.take(id) else { break };
+            let waits = self.table.get(id).is_some_and(|edge| {
+                edge.flags.contains(Flags::PAUSED)
+                    || edge.transport.as_ref().is_some_and(|tls| tls.is_queued())
+            });
+            if waits && !over {
                 // It waits for us, not we for it.
                 held.since = now;
-                self.partials.put(id, held);
-                break;
+                pool.put(id, held);
+                continue;
             }
-            let refusal = Refusal::new(ErrorCode::ErrorTooSlow, "half a frame, then silence");
-            self.refuse(ctx, outbox, id, &refusal);
+            let text = if is_sealed { "half a record" } else { "half a frame" };
+            let text = format!("{text}, then silence");
+            self.refuse(ctx, outbox, id, &Refusal::new(ErrorCode::ErrorTooSlow, text));
         }
         if full {
             ctx.reports.push(Report::HalfFramePoolFull { limit_bytes: limit });
@@ -142,7 +148,19 @@ impl Edges {
 
     /// Over the pool's cap between ticks: the oldest go at once.
     pub(crate) fn partials_over(&self, ctx: &Context) -> bool {
-        self.partials.bytes() as u64 > ctx.limits.half_frame_pool_bytes
+        self.half_bytes() > ctx.limits.half_frame_pool_bytes
+    }
+
+    /// Bytes of frames and of records that are not whole.
+    fn half_bytes(&self) -> u64 {
+        (self.partials.bytes() + self.secure.records.bytes()) as u64
+    }
+
+    /// The connection that has been in a pool for longest, and whether it is a record.
+    fn oldest_half(&self) -> Option<(Instant, EdgeId, bool)> {
+        let frame = self.partials.oldest().map(|(since, id)| (since, id, false));
+        let record = self.secure.records.oldest().map(|(since, id)| (since, id, true));
+        frame.into_iter().chain(record).min()
     }
 
     /// Begins to tell everybody to leave: so many a second, for all come back somewhere else, and

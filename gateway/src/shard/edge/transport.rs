@@ -1,75 +1,87 @@
 //! What lies between the socket's bytes and frames: nothing, or TLS.
 //!
-//! The record layer is behind this seam, so that it can be replaced by one that keeps only keys
-//! and counters once the handshake is done.
+//! A connection that speaks TLS has one of these in a box. Idle, it is 176 bytes and owns no
+//! buffer: see `roost_detached_tls`.
 
-use rustls::{ServerConfig, ServerConnection};
-use std::io::{Read, Write};
-use std::sync::Arc;
+use roost_detached_tls::{Detached, Handshake, ServerSettings};
 
-/// Records that cannot be opened; the connection ends after the alert is out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TlsFailed;
+/// What is spoken inside TLS.
+pub const PROTOCOL: &[u8] = b"roost/1";
 
 /// One connection's TLS state.
 #[derive(Debug)]
-pub(crate) struct Tls {
-    connection: ServerConnection,
+pub(crate) enum Tls {
+    /// No whole record of it came yet: it costs no more than its place.
+    Waiting {
+        /// There is one now, which waits for its turn.
+        queued: bool,
+    },
+    /// The handshake is under way.
+    Handshaking {
+        /// Some kilobytes.
+        handshake: Box<Handshake>,
+        /// Records of it wait for their turn.
+        queued: bool,
+    },
+    /// The handshake is done.
+    Open(Detached),
+    /// There is nobody to talk to: what is still queued is thrown away.
+    Failed,
 }
 
 impl Tls {
-    /// A connection that waits for the `ClientHello`.
-    pub(crate) fn new(config: Arc<ServerConfig>) -> Option<Self> {
-        ServerConnection::new(config).ok().map(|connection| Self { connection })
-    }
+    /// A connection of which nothing is known.
+    pub(crate) const NEW: Self = Self::Waiting { queued: false };
 
-    /// Takes bytes of the socket; appends what they say to `plain`.
-    pub(crate) fn open(&mut self, mut bytes: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsFailed> {
-        while !bytes.is_empty() {
-            if self.connection.read_tls(&mut bytes).map_err(|_| TlsFailed)? == 0 {
-                return Err(TlsFailed);
+    /// Begins the handshake, if that has not happened.
+    pub(crate) fn handshake(&mut self, settings: &ServerSettings) -> Option<&mut Handshake> {
+        if matches!(self, Self::Waiting { .. }) {
+            let handshake = Box::new(Handshake::server(settings).ok()?);
+            *self = Self::Handshaking { handshake, queued: false };
+        }
+        match self {
+            Self::Handshaking { handshake, queued } => {
+                *queued = false;
+                Some(handshake)
             }
-            let state = self.connection.process_new_packets().map_err(|_| TlsFailed)?;
-            let wanted = state.plaintext_bytes_to_read();
-            if wanted > 0 {
-                let start = plain.len();
-                plain.resize(start + wanted, 0);
-                self.connection.reader().read_exact(&mut plain[start..]).map_err(|_| TlsFailed)?;
+            Self::Waiting { .. } | Self::Open(_) | Self::Failed => None,
+        }
+    }
+
+    /// Whether a handshake holds memory.
+    pub(crate) const fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Handshaking { .. })
+    }
+
+    /// Whether records wait for their turn.
+    pub(crate) const fn is_queued(&self) -> bool {
+        matches!(self, Self::Waiting { queued: true } | Self::Handshaking { queued: true, .. })
+    }
+
+    /// Notes that records wait for their turn. Says whether that is new.
+    pub(crate) const fn queue(&mut self) -> bool {
+        match self {
+            Self::Waiting { queued } | Self::Handshaking { queued, .. } => {
+                !std::mem::replace(queued, true)
             }
-            if state.peer_has_closed() {
-                return Err(TlsFailed);
-            }
-        }
-        Ok(())
-    }
-
-    /// Seals what is to be sent, and whatever the handshake has to say; appends it to `sealed`.
-    pub(crate) fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) -> Result<(), TlsFailed> {
-        for part in plain.chunks(16 * 1024) {
-            self.connection.writer().write_all(part).map_err(|_| TlsFailed)?;
-            self.drain(sealed)?;
-        }
-        self.drain(sealed)
-    }
-
-    /// Says goodbye inside TLS.
-    pub(crate) fn close_notify(&mut self, sealed: &mut Vec<u8>) {
-        self.connection.send_close_notify();
-        if self.drain(sealed).is_err() {
-            // Nothing more is owed to a peer that is being left.
-            sealed.clear();
+            Self::Open(_) | Self::Failed => false,
         }
     }
 
-    fn drain(&mut self, sealed: &mut Vec<u8>) -> Result<(), TlsFailed> {
-        while self.connection.wants_write() {
-            self.connection.write_tls(sealed).map_err(|_| TlsFailed)?;
-        }
-        Ok(())
+    /// Whether the peer is still owed a goodbye.
+    pub(crate) const fn owes_goodbye(&self) -> bool {
+        matches!(self, Self::Open(detached) if !detached.has_ended())
     }
+}
 
-    /// Whether the handshake has something to say.
-    pub(crate) fn wants_write(&self) -> bool {
-        self.connection.wants_write()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_tls_connection_costs_its_keys() {
+        // The budget of a connection is made of this; see docs on memory before raising it. The
+        // allocator has a class of 192 bytes.
+        assert!(size_of::<Tls>() <= 184, "{}", size_of::<Tls>());
     }
 }
