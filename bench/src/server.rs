@@ -1,6 +1,6 @@
 //! The server that is measured: started and stopped by the run, or somebody else's.
 
-use crate::args::Common;
+use crate::args::{Common, Tls};
 use crate::measure::Observed;
 use crate::peers::{Broker, BrokerError, log_tail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,7 +37,7 @@ first_contacts_per_hour = 60000
 /// A server to measure.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it takes plain TCP.
+    /// Where devices connect to: its TLS listener, if they are to seal.
     pub address: SocketAddr,
     /// Its process, if it runs here.
     pub pid: Option<u32>,
@@ -71,6 +71,7 @@ struct Spawned {
 #[derive(Debug, Deserialize)]
 struct Ready {
     tcp: Option<SocketAddr>,
+    tls: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     driver: String,
     shards: u32,
@@ -168,9 +169,10 @@ impl Server {
         let config = folder.join("server.toml");
         fs::write(&config, CONFIG).map_err(ServerError::Folder)?;
         let config = config.to_string_lossy();
+        let seals = args.tls != Tls::Off;
         let defaults = [
             ("--tcp", "127.0.0.1:0"),
-            ("--tls", "off"),
+            ("--tls", if seals { "127.0.0.1:0" } else { "off" }),
             ("--admin", "127.0.0.1:0"),
             ("--shards", &*shards),
             ("--config", &config),
@@ -193,7 +195,11 @@ impl Server {
         let read = stdout.read_line(&mut line);
         let spawned = Spawned { child, _stdout: Some(stdout), is_ours: true, log, folder };
         let ready = read.ok().and_then(|_| serde_json::from_str::<Ready>(&line).ok());
-        let Some(Ready { tcp: Some(address), admin, driver, shards }) = ready else {
+        let ready = ready.and_then(|ready| {
+            let address = if seals { ready.tls } else { ready.tcp };
+            address.map(|address| (address, ready))
+        });
+        let Some((address, Ready { admin, driver, shards, .. })) = ready else {
             return Err(ServerError::NotReady { said: line, log: spawned.log_tail() });
         };
         Ok(Self {

@@ -57,9 +57,12 @@ pub struct Common {
     #[arg(long, value_name = "N", default_value = "20000")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connect_rate: u32,
-    /// Sealed connections, without or with resumption
+    /// Sealed connections, without or with resumption; --server names the TLS listener then
     #[arg(long, value_enum, default_value_t = Tls::Off)]
     pub tls: Tls,
+    /// With --tls: trust what is in this PEM file [default: the development certificate in --data]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Let these generators do it together, each its share: `roost-bench agent` listens there. Only
     /// for idle, pairs and storm
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]

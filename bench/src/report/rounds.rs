@@ -48,6 +48,10 @@ impl Found {
             let took = seconds(started, connected);
             figures.connect_per_s = Some(round(ratio(counts.welcomed.into(), took)));
         }
+        if counts.handshakes > 0 {
+            self.more("tls_handshakes", counts.handshakes);
+            self.more("tls_resumed", counts.resumed);
+        }
         if counts.disconnected > 0 {
             self.fail(format!("{} devices lost their connection", counts.disconnected));
         }

@@ -18,6 +18,7 @@ use crate::result::{Document, Environment, Figures, SCHEMA};
 use crate::scenario::mix::MixError;
 use crate::server::ServerError;
 use crate::stop;
+use crate::swarm::TlsError;
 use hdrhistogram::Histogram;
 use roost_event_loop::now;
 use roost_gateway::keys::KeysError;
@@ -30,7 +31,7 @@ use std::io;
 /// # Errors
 /// The run could not begin, or the loop itself failed.
 pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
-    if wanted.common().tls != Tls::Off {
+    if wanted.common().tls != Tls::Off && !wanted.common().target.is_roost() {
         return Err(RunError::NoTls);
     }
     preflight::check(wanted)?;
@@ -173,8 +174,10 @@ pub enum RunError {
     NoMeaning,
     /// The scenario is one generator's.
     CannotShare,
-    /// This generator cannot seal connections yet.
+    /// Only connections to Roost are sealed.
     NoTls,
+    /// Nobody is trusted.
+    Tls(TlsError),
 }
 
 impl From<AgentError> for RunError {
@@ -222,7 +225,8 @@ impl fmt::Display for RunError {
                 "other brokers are measured with idle, pairs, fanout, hot and capacity; an echo \
                  server with idle, pairs and capacity"
             ),
-            Self::NoTls => write!(f, "--tls full and --tls resume are not built yet; use off"),
+            Self::NoTls => write!(f, "--tls is for Roost; other brokers are measured without"),
+            Self::Tls(error) => error.fmt(f),
         }
     }
 }
@@ -236,6 +240,7 @@ impl std::error::Error for RunError {
             Self::Disk(error) | Self::Loop(error) => Some(error),
             Self::Mix(error) => Some(error),
             Self::Agents(error) => Some(error),
+            Self::Tls(error) => Some(error),
             Self::NoTls | Self::CannotShare | Self::NoMeaning | Self::NoPeers(_) => None,
         }
     }

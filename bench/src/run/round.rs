@@ -2,7 +2,7 @@
 
 use super::{RunError, others};
 use crate::agents;
-use crate::args::{CatchupArgs, IdleArgs, Scenario as Wanted, StormArgs, TiesArgs};
+use crate::args::{CatchupArgs, Common, IdleArgs, Scenario as Wanted, StormArgs, TiesArgs, Tls};
 use crate::floor;
 use crate::machine::FlushTime;
 use crate::measure::Meter;
@@ -18,11 +18,12 @@ use crate::scenario::rooms::{self, DELIVERED, Extra, Mix, Rooms, Stalls};
 use crate::scenario::storm::{self, Storm};
 use crate::server::{self, Ending, Server};
 use crate::stop;
-use crate::swarm::{CONNECTING_MAX, Driven, Plan, Scenario, Swarm};
+use crate::swarm::{CONNECTING_MAX, Driven, Plan, Scenario, Swarm, TlsPlan};
 use crate::target::roost::Roost;
 use crate::target::{Layout, Target};
 use crate::tokens;
 use roost_event_loop::{Choice, EventLoop, Settings as LoopSettings, now};
+use roost_gateway::keys;
 use roost_protocol::time::{Duration, Instant};
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -101,6 +102,7 @@ fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, 
         comes_back: matches!(wanted, Wanted::Catchup(_)),
         tries_again: false,
         connecting_max: CONNECTING_MAX,
+        tls: tls(wanted.common(), &server)?,
     };
     if !wanted.common().target.is_roost() {
         return others::generate(wanted, plan, server, connection_number);
@@ -129,6 +131,17 @@ fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, 
             Ok(ended(found, server))
         }
     }
+}
+
+/// How devices seal, if they do.
+fn tls(common: &Common, server: &Server) -> Result<Option<TlsPlan>, RunError> {
+    if common.tls == Tls::Off {
+        return Ok(None);
+    }
+    let own = || server.data.join(keys::TLS_CERTIFICATE);
+    let certificates = common.ca.clone().unwrap_or_else(own);
+    let plan = TlsPlan::new(&certificates, server.address.ip(), common.tls == Tls::Resume);
+    plan.map(Some).map_err(RunError::Tls)
 }
 
 fn of_idle(

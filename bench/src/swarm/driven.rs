@@ -29,7 +29,7 @@ pub trait Scenario {
         cut(self, swarm, device, bytes, now)
     }
 
-    /// A device says Hello.
+    /// A device's connection stands; with TLS its handshake begins.
     fn greeted(&mut self, _device: DeviceIndex, _now: Instant) {}
 
     /// A frame of the server came to a device.
@@ -70,19 +70,36 @@ pub struct Driven<S> {
     /// What they do.
     pub scenario: S,
     waker: Waker,
+    /// Of a device that seals: what was opened last.
+    plain: Vec<u8>,
 }
 
 impl<S: Scenario> Driven<S> {
     /// Puts them together.
     #[must_use]
     pub const fn new(swarm: Swarm, scenario: S, waker: Waker) -> Self {
-        Self { swarm, scenario, waker }
+        Self { swarm, scenario, waker, plain: Vec::new() }
     }
 
     fn received(&mut self, socket: SocketId, bytes: &[u8]) {
         let now = roost_event_loop::now().monotonic;
         let Some(index) = self.swarm.device_of(socket) else { return };
         self.swarm.counts.receives += 1;
+        if !self.swarm.is_sealed() {
+            return self.take_all(index, bytes, now);
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        if self.swarm.unseal(socket, index, bytes, &mut plain) {
+            self.scenario.open(&mut self.swarm, index);
+        }
+        if !plain.is_empty() {
+            self.take_all(index, &plain, now);
+        }
+        self.plain = plain;
+    }
+
+    fn take_all(&mut self, index: DeviceIndex, bytes: &[u8], now: Instant) {
         if let Some(mut whole) = self.swarm.halves.remove(&index) {
             whole.extend_from_slice(bytes);
             self.take(index, &whole, now);
@@ -164,8 +181,9 @@ impl<S: Scenario> Handler for Driven<S> {
         match event {
             Event::Connected { socket, token } => {
                 let index = DeviceIndex::try_from(token).expect("tokens are device numbers");
-                self.swarm.connected(socket, index);
-                self.scenario.open(&mut self.swarm, index);
+                if self.swarm.connected(socket, index) {
+                    self.scenario.open(&mut self.swarm, index);
+                }
                 self.scenario.greeted(index, now.monotonic);
             }
             Event::ConnectFailed { token, error } => {

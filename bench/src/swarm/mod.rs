@@ -5,14 +5,17 @@
 //! frame only while it is half.
 
 mod driven;
+mod sealed;
 
 pub use driven::{Driven, FRAME_MAX_BYTES, Flow, Frame, Scenario};
+pub use sealed::{TlsError, TlsPlan};
 
 use crate::wire;
 use roost_event_loop::{Actions, CloseCause, SocketId};
 use roost_protocol::frame;
 use roost_protocol::preface::PREFACE;
 use roost_protocol::time::{Duration, Instant};
+use sealed::{Sealed, Unsealed};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -53,6 +56,8 @@ pub struct Plan {
     pub tries_again: bool,
     /// Handshakes under way at a time.
     pub connecting_max: u32,
+    /// Devices seal what they say.
+    pub tls: Option<TlsPlan>,
 }
 
 /// What one run counted about connections.
@@ -74,6 +79,10 @@ pub struct Counts {
     pub sends: u64,
     /// Buffers that were received: about what the server sends.
     pub receives: u64,
+    /// TLS handshakes done.
+    pub handshakes: u64,
+    /// Those of them that resumed a session.
+    pub resumed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +112,9 @@ pub struct Swarm {
     pub(super) devices: Vec<Device>,
     by_slot: Vec<DeviceIndex>,
     pub(super) halves: BTreeMap<DeviceIndex, Vec<u8>>,
+    sealed: Option<Sealed>,
+    /// Connections that are given up.
+    doomed: Vec<SocketId>,
     dirty: Vec<DeviceIndex>,
     spare: Vec<Vec<u8>>,
     pub(crate) counts: Counts,
@@ -146,6 +158,8 @@ impl Swarm {
         let comes = plan.devices;
         let devices: Vec<Device> = (0..comes).map(|_| device()).collect();
         Self {
+            sealed: plan.tls.clone().map(|tls| Sealed::new(tls, devices.len())),
+            doomed: Vec::new(),
             plan,
             devices,
             by_slot: Vec::new(),
@@ -254,11 +268,8 @@ impl Swarm {
 
     /// Where to write what a device is to send next.
     pub fn out(&mut self, index: DeviceIndex) -> &mut Vec<u8> {
+        self.mark_dirty(index);
         let device = &mut self.devices[index as usize];
-        if !device.dirty {
-            device.dirty = true;
-            self.dirty.push(index);
-        }
         if device.out.capacity() == 0
             && let Some(buffer) = self.spare.pop()
         {
@@ -290,13 +301,61 @@ impl Swarm {
         }
     }
 
-    pub(super) fn connected(&mut self, socket: SocketId, index: DeviceIndex) {
+    /// A device's connection stands. Says whether it may speak at once.
+    pub(super) fn connected(&mut self, socket: SocketId, index: DeviceIndex) -> bool {
         let slot = socket.slot as usize;
         if self.by_slot.len() <= slot {
             self.by_slot.resize(slot + 1, NOBODY);
         }
         self.by_slot[slot] = index;
         self.devices[index as usize].socket = socket;
+        let Some(sealed) = &mut self.sealed else { return true };
+        if sealed.connected(index) {
+            self.mark_dirty(index);
+        } else {
+            self.seal_failed(socket, index);
+        }
+        false
+    }
+
+    /// Whether devices seal what they say.
+    pub(super) const fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// Sealed bytes came to a device; what they say is appended to `plain`. Says whether the device
+    /// may speak from now on.
+    pub(super) fn unseal(
+        &mut self,
+        socket: SocketId,
+        index: DeviceIndex,
+        bytes: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> bool {
+        let Some(sealed) = &mut self.sealed else { return false };
+        let outcome = sealed.received(index, bytes, plain);
+        (self.counts.handshakes, self.counts.resumed) = (sealed.done, sealed.resumed);
+        if sealed.has_raw(index) {
+            self.mark_dirty(index);
+        }
+        if outcome == Unsealed::Failed {
+            self.seal_failed(socket, index);
+        }
+        outcome == Unsealed::Open
+    }
+
+    fn seal_failed(&mut self, socket: SocketId, index: DeviceIndex) {
+        let why = self.sealed.as_ref().map(|sealed| sealed.failure.clone()).unwrap_or_default();
+        self.refused(index, || format!("TLS: {why}"));
+        self.doomed.push(socket);
+    }
+
+    fn mark_dirty(&mut self, index: DeviceIndex) {
+        let device = &mut self.devices[index as usize];
+        if !device.dirty {
+            device.dirty = true;
+            self.dirty.push(index);
+        }
     }
 
     /// A server that takes connections and says nothing is none that devices can talk to.
@@ -402,6 +461,9 @@ impl Swarm {
     pub(super) fn closed(&mut self, socket: SocketId, cause: CloseCause) -> Option<DeviceIndex> {
         let index = self.device_of(socket)?;
         self.halves.remove(&index);
+        if let Some(sealed) = &mut self.sealed {
+            sealed.closed(index);
+        }
         self.by_slot[socket.slot as usize] = NOBODY;
         let device = &mut self.devices[index as usize];
         device.out = Vec::new();
@@ -437,7 +499,8 @@ impl Swarm {
         let device = &mut self.devices[index as usize];
         device.sending = false;
         buffer.clear();
-        if device.out.is_empty() {
+        let has_raw = self.sealed.as_ref().is_some_and(|sealed| sealed.has_raw(index));
+        if device.out.is_empty() && !has_raw {
             if self.spare.len() < SPARE_MAX && buffer.capacity() <= 1 << 16 {
                 self.spare.push(buffer);
             }
@@ -451,13 +514,30 @@ impl Swarm {
     pub(super) fn flush(&mut self, actions: &mut Actions) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for index in dirty.drain(..) {
+            let has_raw = self.sealed.as_ref().is_some_and(|sealed| sealed.has_raw(index));
             let device = &mut self.devices[index as usize];
             device.dirty = false;
-            if !device.sending && !device.out.is_empty() {
+            if device.sending || (device.out.is_empty() && !has_raw) {
+                continue;
+            }
+            let mut buffer = std::mem::take(&mut device.out);
+            if let Some(sealed) = &mut self.sealed {
+                let mut record = self.spare.pop().unwrap_or_default();
+                sealed.seal(index, &buffer, &mut record);
+                buffer.clear();
+                if self.spare.len() < SPARE_MAX && buffer.capacity() > 0 {
+                    self.spare.push(buffer);
+                }
+                buffer = record;
+            }
+            if !buffer.is_empty() {
                 device.sending = true;
                 self.counts.sends += 1;
-                actions.send(device.socket, std::mem::take(&mut device.out));
+                actions.send(device.socket, buffer);
             }
+        }
+        for socket in self.doomed.drain(..) {
+            actions.close(socket);
         }
         self.dirty = dirty;
         for (index, stalls) in self.stalls.drain(..) {

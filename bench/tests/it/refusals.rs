@@ -50,7 +50,7 @@ fn more_than_the_machine_has_is_refused() {
 
 #[test]
 fn sealed_connections_are_not_built_yet() {
-    assert!(errors("idle --spawn --tls full", 1).contains("not built"));
+    assert!(errors("idle --spawn --tls full --target websocket", 1).contains("--tls is for Roost"));
 }
 
 #[test]
