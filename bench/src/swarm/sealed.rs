@@ -250,7 +250,8 @@ impl Sealed {
         }
         if let Some(detached) = self.open.get_mut(index as usize).and_then(Option::as_mut) {
             // After the server's last words nothing more is owed to it.
-            drop(detached.seal(plain, sealed));
+            let outcome = detached.seal(plain, sealed);
+            debug_assert!(outcome.is_ok() || detached.has_ended(), "it seals until its end");
         }
     }
 }

@@ -49,7 +49,7 @@ fn more_than_the_machine_has_is_refused() {
 }
 
 #[test]
-fn sealed_connections_are_not_built_yet() {
+fn sealed_connections_are_for_roost() {
     assert!(errors("idle --spawn --tls full --target websocket", 1).contains("--tls is for Roost"));
 }
 

@@ -101,14 +101,20 @@ impl Handshake {
         });
         if let Err(error) = &outcome {
             self.failed = true;
-            // rustls does not say what is wrong with every message. Once it has spoken, only what is
-            // protected would be believed.
-            if output.len() == before && !self.has_spoken {
-                output.extend_from_slice(&error.alert().in_plain());
+            // rustls does not say what is wrong with every message.
+            if output.len() == before {
+                output.extend_from_slice(&self.refusal(error.alert()));
             }
         }
         self.has_spoken |= output.len() > before;
         outcome
+    }
+
+    /// What to send when the caller gives up on it: nothing once something was said, for then only
+    /// what is protected would be believed.
+    #[must_use]
+    pub fn refusal(&self, alert: Alert) -> Vec<u8> {
+        if self.has_spoken { Vec::new() } else { alert.in_plain().to_vec() }
     }
 
     /// Takes the handshake apart, once it is done, and keeps what is needed. Every object of rustls

@@ -72,14 +72,16 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The length of the first record of a stream, protected or not, if its header is there and could
-/// be one.
+/// The length of the first record of a stream, protected or not. `None`: its header has not come;
+/// an error: there is none.
 pub(crate) fn any_record(stream: &[u8]) -> Option<Result<usize, ()>> {
-    let (&[kind, major, _, high, low], _) = stream.split_first_chunk::<HEADER_BYTES>()?;
+    let is_kind = |kind: u8| (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(&kind);
+    if !is_kind(*stream.first()?) {
+        return Some(Err(()));
+    }
+    let (&[_, major, _, high, low], _) = stream.split_first_chunk::<HEADER_BYTES>()?;
     let length = usize::from(u16::from_be_bytes([high, low]));
-    let is_one = (CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(&kind)
-        && major == 3
-        && length <= BODY_MAX_BYTES;
+    let is_one = major == 3 && length <= BODY_MAX_BYTES;
     Some(if is_one { Ok(HEADER_BYTES + length) } else { Err(()) })
 }
 
@@ -88,9 +90,7 @@ pub(crate) fn any_record(stream: &[u8]) -> Option<Result<usize, ()>> {
 #[must_use]
 pub fn has_whole_record(stream: &[u8]) -> bool {
     match any_record(stream) {
-        None => stream
-            .first()
-            .is_some_and(|kind| !(CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(kind)),
+        None => false,
         Some(Ok(length)) => stream.len() >= length,
         Some(Err(())) => true,
     }

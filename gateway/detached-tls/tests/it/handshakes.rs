@@ -195,7 +195,8 @@ fn another_protocol_suite_or_version_is_refused_with_its_alert() {
 #[test]
 fn what_is_no_hello_is_refused_with_an_alert() {
     let world = World::new();
-    let cases: [&[u8]; 7] = [
+    let cases: [&[u8]; 8] = [
+        b"R",
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"ROO\x01\x05hello",
         &[22, 3, 1, 0xff, 0xff, 1, 2, 3],

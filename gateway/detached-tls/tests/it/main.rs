@@ -3,5 +3,6 @@
 
 mod garbage;
 mod handshakes;
+mod openssl;
 mod records;
 mod world;

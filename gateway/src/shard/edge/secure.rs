@@ -17,13 +17,14 @@ use super::{Edges, queue};
 use crate::ids::EdgeId;
 use crate::shard::context::Context;
 use crate::shard::output::Outbox;
-use roost_detached_tls::{Alert, Detached, Established, HandshakeError, has_whole_record};
+use roost_detached_tls::{
+    Alert, Detached, Established, HandshakeError, RECORD_MAX_BYTES, has_whole_record,
+};
 use roost_protocol::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 
-/// What a peer may say before its handshake is done and before we took it, at most. A Hello with
-/// hybrid key shares and a ticket is below 4 KiB.
-const HANDSHAKE_INPUT_MAX_BYTES: usize = 16 * 1024;
+/// What of a handshake may be here and not yet be of use: one record. A Hello is a tenth of it.
+const HANDSHAKE_INPUT_MAX_BYTES: usize = RECORD_MAX_BYTES;
 
 /// See the module's comment.
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ pub(crate) struct Secure {
     going_on: VecDeque<EdgeId>,
     /// Handshakes that hold memory.
     in_progress: u32,
+    /// Whose turn it is next: of those that begin, or of those under way.
+    begins: bool,
 }
 
 impl Secure {
@@ -65,9 +68,10 @@ impl Secure {
     }
 
     /// The next whose turn it is: by turns, so that neither keeps the other waiting.
-    fn next(&mut self, begins: bool, most: u32) -> Option<EdgeId> {
+    fn next(&mut self, most: u32) -> Option<EdgeId> {
         let may_begin = self.in_progress < most;
-        match (begins && may_begin, self.going_on.is_empty()) {
+        self.begins = !self.begins;
+        match (self.begins && may_begin, self.going_on.is_empty()) {
             (true, _) => self.beginning.pop_front().or_else(|| self.going_on.pop_front()),
             (false, false) => self.going_on.pop_front(),
             (false, true) => may_begin.then(|| self.beginning.pop_front()).flatten(),
@@ -119,16 +123,14 @@ impl Edges {
         let Some(tls) = self.table.get(id).and_then(|edge| edge.transport.as_deref_mut()) else {
             return;
         };
-        if length > HANDSHAKE_INPUT_MAX_BYTES {
-            // Once we have spoken, only what is protected would be believed.
-            let speaks = matches!(tls, Tls::Waiting { .. });
-            let alert = Alert::DecodeError.in_plain();
-            return self.fails(ctx, outbox, id, if speaks { &alert } else { &[] });
-        }
         if is_whole && tls.queue() {
             let begins = !tls.is_handshaking();
             let queue = if begins { &mut self.secure.beginning } else { &mut self.secure.going_on };
             queue.push_back(id);
+        }
+        if length > HANDSHAKE_INPUT_MAX_BYTES {
+            // It waits for us, so the rest waits in the kernel.
+            self.pause(ctx, outbox, id);
         }
     }
 
@@ -147,8 +149,7 @@ impl Edges {
     fn take_steps(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
         let mut left = ctx.limits.handshake_steps_per_turn_max;
         while left > 0 {
-            let begins = left.is_multiple_of(2);
-            let next = self.secure.next(begins, ctx.limits.handshakes_in_progress_max);
+            let next = self.secure.next(ctx.limits.handshakes_in_progress_max);
             let Some(id) = next else { return };
             // Whoever left while it waited cost nothing.
             left -= u32::from(self.take_handshake(ctx, outbox, id));
@@ -170,6 +171,7 @@ impl Edges {
         secure.in_progress += u32::from(!was_handshaking);
         let mut output = self.queues.buffer();
         let outcome = handshake.advance(&mut held.bytes, &mut output);
+        let refusal = handshake.refusal(Alert::DecodeError);
         match outcome {
             Ok(progress) => {
                 self.secure.send(id, &output);
@@ -181,9 +183,13 @@ impl Edges {
                 self.mark_ready(id);
                 if progress.is_done {
                     self.establish(ctx, outbox, id, &held.bytes);
+                } else if held.bytes.len() > HANDSHAKE_INPUT_MAX_BYTES {
+                    // A message that long is none that we want to see the end of.
+                    self.fails(ctx, outbox, id, &refusal);
                 } else if !held.bytes.is_empty() {
                     self.secure.records.put(id, held);
                 }
+                self.go_on(ctx, outbox, id);
             }
             Err(_) => self.fails(ctx, outbox, id, &output),
         }

@@ -137,8 +137,11 @@ impl Edges {
                 pool.put(id, held);
                 continue;
             }
-            let text = if is_sealed { "half a record" } else { "half a frame" };
-            let text = format!("{text}, then silence");
+            let text = if is_sealed {
+                "half a TLS record, then silence"
+            } else {
+                "half a frame, then silence"
+            };
             self.refuse(ctx, outbox, id, &Refusal::new(ErrorCode::ErrorTooSlow, text));
         }
         if full {

@@ -275,10 +275,12 @@ fn devices_are_asked_to_leave_so_many_a_second() {
     world.ctx.limits.goaways_per_second = 20;
     let ids: Vec<EdgeId> = (0..5).map(|slot| world.welcomed(slot, wire::Role::Main)).collect();
     let told = |world: &mut World| {
-        ids.iter()
-            .filter(|id| !world.received(**id).is_empty())
-            .map(|id| id.slot)
-            .collect::<Vec<_>>()
+        world.edges.flush(&mut world.ctx, &mut world.outbox);
+        let sent = world.outbox.drain().filter_map(|output| match output {
+            Output::Send { edge, .. } => Some(edge.slot),
+            _ => None,
+        });
+        sent.collect::<Vec<_>>()
     };
     world.edges.drain(&mut world.ctx, &mut world.outbox);
     assert_eq!(told(&mut world), [0, 1]);
@@ -289,3 +291,5 @@ fn devices_are_asked_to_leave_so_many_a_second() {
     world.edges.sweep(&mut world.ctx, &mut world.outbox, ends);
     assert_eq!(world.refused(ids[4]), (0, ErrorCode::ErrorGoingAway));
 }
+
+mod secure;
