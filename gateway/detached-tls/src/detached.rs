@@ -218,30 +218,6 @@ impl Detached {
         }
         Ok(())
     }
-
-    #[cfg(test)]
-    pub(crate) const fn skip_sequences(&mut self, send: u64, receive: u64) {
-        self.send_sequence = send;
-        self.receive_sequence = receive;
-    }
-
-    #[cfg(test)]
-    pub(crate) const fn sequences(&self) -> (u64, u64) {
-        (self.send_sequence, self.receive_sequence)
-    }
-
-    /// A record of any kind, for tests of what a peer might do.
-    #[cfg(test)]
-    pub(crate) fn seal_any(&mut self, kind: u8, content: &[u8], sealed: &mut Vec<u8>) {
-        let key = self.sealing_key().unwrap();
-        self.seal_record(&key, kind, content, sealed).unwrap();
-    }
-
-    #[cfg(test)]
-    pub(crate) fn update_without_a_word(&mut self) {
-        self.send.update(self.suite).unwrap();
-        self.send_sequence = 0;
-    }
 }
 
 impl fmt::Debug for Detached {

@@ -4,6 +4,29 @@ use super::*;
 use crate::alert::{OpenError, Violation};
 use crate::record::BODY_MAX_BYTES;
 
+/// What a peer could do.
+impl Detached {
+    const fn skip_sequences(&mut self, send: u64, receive: u64) {
+        self.send_sequence = send;
+        self.receive_sequence = receive;
+    }
+
+    const fn sequences(&self) -> (u64, u64) {
+        (self.send_sequence, self.receive_sequence)
+    }
+
+    /// A record of any kind.
+    fn seal_any(&mut self, kind: u8, content: &[u8], sealed: &mut Vec<u8>) {
+        let key = self.sealing_key().unwrap();
+        self.seal_record(&key, kind, content, sealed).unwrap();
+    }
+
+    fn update_without_a_word(&mut self) {
+        self.send.update(self.suite).unwrap();
+        self.send_sequence = 0;
+    }
+}
+
 /// Both ends of a connection.
 fn pair(suite: Suite) -> (Detached, Detached) {
     let (a, b) = (Secret([1; 32]), Secret([2; 32]));

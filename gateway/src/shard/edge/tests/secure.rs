@@ -89,17 +89,16 @@ impl Secure {
                 return closed;
             }
             for output in outputs {
-                match output {
-                    Output::Send { edge, buffer } => {
-                        assert_eq!(edge, client.id);
-                        let answer = client.takes(&buffer);
-                        self.sent(edge, buffer);
-                        if !answer.is_empty() {
-                            self.delivers(edge, &answer);
-                        }
+                if let Output::Send { edge, buffer } = output {
+                    assert_eq!(edge, client.id);
+                    let answer = client.takes(&buffer);
+                    self.sent(edge, buffer);
+                    if !answer.is_empty() {
+                        self.delivers(edge, &answer);
                     }
-                    Output::Close { .. } => closed = true,
-                    other => panic!("{other:?}"),
+                } else {
+                    assert!(matches!(output, Output::Close { .. }), "{output:?}");
+                    closed = true;
                 }
             }
         }
