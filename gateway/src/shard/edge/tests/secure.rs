@@ -60,7 +60,7 @@ impl Secure {
 
     fn delivers(&mut self, id: EdgeId, bytes: &[u8]) {
         let World { ctx, outbox, edges } = &mut self.world;
-        edges.received(ctx, outbox, id, &mut bytes.to_vec());
+        edges.received(ctx, outbox, id, bytes);
     }
 
     /// The end of a batch; what is sent is not reported as sent.

@@ -62,6 +62,7 @@ impl World {
         edge.user = user("ann").key("");
         edge.device = DeviceId([1; 16]);
         edge.connection = ConnectionNumber(1);
+        edge.set_token(0, 1 << 40);
         edge.flags.set(Flags::EXTENSION, role == wire::Role::Extension);
         id
     }
@@ -276,11 +277,13 @@ fn devices_are_asked_to_leave_so_many_a_second() {
     let ids: Vec<EdgeId> = (0..5).map(|slot| world.welcomed(slot, wire::Role::Main)).collect();
     let told = |world: &mut World| {
         world.edges.flush(&mut world.ctx, &mut world.outbox);
-        let sent = world.outbox.drain().filter_map(|output| match output {
-            Output::Send { edge, .. } => Some(edge.slot),
-            _ => None,
-        });
-        sent.collect::<Vec<_>>()
+        let mut told = Vec::new();
+        for output in world.outbox.drain() {
+            if let Output::Send { edge, .. } = output {
+                told.push(edge.slot);
+            }
+        }
+        told
     };
     world.edges.drain(&mut world.ctx, &mut world.outbox);
     assert_eq!(told(&mut world), [0, 1]);
