@@ -1,7 +1,8 @@
 //! How long a store holds the thread that serves, with what its keeper has done and with what ends
 //! a batch. On a machine with other work the clock also counts what the thread waited for its
-//! processor, so beside it stands the processor time that the thread had. That counts interrupts and
-//! what the machine below takes away, too, so beside both stands what spinning for as long showed.
+//! processor, so beside it stands the processor time that the thread had. That counts interrupts
+//! and what the machine below takes away, too, so beside both stands what spinning for as long
+//! showed.
 
 use crate::latency::{Latency, histogram};
 use crate::report::arithmetic::whole;

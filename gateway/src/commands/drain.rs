@@ -99,12 +99,12 @@ impl fmt::Display for DrainError {
             ),
             Self::Signal { pid, source } => write!(
                 f,
-                "cannot signal process {pid}: {source}; run this as the server's user, where it runs"
+                "cannot signal process {pid}: {source}; run this where it runs, as its user"
             ),
             Self::StillRuns { pid, wait_s } => write!(
                 f,
-                "process {pid} still runs after {wait_s} s; wait for it (limits.drain_ms bounds it), \
-                 or send it another SIGTERM to end it at once"
+                "process {pid} still runs after {wait_s} s; wait (limits.drain_ms bounds it), or \
+                 send it another SIGTERM to end it at once"
             ),
         }
     }

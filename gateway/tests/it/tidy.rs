@@ -352,6 +352,14 @@ fn parents(path: &str) -> Option<(String, Vec<String>)> {
     Some((name.to_owned(), candidates.to_vec()))
 }
 
+/// Each file of a folder of tests is a crate's root, so any of them may.
+fn may_declare(path: &str, candidates: &[String]) -> bool {
+    let folder = |path: &str| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+    let of_tests = folder(&candidates[0]).filter(|folder| folder.ends_with("/tests"));
+    candidates.iter().any(|candidate| candidate == path)
+        || (of_tests.is_some() && folder(path) == of_tests)
+}
+
 fn declares(text: &str, name: &str) -> bool {
     let ending = format!("mod {name};");
     text.lines().any(|line| {
@@ -365,7 +373,7 @@ fn every_source_file_is_compiled() {
     let all = sources("rs");
     nothing_is_minded(&all, |source| {
         let Some((name, candidates)) = parents(&source.path) else { return Complaints::new() };
-        let is_parent = |file: &&Source| candidates.contains(&file.path);
+        let is_parent = |file: &&Source| may_declare(&file.path, &candidates);
         if all.iter().filter(is_parent).any(|parent| declares(&parent.text, &name)) {
             return Complaints::new();
         }
@@ -380,6 +388,9 @@ fn a_module_is_declared_above_it() {
     let (name, candidates) = parents("a/src/b/mod.rs").unwrap();
     assert_eq!((name.as_str(), candidates[1].as_str()), ("b", "a/src/lib.rs"));
     assert_eq!(parents("a/src/lib.rs"), None);
+    let (_, candidates) = parents("a/tests/shared/mod.rs").unwrap();
+    assert!(may_declare("a/tests/one.rs", &candidates));
+    assert!(!may_declare("a/tests/it/one.rs", &candidates));
     assert_eq!(parents("a/src/bin/tool.rs"), None);
     assert!(declares("pub(crate) mod c;\n", "c") && declares("mod c; // the sea\n", "c"));
     assert!(!declares("// mod c;\nmod cc;\n", "c"));

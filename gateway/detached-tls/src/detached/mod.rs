@@ -254,5 +254,4 @@ impl fmt::Display for SealError {
 impl std::error::Error for SealError {}
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;
