@@ -1,6 +1,7 @@
 //! The Roost server: a pure core (`shard`) and what performs its wishes in the real world.
 
 pub mod args;
+pub mod budget;
 pub mod commands;
 pub mod config;
 pub mod driver;

@@ -57,8 +57,9 @@ pub struct Common {
     #[arg(long, value_name = "N", default_value = "20000")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connect_rate: u32,
-    /// Sealed connections, without or with resumption; --server names the TLS listener then
+    /// Sealed connections, without resumption or with it; --server names the TLS listener then
     #[arg(long, value_enum, default_value_t = Tls::Off)]
+    #[arg(num_args = 0..=1, default_missing_value = "full")]
     pub tls: Tls,
     /// With --tls: trust what is in this PEM file [default: the development certificate in --data]
     #[arg(long, value_name = "FILE")]

@@ -40,4 +40,5 @@ pub use clock::now;
 pub use event::{BatchFlow, CloseCause, Event, Handler, Limit, ListenerId, SocketId};
 pub use event_loop::EventLoop;
 pub use settings::Settings;
+pub use uring::SOCKET_BYTES;
 pub use wake::Waker;

@@ -1,6 +1,7 @@
 //! `roost serve`: from settings to running workers, and back.
 
 use crate::args::ServeArgs;
+use crate::budget::MemoryBudget;
 use crate::config::{Config, ConfigError, Driver, Durability, FileConfig};
 use crate::driver::admin::AdminServer;
 use crate::driver::disk::StoreDisk;
@@ -48,6 +49,15 @@ pub fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let probed = probe(config.driver)?;
     tracing::info!(reason = %probed.reason, "driver chosen: {:?}", probed.kind);
     let server = Server::prepare(config, &probed)?;
+    let budget = MemoryBudget::of(&server.config.limits, server.shards);
+    tracing::info!(
+        connections_max = server.config.limits.connections_max,
+        plain_session_bytes = budget.plain_session_bytes,
+        tls_session_bytes = budget.tls_session_bytes,
+        sessions_mib = budget.sessions_bytes >> 20,
+        shared_mib = budget.shared_bytes >> 20,
+        "memory budget; the kernel's for sockets comes on top"
+    );
     server.serve()
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Adding a number of a shard is adding one line to the list below.
 
+use crate::budget::MemoryBudget;
+use crate::limits::Limits;
 use crate::shard::Shard;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -206,6 +208,7 @@ impl Collector for Process {
         let mut gauges =
             vec![("process_resident_memory_bytes", "Memory of the process in RAM", resident)];
         gauges.extend(allocator_bytes());
+        gauges.extend(session_bytes());
         for (name, help, value) in gauges {
             let Some(value) = value else { continue };
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -223,6 +226,15 @@ fn resident_bytes() -> Option<u64> {
 }
 
 type Gauge = (&'static str, &'static str, Option<u64>);
+
+fn session_bytes() -> [Gauge; 2] {
+    let budget = MemoryBudget::of(&Limits::default(), 1);
+    let plain = Some(budget.plain_session_bytes);
+    [
+        ("roost_session_plain_bytes", "Budget of an idle session over plain TCP", plain),
+        ("roost_session_tls_bytes", "The same over TLS", Some(budget.tls_session_bytes)),
+    ]
+}
 
 fn allocator_bytes() -> [Gauge; 5] {
     use tikv_jemalloc_ctl::{epoch, stats};

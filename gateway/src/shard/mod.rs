@@ -51,6 +51,30 @@ use roost_protocol::ids::MessageId;
 use roost_protocol::time::{Instant, Now};
 use roost_storage_engine::{ReadId, Store, StoreEvent, StoredRecord};
 
+/// What a shard keeps for an idle session, by structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionBytes {
+    /// The connection.
+    pub edge: usize,
+    /// The mailbox of its user, at rest.
+    pub mailbox: usize,
+    /// Where that is found, at most: a table of five bytes a place that is half empty.
+    pub place: usize,
+    /// With TLS: a box, as the allocator hands it out.
+    pub tls: usize,
+}
+
+/// What idle sessions are made of.
+#[must_use]
+pub const fn idle_session_bytes() -> SessionBytes {
+    SessionBytes {
+        edge: edge::EDGE_BYTES,
+        mailbox: mailbox::RESTING_BYTES,
+        place: mailbox::PLACE_BYTES,
+        tls: edge::TLS_BYTES,
+    }
+}
+
 /// Ticks between two looks at which messages are too old.
 const RETENTION_TICKS: u64 = 600;
 

@@ -39,6 +39,7 @@ use ring::{Completion, Ring};
 use rings::Rings;
 use roost_protocol::time::{Duration, Instant, Now};
 use rustix::event::EventfdFlags;
+pub use slots::SOCKET_BYTES;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::TcpListener;

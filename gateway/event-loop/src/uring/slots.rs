@@ -51,7 +51,10 @@ pub(super) struct Slot {
     pub(super) receives: u8,
 }
 
-const _: () = assert!(size_of::<Slot>() == 12);
+/// Bytes that a loop keeps for a socket of which nothing is under way.
+pub const SOCKET_BYTES: usize = size_of::<Slot>();
+
+const _: () = assert!(SOCKET_BYTES == 12);
 
 impl Slot {
     pub(super) const FREE: Self =

@@ -39,7 +39,9 @@ use roost_protocol::wire::ErrorCode;
 use secure::Secure;
 use std::collections::VecDeque;
 use std::sync::Arc;
+pub(crate) use table::EDGE_BYTES;
 use table::{EdgeTable, Flags, State};
+pub(crate) use transport::TLS_BYTES;
 use transport::Tls;
 
 /// What all edges of a shard share.

@@ -9,7 +9,8 @@ use roost_protocol::ids::{ConnectionNumber, DeviceId, OptionalUserId, UserKey};
 const CHUNK: usize = 1024;
 
 // The budget of a session is made of this; see docs on memory before raising it.
-const _: () = assert!(size_of::<Edge>() == 96);
+pub(crate) const EDGE_BYTES: usize = size_of::<Edge>();
+const _: () = assert!(EDGE_BYTES == 96);
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

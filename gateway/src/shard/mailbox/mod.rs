@@ -43,6 +43,7 @@ use entries::{CHANGE_BLOCK, Entries};
 use held::Loading;
 use presence::Watches;
 use records::State;
+pub(crate) use resting::RESTING_BYTES;
 use retelling::Debts;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::UserKey;
@@ -50,6 +51,7 @@ use roost_protocol::wire::{self, ErrorCode, server_frame};
 use roost_storage_engine::{Appended, NewRecord, Position, Query, SegmentId, StoredRecord};
 use slot::Slot;
 use std::collections::{BTreeMap, VecDeque};
+pub(crate) use tables::PLACE_BYTES;
 use versions::Versions;
 
 /// The mailboxes of a shard.

@@ -10,6 +10,9 @@ const ROOM_MIN: usize = 64;
 /// A part is made smaller when it has room for so many times what is in it.
 const SPARSE_TIMES: usize = 8;
 
+/// What a place of four bytes takes at most: with a byte of its own, in a table that is 7/16 full.
+pub(crate) const PLACE_BYTES: usize = 12;
+
 /// See the module's comment. Which part an entry is in, and where, follows from its hash.
 #[derive(Debug)]
 pub(super) struct Tables<T> {
