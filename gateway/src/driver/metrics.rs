@@ -98,7 +98,7 @@ shard_metrics! {
     idle_closed_total, counter, stats.idle_closed_total, "Connections ended for their silence";
     too_slow_total, counter, stats.too_slow_total, "Connections ended for being too slow";
     paused_total, counter, stats.paused_total, "Times a connection was not read for a while";
-    tls_handshakes_in_progress, gauge, stats.tls_in_progress, "TLS handshakes under way";
+    tls_handshakes_in_progress, gauge, stats.tls_handshakes_in_progress, "TLS handshakes under way";
     tls_handshakes_total, counter, stats.tls_handshakes_total, "TLS handshakes done";
     tls_resumed_total, counter, stats.tls_resumed_total, "Those that resumed a session";
     tls_failed_total, counter, stats.tls_failed_total, "TLS connections that broke its rules";

@@ -47,7 +47,7 @@ pub struct Stats {
     pub idle_closed_total: u64,
     pub too_slow_total: u64,
     pub paused_total: u64,
-    pub tls_in_progress: u64,
+    pub tls_handshakes_in_progress: u64,
     pub tls_handshakes_total: u64,
     pub tls_resumed_total: u64,
     pub tls_failed_total: u64,

@@ -143,7 +143,7 @@ impl Edges {
     /// A turn's part of the handshakes.
     pub(crate) fn take_handshakes(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
         self.take_steps(ctx, outbox);
-        ctx.stats.tls_in_progress = self.secure.in_progress.into();
+        ctx.stats.tls_handshakes_in_progress = self.secure.in_progress.into();
     }
 
     fn take_steps(&mut self, ctx: &mut Context, outbox: &mut Outbox) {

@@ -77,7 +77,7 @@ impl Secure {
     }
 
     fn in_progress(&self) -> u64 {
-        self.world.ctx.stats.tls_in_progress
+        self.world.ctx.stats.tls_handshakes_in_progress
     }
 
     /// Batches until nothing more comes of them; says whether the server closed.
