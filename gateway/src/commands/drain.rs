@@ -38,6 +38,10 @@ pub fn run(args: &DrainArgs) -> Result<u32, DrainError> {
     let signal = |error: Errno| DrainError::Signal { pid: pid.as_raw_pid(), source: error.into() };
     // Readable when the process has ended (pidfd_open(2)).
     let process = pidfd_open(pid, PidfdFlags::empty()).map_err(signal)?;
+    // If it ended meanwhile its number may be another's by now.
+    if lock.try_lock_shared().is_ok() {
+        return Err(DrainError::NobodyRuns { data: args.data.clone() });
+    }
     pidfd_send_signal(&process, Signal::TERM).map_err(signal)?;
     let ended = PollFd::new(&process, PollFlags::IN);
     let wait = Timespec { tv_sec: i64::try_from(args.wait_s).unwrap_or(i64::MAX), tv_nsec: 0 };

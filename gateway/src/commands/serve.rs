@@ -269,7 +269,10 @@ impl Server {
             waited += step;
             if waited >= KEYS_EVERY {
                 waited = Duration::ZERO;
-                self.rotate_keys(running)?;
+                // The keys there are stay good: nobody is sent away for what a file cannot do.
+                if let Err(error) = self.rotate_keys(running) {
+                    tracing::error!(%error, "ticket keys were not rotated; tried again in an hour");
+                }
             }
         }
         ready.store(false, Ordering::SeqCst);

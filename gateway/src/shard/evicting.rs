@@ -41,6 +41,8 @@ pub(super) struct Evicting {
     mailboxes: usize,
     /// Because others were loaded while there was no room.
     for_loads: u64,
+    /// When lists next give back room they do not need.
+    gives_back_tick: u64,
 }
 
 /// What of so many actors is looked at in a tick.
@@ -92,7 +94,8 @@ pub(crate) fn shrink(list: &mut impl Shrink) {
 impl Shard {
     /// Lets go of room that only the busiest moment needed.
     pub(super) fn give_back(&mut self) {
-        if self.tick.is_multiple_of(GIVE_BACK_TICKS) {
+        if self.tick >= self.evicting.gives_back_tick {
+            self.evicting.gives_back_tick = self.tick + GIVE_BACK_TICKS;
             self.edges.queues.give_back();
             self.ctx.give_back();
         }

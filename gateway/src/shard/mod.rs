@@ -160,8 +160,7 @@ impl Shard {
             Input::Received { edge, bytes } => {
                 self.edges.received(&mut self.ctx, outbox, edge, bytes);
                 if self.edges.partials_over(&self.ctx) {
-                    let tick = u32::try_from(self.tick).unwrap_or(u32::MAX);
-                    self.edges.sweep(&mut self.ctx, outbox, tick);
+                    self.edges.sweep_partials(&mut self.ctx, outbox);
                 }
             }
             Input::Sent { edge, buffer } => self.edges.sent(&mut self.ctx, outbox, edge, buffer),

@@ -125,8 +125,8 @@ impl Setup {
         }
     }
 
-    pub(crate) const fn with_tls(mut self) -> Self {
-        self.tls = Some(ANYWHERE);
+    pub(crate) fn with_tls(mut self) -> Self {
+        self.tls = Some(quiet_port());
         self
     }
 

@@ -126,6 +126,15 @@ impl Changes {
             }
             return;
         }
+        // Before any file asks for more descriptors than there may be: with such a file, logins are
+        // refused.
+        let most = "fs.nr_open";
+        if let Some(value) = self.sysctls.get(most) {
+            self.steps.push(value_step(&sysctl_path(most), value));
+        } else if self.nofile > facts.number(most) {
+            self.nofile = None;
+            self.leave("RLIMIT_NOFILE", "is above fs.nr_open: raise that with it");
+        }
         // Files first: whatever is live will then also be so at the next start.
         if !self.sysctls.is_empty() {
             self.steps.push(file_step(SYSCTL_FILE, &sysctl_file(facts, &self.sysctls)));
@@ -135,15 +144,17 @@ impl Changes {
         }
         if let Some(nofile) = self.nofile {
             let unit = unit_file(&choice.unit);
-            self.steps.push(file_step(&unit, &drop_in(nofile)));
-            self.steps.push(file_step(LIMITS_FILE, &limits(nofile)));
+            // Nobody's hard limit is lowered.
+            let hard = nofile.max(facts.process.nofile_hard);
+            self.steps.push(file_step(&unit, &drop_in(hard)));
+            self.steps.push(file_step(LIMITS_FILE, &limits(nofile, hard)));
             self.afterwards.push(format!(
                 "systemctl daemon-reload && systemctl restart {}; logins have the new limit from \
                  the next one on",
                 choice.unit
             ));
         }
-        for (key, value) in &self.sysctls {
+        for (key, value) in self.sysctls.iter().filter(|(key, _)| *key != most) {
             self.steps.push(value_step(&sysctl_path(key), value));
         }
         for (path, value) in &self.devices {
@@ -252,12 +263,11 @@ pub(crate) fn drop_in(nofile: u64) -> String {
     format!("{HEADER}[Service]\nLimitNOFILE={nofile}\n")
 }
 
-fn limits(nofile: u64) -> String {
+fn limits(soft: u64, hard: u64) -> String {
     let mut text = HEADER.to_owned();
     for who in ["*", "root"] {
-        for kind in ["soft", "hard"] {
-            put_line!(text, "{who} {kind} nofile {nofile}");
-        }
+        put_line!(text, "{who} soft nofile {soft}");
+        put_line!(text, "{who} hard nofile {hard}");
     }
     text
 }

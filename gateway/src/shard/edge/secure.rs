@@ -8,7 +8,7 @@
 //! **Handshakes.** Nothing is done for a connection before a whole record of it is there, so those
 //! that stay silent cost their place only. Then it waits for its turn: a turn takes a few steps,
 //! from those under way and those that begin by turns, each in their order. Those that begin wait
-//! while as many are under way as may be.
+//! while as many are under way as may be; then a peer that has not answered for a second makes room.
 
 use super::partials::{Partial, Partials};
 use super::table::State;
@@ -26,6 +26,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// What of a handshake may be here and not yet be of use: one record. A Hello is a tenth of it.
 const HANDSHAKE_INPUT_MAX_BYTES: usize = RECORD_MAX_BYTES;
 
+/// For so long a peer may take to answer while others wait for its place: a round trip to a phone.
+const ANSWER_MS: u64 = 1_000;
+
 /// See the module's comment.
 #[derive(Debug, Default)]
 pub(crate) struct Secure {
@@ -39,6 +42,8 @@ pub(crate) struct Secure {
     going_on: VecDeque<EdgeId>,
     /// Handshakes that hold memory.
     in_progress: u32,
+    /// Handshakes and when they began, oldest first; some are done or gone.
+    begun: VecDeque<(EdgeId, Instant)>,
     /// Whose turn it is next: of those that begin, or of those under way.
     begins: bool,
 }
@@ -140,9 +145,40 @@ impl Edges {
         !self.secure.going_on.is_empty() || (may_begin && !self.secure.beginning.is_empty())
     }
 
+    /// When as many handshakes are under way as may be, those whose peers stay silent make room for
+    /// those that wait: else a few silent peers could keep everybody out.
+    fn make_room(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
+        let most = ctx.limits.handshakes_in_progress_max;
+        while self.secure.in_progress >= most && !self.secure.beginning.is_empty() {
+            let Some((id, since)) = self.secure.begun.front().copied() else { return };
+            let tls = self.table.get(id).and_then(|edge| edge.transport.as_deref());
+            let waits = tls.is_some_and(|tls| tls.is_handshaking() && !tls.is_queued());
+            if waits && ctx.now.monotonic.since(since).as_ms() < ANSWER_MS {
+                return;
+            }
+            self.secure.begun.pop_front();
+            if waits {
+                self.fails(ctx, outbox, id, &[]);
+            }
+        }
+    }
+
+    /// Forgets handshakes that are done, now and then, so that the list has a bound.
+    fn note_begun(&mut self, ctx: &Context, id: EdgeId) {
+        let Self { table, secure, .. } = self;
+        if secure.begun.len() >= 2 * ctx.limits.handshakes_in_progress_max as usize {
+            secure.begun.retain(|(id, _)| {
+                let tls = table.get(*id).and_then(|edge| edge.transport.as_deref());
+                tls.is_some_and(Tls::is_handshaking)
+            });
+        }
+        secure.begun.push_back((id, ctx.now.monotonic));
+    }
+
     /// A turn's part of the handshakes.
     pub(crate) fn take_handshakes(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
         self.take_steps(ctx, outbox);
+        self.make_room(ctx, outbox);
         ctx.stats.tls_handshakes_in_progress = self.secure.in_progress.into();
     }
 
@@ -188,6 +224,9 @@ impl Edges {
                     self.fails(ctx, outbox, id, &refusal);
                 } else if !held.bytes.is_empty() {
                     self.secure.records.put(id, held);
+                }
+                if !was_handshaking && !progress.is_done {
+                    self.note_begun(ctx, id);
                 }
                 self.go_on(ctx, outbox, id);
             }

@@ -113,7 +113,8 @@ impl Edges {
         }
     }
 
-    fn sweep_partials(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
+    /// Ends those who left half of something for too long, and the oldest over the pool's cap.
+    pub(crate) fn sweep_partials(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
         let patience =
             roost_protocol::time::Duration::from_ms(ctx.limits.half_frame_timeout_ms.into());
         let now = ctx.now.monotonic;
@@ -182,13 +183,21 @@ impl Edges {
 
     /// Tells the next ones.
     fn step_drain(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
-        let mut left = (ctx.limits.goaways_per_second * TICK_MS / 1000).max(1);
+        // At its pace, or faster if that would not reach all of them in time.
+        let pace = ctx.limits.goaways_per_second * TICK_MS / 1000;
+        let open = u32::try_from(self.table.open()).unwrap_or(u32::MAX);
+        let ticks_left = self.drain_ends_tick.saturating_sub(self.tick) * 2 / 3;
+        let mut left = pace.max(open.div_ceil(ticks_left.max(1))).max(1);
         while left > 0 && self.drain_next < self.table.slots() {
             let slot = self.drain_next;
             self.drain_next += 1;
             let Some(id) = self.table.at(slot) else { continue };
+            let state = self.table.get(id).map_or(State::Free, |edge| edge.state);
+            if state == State::Closing {
+                continue;
+            }
             left -= 1;
-            let ready = self.table.get(id).is_some_and(|edge| edge.state == State::Ready);
+            let ready = state == State::Ready;
             if ready {
                 let reconnect_after_ms = ctx.prng.jitter_ms(1000);
                 let away = wire::GoAway { reconnect_after_ms, alternative: String::new() };

@@ -138,15 +138,21 @@ impl Cells {
             self.take_place(hash, user);
             self.put_awake(hash, mailbox);
         }
+        self.awake(user)
+    }
+
+    /// A mailbox to change, if it is awake.
+    pub(crate) fn awake(&mut self, user: UserKey) -> Option<&mut Mailbox> {
+        let hash = self.hasher.hash_one(user);
         let awake = self.awake.find_mut(hash, |mailbox| mailbox.user == user)?;
         Some(awake)
     }
 
     /// The slot and the list of a user whose list is in memory.
     pub(crate) fn active(&mut self, user: UserKey) -> Option<(&mut Slot, &mut Entries)> {
-        let hash = self.hasher.hash_one(user);
-        let awake = self.awake.find_mut(hash, |mailbox| mailbox.user == user)?;
-        let Mailbox { slot, body: Body::Active(entries), .. } = &mut **awake else { return None };
+        let Mailbox { slot, body: Body::Active(entries), .. } = self.awake(user)? else {
+            return None;
+        };
         Some((slot, entries))
     }
 

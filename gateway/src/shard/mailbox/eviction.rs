@@ -72,7 +72,8 @@ impl Mailboxes {
 
     /// Lets go of a list, and of the slot when nobody is connected, if nothing happened since.
     pub(crate) fn evict(&mut self, ctx: &mut Context, user: UserKey, number: u64) {
-        let Some(mailbox) = self.cells.get_mut(user) else { return };
+        // One that rests meanwhile is left alone.
+        let Some(mailbox) = self.cells.awake(user) else { return };
         if mailbox.slot.number != number || mailbox.slot.soft_changed {
             return;
         }

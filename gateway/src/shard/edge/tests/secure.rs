@@ -242,6 +242,33 @@ fn those_that_begin_wait_while_many_are_under_way() {
 }
 
 #[test]
+fn a_silent_peer_makes_room_for_those_that_wait() {
+    let limits = Limits { handshakes_in_progress_max: 2, ..Limits::default() };
+    let mut secure = Secure::new(limits);
+    let clients: Vec<EdgeId> = (0..3)
+        .map(|slot| {
+            let (client, hello) = secure.connect(slot);
+            secure.delivers(client.id, &hello);
+            client.id
+        })
+        .collect();
+    secure.turn();
+    secure.turn();
+    assert_eq!((secure.in_progress(), secure.world.ctx.stats.tls_failed_total), (2, 0));
+    let now = &mut secure.world.ctx.now.monotonic;
+    *now = *now + roost_protocol::time::Duration::from_ms(1_000);
+    secure.turn();
+    secure.turn();
+    // The first one went, the third one is under way.
+    assert_eq!((secure.in_progress(), secure.world.ctx.stats.tls_failed_total), (2, 1));
+    for id in clients {
+        secure.closed(id);
+    }
+    secure.turn();
+    secure.is_clean();
+}
+
+#[test]
 fn what_is_sealed_behind_a_send_comes_after_it() {
     let mut secure = Secure::new(Limits::default());
     let mut client = secure.established(3);
