@@ -84,8 +84,8 @@ limits! {
     /// From the wish to stop to the end of the process, with settling what is owed, which needs
     /// what is left when the last device went. Default 10 s, 0 to 10 min.
     drain_ms: u32 = 10_000, 0 => 600_000;
-    /// Connections a shard asks to leave in a second when the server stops, unless it must be more to
-    /// reach all within two thirds of `drain_ms`. Default 20,000; 10 to 1,000,000.
+    /// Connections a shard asks to leave in a second when the server stops, unless it must be more
+    /// to reach all within two thirds of `drain_ms`. Default 20,000; 10 to 1,000,000.
     goaways_per_second: u32 = 20_000, 10 => 1_000_000;
     /// For how long a connection outlives its token, and a ticket likewise. Default 1 min, at
     /// most 1 h.

@@ -36,6 +36,9 @@ use std::time::Duration;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 65_535;
+/// How often an address that is in use is tried again, and after what time.
+const BIND_TRIES: u32 = 20;
+const BIND_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How often ticket keys are looked at.
 const KEYS_EVERY: Duration = Duration::from_secs(3600);
 
@@ -508,13 +511,27 @@ fn bind_all(
     for index in 0..shards {
         let failed = |source| ServeError::Bind { setting, address: asked, source };
         if index == 0 && asked.port() != 0 {
-            drop(bind(address, false).map_err(failed)?);
+            bind_alone(address).map_err(failed)?;
         }
         let listener = bind(address, true).map_err(failed)?;
         address = listener.local_addr().map_err(failed)?;
         bound.push(listener);
     }
     Ok((bound, Some(address)))
+}
+
+/// Whether nobody listens there. The rings of a server that was killed give its listeners back a
+/// moment after the process is gone, so it is tried again for a while.
+fn bind_alone(address: SocketAddr) -> std::io::Result<()> {
+    for _ in 0..BIND_TRIES {
+        match bind(address, false) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                thread::park_timeout(BIND_AGAIN_AFTER);
+            }
+            other => return other.map(drop),
+        }
+    }
+    bind(address, false).map(drop)
 }
 
 fn bind(address: SocketAddr, reuse_port: bool) -> std::io::Result<TcpListener> {

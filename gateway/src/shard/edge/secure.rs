@@ -8,7 +8,7 @@
 //! **Handshakes.** Nothing is done for a connection before a whole record of it is there, so those
 //! that stay silent cost their place only. Then it waits for its turn: a turn takes a few steps,
 //! from those under way and those that begin by turns, each in their order. Those that begin wait
-//! while as many are under way as may be; then a peer that has not answered for a second makes room.
+//! while as many are under way as may be; then one whose peer was silent for a second makes room.
 
 use super::partials::{Partial, Partials};
 use super::table::State;
