@@ -21,10 +21,7 @@ impl MemoryBudget {
     /// The budget of a server with so many shards.
     #[must_use]
     pub fn of(limits: &Limits, shards: u8) -> Self {
-        let SessionBytes { edge, mailbox, place, tls } = idle_session_bytes();
-        let plain = edge + mailbox + place + roost_event_loop::SOCKET_BYTES;
-        let bytes = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
-        let (plain_session_bytes, tls_session_bytes) = (bytes(plain), bytes(plain + tls));
+        let [plain_session_bytes, tls_session_bytes] = session_bytes();
         let of_shard =
             limits.actor_memory_bytes + limits.send_queues_bytes + limits.half_frame_pool_bytes;
         Self {
@@ -34,6 +31,14 @@ impl MemoryBudget {
             shared_bytes: of_shard.saturating_mul(shards.into()),
         }
     }
+}
+
+/// What an idle session costs over plain TCP, and over TLS.
+#[must_use]
+pub fn session_bytes() -> [u64; 2] {
+    let SessionBytes { edge, mailbox, place, tls } = idle_session_bytes();
+    let plain = edge + mailbox + place + roost_event_loop::SOCKET_BYTES;
+    [plain, plain + tls].map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -121,12 +121,8 @@ impl Wanted<'_> {
         text
     }
 
-    /// Files and commands for cloud-init.
-    fn cloud_config(&self) -> String {
-        let mut text = "#cloud-config\nwrite_files:\n".to_owned();
-        let mut file = |path: &str, content: &str| {
-            put!(text, "  - path: {path}\n    content: |\n{}", indent(content, 6));
-        };
+    /// The files of a machine that is to be tuned from its first start on: path and content.
+    fn each_file(&self, mut file: impl FnMut(&str, &str)) {
         file(crate::check::SYSCTL_FILE, &self.sysctl_lines());
         file(&crate::change::unit_file(self.unit), &drop_in(self.nofile()));
         for (at, (path, value)) in self.changes.devices.iter().enumerate() {
@@ -139,6 +135,14 @@ impl Wanted<'_> {
                 &format!("GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {parameter}\"\n"),
             );
         }
+    }
+
+    /// Files and commands for cloud-init.
+    fn cloud_config(&self) -> String {
+        let mut text = "#cloud-config\nwrite_files:\n".to_owned();
+        self.each_file(|path, content| {
+            put!(text, "  - path: {path}\n    content: |\n{}", indent(content, 6));
+        });
         text.push_str("runcmd:\n  - sysctl --system\n  - systemd-tmpfiles --create\n");
         text.push_str("  - systemctl daemon-reload\n");
         if !self.changes.boot.is_empty() {
@@ -282,22 +286,10 @@ impl Wanted<'_> {
              # from memory are for this size; run roost-tune check at the first start of another \
              one.\nset -eu\n",
         );
-        let mut file = |path: &str, content: &str| {
+        self.each_file(|path, content| {
             let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
             put!(text, "install -d {folder}\ncat > {path} <<'END'\n{content}END\n");
-        };
-        file(crate::check::SYSCTL_FILE, &self.sysctl_lines());
-        file(&crate::change::unit_file(self.unit), &drop_in(self.nofile()));
-        for (at, (path, value)) in self.changes.devices.iter().enumerate() {
-            let name = format!("/etc/tmpfiles.d/90-roost-tune-{at}.conf");
-            file(&name, &format!("w {path} - - - - {value}\n"));
-        }
-        for parameter in &self.changes.boot {
-            file(
-                "/etc/default/grub.d/90-roost-tune.cfg",
-                &format!("GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {parameter}\"\n"),
-            );
-        }
+        });
         if !self.changes.boot.is_empty() {
             text.push_str("update-grub\n");
         }

@@ -3,8 +3,7 @@
 //!
 //! Adding a number of a shard is adding one line to the list below.
 
-use crate::budget::MemoryBudget;
-use crate::limits::Limits;
+use crate::budget;
 use crate::shard::Shard;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -228,11 +227,10 @@ fn resident_bytes() -> Option<u64> {
 type Gauge = (&'static str, &'static str, Option<u64>);
 
 fn session_bytes() -> [Gauge; 2] {
-    let budget = MemoryBudget::of(&Limits::default(), 1);
-    let plain = Some(budget.plain_session_bytes);
+    let [plain, tls] = budget::session_bytes();
     [
-        ("roost_session_plain_bytes", "Budget of an idle session over plain TCP", plain),
-        ("roost_session_tls_bytes", "The same over TLS", Some(budget.tls_session_bytes)),
+        ("roost_session_plain_bytes", "Budget of an idle session over plain TCP", Some(plain)),
+        ("roost_session_tls_bytes", "The same over TLS", Some(tls)),
     ]
 }
 

@@ -7,7 +7,9 @@
 //! message waits for it.
 
 use super::Shard;
+use hashbrown::HashMap;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hash};
 
 /// Ticks after which an actor that nobody touched may be evicted, while there is room.
 const IDLE_TICKS: u64 = 600;
@@ -51,11 +53,11 @@ fn share(length: usize) -> usize {
 }
 
 /// Whether a table has room for much more than what is in it.
-pub(crate) const fn is_sparse(length: usize, capacity: usize) -> bool {
+const fn is_sparse(length: usize, capacity: usize) -> bool {
     capacity >= SPARSE_MIN && length.saturating_mul(SPARSE_TIMES) <= capacity
 }
 
-/// A list that was long once does not keep its room for ever.
+/// A list or table that was long once does not keep its room for ever.
 pub(crate) trait Shrink {
     /// How much is in it, and for how much it has room.
     fn fill(&self) -> (usize, usize);
@@ -74,6 +76,16 @@ impl<T> Shrink for Vec<T> {
 }
 
 impl<T> Shrink for VecDeque<T> {
+    fn fill(&self) -> (usize, usize) {
+        (self.len(), self.capacity())
+    }
+
+    fn fit(&mut self) {
+        self.shrink_to_fit();
+    }
+}
+
+impl<K: Eq + Hash, V, S: BuildHasher> Shrink for HashMap<K, V, S> {
     fn fill(&self) -> (usize, usize) {
         (self.len(), self.capacity())
     }

@@ -8,7 +8,7 @@ use super::direct::confirm_block;
 use super::history::Search;
 use super::{Conversation, Paused, confirm, replay, unknown_conversation};
 use crate::shard::context::{Context, Effect, Reading, conversation_stream};
-use crate::shard::evicting::{is_sparse, shrink};
+use crate::shard::evicting::shrink;
 use crate::shard::links::{Arrival, Cause, Taken, Token};
 use crate::shard::loading::{self, ToActor};
 use crate::shard::message::{HistoryAsk, Point, Rank, Reply, ToConversation};
@@ -286,9 +286,7 @@ impl Conversations {
     /// The tables themselves do not stay as large as they once were. Shrinking costs as much as
     /// what is left, which is then little beside what went.
     fn give_back(&mut self) {
-        if is_sparse(self.cells.len(), self.cells.capacity()) {
-            self.cells.shrink_to_fit();
-        }
+        shrink(&mut self.cells);
         shrink(&mut self.order);
     }
 

@@ -9,7 +9,7 @@ use super::cells::{Body, Mailbox};
 use super::row::{Row, row_of};
 use super::{Mailboxes, records};
 use crate::shard::context::{Context, Effect, mailbox_stream};
-use crate::shard::evicting::is_sparse;
+use crate::shard::evicting::shrink;
 use crate::shard::message::Card;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -161,9 +161,7 @@ impl Mailboxes {
     /// The checkpoint is durable.
     pub(crate) fn end_checkpoint(&mut self, ctx: &mut Context, counts: &[u64]) {
         self.rows.running = None;
-        if is_sparse(self.rows.away.len(), self.rows.away.capacity()) {
-            self.rows.away.shrink_to_fit();
-        }
+        shrink(&mut self.rows.away);
         ctx.links.confirm_three(counts);
     }
 
