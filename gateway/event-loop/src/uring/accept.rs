@@ -101,6 +101,12 @@ impl Listeners {
         }
     }
 
+    /// Those that are not closed.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ListenerId> {
+        let ids = (0..).zip(&self.listeners).filter(|(_, listener)| listener.is_some());
+        ids.map(|(id, _)| ListenerId(id))
+    }
+
     fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
         self.listeners.get_mut(id.0 as usize)?.as_mut()
     }

@@ -46,6 +46,12 @@ impl Connects {
         index
     }
 
+    /// Those whose addresses the kernel may still read.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = (u32, SocketId)> {
+        let entries = (0u32..).zip(&self.entries);
+        entries.filter_map(|(index, entry)| Some((index, entry.as_ref()?.socket?)))
+    }
+
     fn remove(&mut self, index: u32) -> Option<Box<Entry>> {
         let entry = self.entries.get_mut(index as usize)?.take()?;
         self.free.push(index);

@@ -309,10 +309,31 @@ impl Uring {
     }
 }
 
+impl Uring {
+    /// Cancels what points to our memory: sends, connects and accepts. Polls point to none, and
+    /// there may be a million; receives never wait.
+    fn cancel_pointers(&mut self) -> io::Result<()> {
+        for (ring, socket) in self.rings.sending() {
+            ring.cancel_each(Tag::socket(Op::Send, socket).encode())?;
+        }
+        for (index, socket) in self.connects.under_way() {
+            let (ring, _) = self.rings.of(socket.slot);
+            ring.ring.cancel_each(Tag::index(Op::Connect, index).encode())?;
+        }
+        for listener in self.listeners.ids() {
+            for ring in self.rings.iter_mut() {
+                ring.ring.cancel_each(Tag::index(Op::Accept, listener.0).encode())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Uring {
-    /// The kernel must not use memory that is gone: file operations end, all else is cancelled.
+    /// The kernel must not use memory that is gone: file operations end, what points to memory is
+    /// cancelled.
     fn drop(&mut self) {
-        let cancelled = self.rings.iter_mut().all(|ring| ring.ring.cancel_all().is_ok());
+        let cancelled = self.cancel_pointers().is_ok();
         if !cancelled {
             // Another thread dropped the loop. Buffers are given up rather than overwritten.
             Box::leak(Box::new((std::mem::take(&mut self.sends), self.arena.take_memory())));

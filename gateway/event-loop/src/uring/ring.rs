@@ -159,10 +159,21 @@ impl Ring {
     }
 
     /// Cancels all that is under way and waits for it. Afterwards the kernel uses no memory of
-    /// requests.
+    /// requests. For each request the kernel looks at all those before it, so this is for a ring
+    /// with few.
     pub(super) fn cancel_all(&self) -> io::Result<()> {
+        self.cancel(CancelBuilder::any())
+    }
+
+    /// Cancels the requests with this `user_data` and waits for that. Afterwards the kernel uses
+    /// no memory of theirs.
+    pub(super) fn cancel_each(&self, user_data: u64) -> io::Result<()> {
+        self.cancel(CancelBuilder::user_data(user_data).all())
+    }
+
+    fn cancel(&self, which: CancelBuilder) -> io::Result<()> {
         let timeout = Some(Timespec::new().sec(1));
-        let outcome = self.inner.submitter().register_sync_cancel(timeout, CancelBuilder::any());
+        let outcome = self.inner.submitter().register_sync_cancel(timeout, which);
         match outcome {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             other => other,

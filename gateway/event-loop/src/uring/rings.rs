@@ -131,6 +131,14 @@ impl Rings {
         (slot.has(Flag::OPEN) && slot.generation == socket.generation).then_some(slot)
     }
 
+    /// Sockets with a send that the kernel has not answered.
+    pub(super) fn sending(&self) -> impl Iterator<Item = (&Ring, SocketId)> {
+        self.rings.iter().enumerate().flat_map(move |(index, ring)| {
+            let sending = (0u32..).zip(&ring.slots).filter(|(_, slot)| slot.has(Flag::SENDING));
+            sending.map(move |(place, slot)| (&ring.ring, self.id(index, place, slot.generation)))
+        })
+    }
+
     /// The socket that has a place now, if there is one.
     pub(super) fn occupant(&self, ring: usize, place: u32) -> Option<SocketId> {
         let slot = &self.rings[ring].slots[place as usize];
