@@ -44,6 +44,11 @@ pub struct Settings {
     /// Milliseconds without anything sealed after which tables are merged further than they must
     /// be, so that a cold stream is in one or two files.
     pub idle_merge_ms: u64,
+    /// Milliseconds without a commit after which the segment being written is sealed before it is
+    /// full, if records of many streams are in it: their index takes memory, and none is active.
+    pub rest_after_ms: u64,
+    /// As many streams are many.
+    pub rest_streams: usize,
     /// Bytes that the tables of the folder may take before the oldest records with a seq go; 0 is
     /// no bound.
     pub retain_bytes: u64,
@@ -87,6 +92,8 @@ impl Settings {
         reserve_bytes: 72 << 20,
         erase_after_ms: 3_600_000,
         idle_merge_ms: 600_000,
+        rest_after_ms: 10_000,
+        rest_streams: 1_000,
         retain_bytes: 0,
         cache_bytes: 8 << 20,
     };

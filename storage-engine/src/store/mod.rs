@@ -374,7 +374,7 @@ impl Store {
     }
 
     /// Goes on in the next segment, made or not: its commit waits for it.
-    fn roll(&mut self) {
+    pub(super) fn roll(&mut self) {
         let mut next = self.next.take().unwrap_or_else(|| self.following());
         let rolled = &self.active;
         next.start = rolled.start + u64::from(rolled.end);
@@ -389,6 +389,11 @@ impl Store {
             let rolled = core::mem::replace(&mut self.active, next);
             self.rolled.insert(rolled.id, rolled);
         }
+    }
+
+    /// Whether a batch is gathered or under way.
+    pub(super) fn is_committing(&self) -> bool {
+        !self.gathered.is_empty() || self.in_flight.is_some()
     }
 
     fn following(&mut self) -> LiveSegment {
@@ -433,6 +438,7 @@ impl Store {
         if self.failed.is_some() {
             return;
         }
+        self.rest();
         self.ask_segments(ops);
         self.start_commit(ops);
         self.start_seal(ops);

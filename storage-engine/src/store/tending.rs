@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{SPARE_INDICES, Store, StoreEvent};
+use super::{Making, SPARE_INDICES, Store, StoreEvent};
 use crate::error::{Damage, DiskError};
 use crate::index::SegmentIndex;
 use crate::keeper::{Tended, sealing_bytes_max};
@@ -106,6 +106,18 @@ impl Store {
             let seal = StoreOp::Seal { segment: segment.id, length, within_ms };
             self.seal_begun_ms = self.now_ms;
             ops.push(seal);
+        }
+    }
+
+    /// Rolls over a segment that nobody writes to, so that the index of its streams need not be kept.
+    pub(super) fn rest(&mut self) {
+        let quiet_us = self.now_us.saturating_sub(self.commit_begun_us);
+        if quiet_us >= self.settings.rest_after_ms * 1_000
+            && self.active.index.len() >= self.settings.rest_streams
+            && !self.is_committing()
+            && self.active.making == Making::Ready
+        {
+            self.roll();
         }
     }
 

@@ -334,3 +334,38 @@ fn files_are_used_again() {
     world.reopen().unwrap();
     world.adopt_survivors(true);
 }
+
+#[test]
+fn a_segment_that_nobody_writes_to_is_sealed_when_its_index_is_large() {
+    let mut settings = small();
+    settings.settings.rest_after_ms = 50;
+    settings.settings.rest_streams = 3;
+    let mut world = World::new(settings, 11);
+    let ours = |world: &World| -> Vec<StreamId> {
+        (0..40).map(stream).filter(|of| world.home(*of) == 0).take(4).collect()
+    };
+    let ours = ours(&world);
+    for of in &ours[..2] {
+        world.append(*of, 90).unwrap();
+    }
+    world.settle();
+    world.now += 100;
+    world.settle();
+    assert_eq!(tables(&world), 0, "two streams are few");
+    for of in &ours {
+        world.append(*of, 90).unwrap();
+    }
+    world.settle();
+    world.now += 49;
+    world.settle();
+    assert_eq!(tables(&world), 0, "it is not quiet for long enough");
+    world.now += 1;
+    world.settle();
+    assert_eq!(tables(&world), 1);
+    world.append(ours[3], 90).unwrap();
+    world.settle();
+    world.crash(Kill::Process);
+    world.reopen().unwrap();
+    world.adopt_survivors(true);
+    world.check();
+}
