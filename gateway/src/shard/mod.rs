@@ -25,6 +25,7 @@ pub mod output;
 mod replay;
 pub mod report;
 pub mod stats;
+mod tables;
 mod timers;
 
 pub use edge::EdgeConfig;
@@ -70,7 +71,7 @@ pub const fn idle_session_bytes() -> SessionBytes {
     SessionBytes {
         edge: edge::EDGE_BYTES,
         mailbox: mailbox::RESTING_BYTES,
-        place: mailbox::PLACE_BYTES,
+        place: tables::PLACE_BYTES,
         tls: edge::TLS_BYTES,
     }
 }

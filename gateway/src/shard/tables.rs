@@ -15,35 +15,35 @@ pub(crate) const PLACE_BYTES: usize = 12;
 
 /// See the module's comment. Which part an entry is in, and where, follows from its hash.
 #[derive(Debug)]
-pub(super) struct Tables<T> {
+pub(crate) struct Tables<T> {
     parts: Box<[HashTable<T>]>,
     length: usize,
 }
 
 impl<T> Tables<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { parts: (0..PARTS).map(|_| HashTable::new()).collect(), length: 0 }
     }
 
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.length
     }
 
-    pub(super) fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
+    pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
         self.parts[part_of(hash)].find(hash, is_it)
     }
 
-    pub(super) fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
+    pub(crate) fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
         self.parts[part_of(hash)].find_mut(hash, is_it)
     }
 
     /// Takes in an entry that is not there. `rehash` gives the hash of any entry.
-    pub(super) fn insert(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) {
+    pub(crate) fn insert(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) {
         self.parts[part_of(hash)].insert_unique(hash, entry, rehash);
         self.length += 1;
     }
 
-    pub(super) fn remove(
+    pub(crate) fn remove(
         &mut self,
         hash: u64,
         is_it: impl FnMut(&T) -> bool,

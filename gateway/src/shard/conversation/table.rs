@@ -13,12 +13,13 @@ use crate::shard::links::{Arrival, Cause, Taken, Token};
 use crate::shard::loading::{self, ToActor};
 use crate::shard::message::{HistoryAsk, Point, Rank, Reply, ToConversation};
 use crate::shard::report::Report;
-use hashbrown::HashMap;
+use crate::shard::tables::Tables;
 use roost_protocol::error::Refusal;
 use roost_protocol::ids::{ConversationId, UserKey};
 use roost_protocol::wire::ErrorCode;
 use roost_storage_engine::{Query, StoredRecord};
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::BuildHasher;
 
 /// About how long after an eviction that met a page of history it is asked for again.
 const EVICTED_MS: u32 = 50;
@@ -31,10 +32,38 @@ enum Cell {
     Corrupt,
 }
 
+/// Every conversation in memory by its id.
+#[derive(Debug)]
+struct Cells {
+    tables: Tables<(ConversationId, Cell)>,
+    hasher: foldhash::fast::FixedState,
+}
+
+impl Cells {
+    fn get_mut(&mut self, id: ConversationId) -> Option<&mut Cell> {
+        let found = self.tables.find_mut(self.hasher.hash_one(id), |(other, _)| *other == id);
+        found.map(|(_, cell)| cell)
+    }
+
+    /// Takes in one that is not there.
+    fn insert(&mut self, id: ConversationId, cell: Cell) {
+        let hasher = &self.hasher;
+        self.tables.insert(hasher.hash_one(id), (id, cell), |(other, _)| hasher.hash_one(other));
+    }
+
+    fn remove(&mut self, id: ConversationId) -> Option<Cell> {
+        let hasher = &self.hasher;
+        let is_it = |(other, _): &(ConversationId, Cell)| *other == id;
+        let removed =
+            self.tables.remove(hasher.hash_one(id), is_it, |(other, _)| hasher.hash_one(other));
+        removed.map(|(_, cell)| cell)
+    }
+}
+
 /// See the module's comment.
 #[derive(Debug)]
 pub(crate) struct Conversations {
-    cells: HashMap<ConversationId, Cell, foldhash::fast::FixedState>,
+    cells: Cells,
     /// In the order they were loaded: the clock hand of eviction goes round.
     order: VecDeque<(ConversationId, u64)>,
     stamps: u64,
@@ -46,7 +75,10 @@ pub(crate) struct Conversations {
 impl Conversations {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            cells: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed)),
+            cells: Cells {
+                tables: Tables::new(),
+                hasher: foldhash::fast::FixedState::with_seed(seed),
+            },
             order: VecDeque::new(),
             stamps: 0,
             replaying: BTreeSet::new(),
@@ -56,7 +88,7 @@ impl Conversations {
 
     /// How many are in memory.
     pub(crate) fn len(&self) -> usize {
-        self.cells.len()
+        self.cells.tables.len()
     }
 
     /// How many eviction looks at in a rotation.
@@ -77,7 +109,7 @@ impl Conversations {
         tick: u64,
     ) {
         let id = arrival.message.conversation();
-        match self.cells.get_mut(&id) {
+        match self.cells.get_mut(id) {
             Some(Cell::Active(conversation)) => {
                 conversation.touched_tick = tick;
                 take(conversation, ctx, arrival);
@@ -86,7 +118,7 @@ impl Conversations {
             Some(Cell::Corrupt) => loading::refuse_unreadable(ctx, arrival),
             None => {
                 self.load(ctx, id);
-                if let Some(Cell::Loading(waiting)) = self.cells.get_mut(&id) {
+                if let Some(Cell::Loading(waiting)) = self.cells.get_mut(id) {
                     waiting.push(arrival);
                 }
             }
@@ -102,7 +134,7 @@ impl Conversations {
 
     /// Loads a conversation to tell again what it owes.
     pub(crate) fn replay(&mut self, ctx: &mut Context, id: ConversationId) -> Option<u64> {
-        match self.cells.get_mut(&id) {
+        match self.cells.get_mut(id) {
             Some(Cell::Active(conversation)) => return Some(conversation.tell_again(ctx)),
             Some(Cell::Loading(_)) => {}
             Some(Cell::Corrupt) => return Some(0),
@@ -120,7 +152,7 @@ impl Conversations {
         records: Option<&[StoredRecord]>,
         tick: u64,
     ) -> Option<u64> {
-        let Some(Cell::Loading(waiting)) = self.cells.remove(&id) else { return None };
+        let Some(Cell::Loading(waiting)) = self.cells.remove(id) else { return None };
         let replaying = self.replaying.remove(&id);
         let run = ctx.store.run();
         let found = records.ok_or(crate::shard::codec::Malformed);
@@ -156,7 +188,7 @@ impl Conversations {
     }
 
     pub(super) fn active(&mut self, id: ConversationId) -> Option<&mut Conversation> {
-        match self.cells.get_mut(&id) {
+        match self.cells.get_mut(id) {
             Some(Cell::Active(conversation)) => Some(conversation),
             Some(Cell::Loading(_) | Cell::Corrupt) | None => None,
         }
@@ -254,7 +286,7 @@ impl Conversations {
     ) {
         for _ in 0..most.min(self.order.len()) {
             let Some((id, stamp)) = self.order.pop_front() else { return };
-            let Some(Cell::Active(conversation)) = self.cells.get_mut(&id) else { continue };
+            let Some(Cell::Active(conversation)) = self.cells.get_mut(id) else { continue };
             if conversation.stamp != stamp {
                 continue;
             }
@@ -283,23 +315,22 @@ impl Conversations {
         self.give_back();
     }
 
-    /// The tables themselves do not stay as large as they once were. Shrinking costs as much as
-    /// what is left, which is then little beside what went.
+    /// The order does not stay as large as it once was. Shrinking costs as much as what is left,
+    /// which is then little beside what went.
     fn give_back(&mut self) {
-        shrink(&mut self.cells);
         shrink(&mut self.order);
     }
 
     /// Lets go of a conversation if nothing happened to it since its snapshot.
     pub(crate) fn evict(&mut self, ctx: &mut Context, id: ConversationId, number: u64) {
         let durable = ctx.store.durable();
-        if let Some(Cell::Active(conversation)) = self.cells.get_mut(&id)
+        if let Some(Cell::Active(conversation)) = self.cells.get_mut(id)
             && conversation.number == number
             && conversation.snapshot_number == number
             && conversation.is_settled(durable)
         {
             self.bytes -= conversation.accounted_bytes;
-            self.cells.remove(&id);
+            self.cells.remove(id);
             ctx.stats.evictions_total += 1;
             self.give_back();
         }

@@ -24,7 +24,6 @@ mod retelling;
 mod row;
 mod slot;
 mod sync;
-mod tables;
 mod told;
 mod versions;
 
@@ -51,7 +50,6 @@ use roost_protocol::wire::{self, ErrorCode, server_frame};
 use roost_storage_engine::{Appended, NewRecord, Position, Query, SegmentId, StoredRecord};
 use slot::Slot;
 use std::collections::{BTreeMap, VecDeque};
-pub(crate) use tables::PLACE_BYTES;
 use versions::Versions;
 
 /// The mailboxes of a shard.
