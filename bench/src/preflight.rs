@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Descriptors of the generator and the server besides connections.
 const OTHER_DESCRIPTORS: u64 = 200;
 /// Memory of a connection: both ends in the kernel, the server's part and the generator's.
-const CONNECTION_BYTES: u64 = 12_000;
+const CONNECTION_BYTES: u64 = 9_300;
 /// The other end is elsewhere.
 const FAR_CONNECTION_BYTES: u64 = 5_500;
 /// What must be left for everybody else.

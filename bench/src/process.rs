@@ -69,7 +69,9 @@ pub fn tcp_sockets() -> Option<(u64, u64)> {
 #[must_use]
 pub fn available_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    kib_of(&text, "MemAvailable:").map(|kib| kib * 1024)
+    let parts = ["MemFree:", "Active(file):", "Inactive(file):"];
+    let kib: Option<Vec<u64>> = parts.iter().map(|name| kib_of(&text, name)).collect();
+    kib.map(|parts| parts.iter().sum::<u64>() * 1024)
 }
 
 impl Usage {

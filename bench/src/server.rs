@@ -22,6 +22,7 @@ const STOP_STEP: Duration = Duration::from_millis(50);
 /// No device of a run is held back by how much it says or asks: that is what is measured.
 const CONFIG: &str = "\
 [limits]
+connections_max = 10000000
 connection_sends_per_second = 1000000
 user_sends_per_second = 1000000
 sends_burst = 1000000
@@ -167,7 +168,7 @@ impl Server {
         let is_given = |name: &str| given.iter().any(|word| word.split('=').next() == Some(name));
         let shards = args.spawned_cpus().len().to_string();
         let config = folder.join("server.toml");
-        fs::write(&config, CONFIG).map_err(ServerError::Folder)?;
+        fs::write(&config, configuration(args.heartbeat)).map_err(ServerError::Folder)?;
         let config = config.to_string_lossy();
         let seals = args.tls != Tls::Off;
         let defaults = [
@@ -294,6 +295,15 @@ impl Ending {
     fn of(status: ExitStatus) -> Self {
         if status.success() { Self::Clean } else { Self::Failed }
     }
+}
+
+/// What is written into the configuration of a server that is started.
+fn configuration(heartbeat_s: Option<u32>) -> String {
+    let heartbeat = heartbeat_s.map(|seconds| {
+        let ms = seconds * 1_000;
+        format!("heartbeat_foreground_ms = {ms}\nheartbeat_background_ms = {ms}\n")
+    });
+    format!("{CONFIG}{}", heartbeat.unwrap_or_default())
 }
 
 /// The server's program, which lies beside this one.

@@ -57,6 +57,11 @@ pub struct Common {
     #[arg(long, value_name = "N", default_value = "20000")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connect_rate: u32,
+    /// With --spawn: devices say once in so long that they are there [default: the server's, 12 for
+    /// apps that are looked at; it lets those in a pocket wait 240]
+    #[arg(long, value_name = "SECONDS", requires = "spawn")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub heartbeat: Option<u32>,
     /// Sealed connections, without resumption or with it; --server names the TLS listener then
     #[arg(long, value_enum, default_value_t = Tls::Off)]
     #[arg(num_args = 0..=1, default_missing_value = "full")]

@@ -21,6 +21,10 @@ pub struct IdleArgs {
     #[arg(long, value_name = "SECONDS", default_value = "6")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=3_600))]
     pub settle: u32,
+    /// Durable messages a second between devices drawn at random, while holding
+    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub rate: u32,
 }
 
 /// What users of a run have.

@@ -206,6 +206,21 @@ pub fn of_idle(found: idle::Findings, came: Came, floor_bytes_per_pair: Option<f
     let metered = found.metered;
     let us = whole(metered.length.ns / 1_000);
     let [hold_begin, hold_end] = metered.looks;
+    if found.has_messages {
+        let per_second = |count: u64| Some(round(ratio(whole(count) * 1e6, us)));
+        let figures = &mut of.round.figures;
+        figures.sent_per_s = per_second(metered.counts.sent);
+        figures.delivered_per_s = per_second(metered.counts.delivered);
+        figures.lost = Some(found.lost);
+        figures.duplicated = Some(found.duplicated);
+        of.more("unanswered", found.unanswered);
+        of.more("repeated", found.repeated);
+        of.must_be_zero(&[
+            (found.lost, "deliveries of accepted messages never came"),
+            (found.duplicated, "messages arrived twice"),
+            (found.unanswered, "messages were never answered"),
+        ]);
+    }
     of.metered(metered);
     of.more("heartbeats", counts.heartbeats);
     of.more("heartbeats_answered", counts.echoes);

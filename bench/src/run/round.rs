@@ -170,11 +170,15 @@ pub(super) fn idle(args: &IdleArgs, seconds: u32, users: Vec<String>, server: &S
         users,
         ties: ties(&args.ties),
         settle: Duration::from_seconds(args.settle.into()),
+        messages_per_second: args.rate,
         hold: Duration::from_seconds(seconds.into()),
         observed: server.observed(),
     };
     let progress = Progress::new(args.common.output.progress);
-    let meter = Meter::new(server.observed(), &[], 0, false, progress);
+    let meter = match args.rate {
+        0 => Meter::new(server.observed(), &[], 0, false, progress),
+        _ => Meter::new(server.observed(), &rooms::STAGES, DELIVERED, true, progress),
+    };
     Idle::new(settings, meter)
 }
 
@@ -297,10 +301,13 @@ fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
 pub(super) fn drive<S: Scenario>(plan: Plan, scenario: S) -> Result<Driven<S>, RunError> {
     let probed =
         roost_event_loop::probe(Choice::Auto).map_err(|error| RunError::Loop(error.source))?;
+    let defaults = LoopSettings::default();
     let settings = LoopSettings {
         receive_buffer_bytes: RECEIVE_BYTES,
         tick_ms: TICK_MS,
-        ..LoopSettings::default()
+        // With room for those that are being closed while others come.
+        sockets_max: defaults.sockets_max.max(plan.devices.saturating_mul(2)),
+        ..defaults
     };
     let mut event_loop = EventLoop::new(probed.kind, &settings).map_err(RunError::Loop)?;
     let mut driven = Driven::new(Swarm::new(plan), scenario, event_loop.waker());

@@ -19,6 +19,9 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
         "connections": wanted.connections(),
         "tls": format!("{:?}", common.tls).to_lowercase(),
     });
+    if let Some(seconds) = common.heartbeat {
+        settings["heartbeat_seconds"] = json!(seconds);
+    }
     if !common.target.is_roost() {
         settings["target"] = json!(common.target.label());
     }
@@ -56,7 +59,10 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
             settings["body_bytes"] = json!(args.body_bytes);
             settings["goal_ms"] = json!(args.goal_ms);
         }
-        Wanted::Idle(args) => settings["ties"] = ties(&args.ties),
+        Wanted::Idle(args) => {
+            settings["ties"] = ties(&args.ties);
+            settings["rate"] = json!(args.rate);
+        }
         Wanted::Catchup(args) => {
             settings["users"] = json!(args.users);
             settings["ties"] = ties(&args.ties);

@@ -1,5 +1,6 @@
-//! Connections that only say that they are there.
+//! Connections that only say that they are there, and, if that is wanted, a few messages among them.
 
+use super::chatter::Chatter;
 use super::load;
 use super::population::{Population, Ties};
 use crate::agents;
@@ -8,6 +9,10 @@ use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
 use crate::wire::Incoming;
 use roost_event_loop::CloseCause;
 use roost_protocol::time::{Duration, Instant};
+
+/// How long what is under way at the end may take: heartbeats, and messages.
+const ECHOES: Duration = Duration::from_seconds(2);
+const ARRIVALS: Duration = Duration::from_seconds(20);
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -20,6 +25,8 @@ pub struct Settings {
     pub settle: Duration,
     /// How long to hold the connections and measure.
     pub hold: Duration,
+    /// Messages a second between devices drawn at random, while holding.
+    pub messages_per_second: u32,
     /// Where the server can be seen.
     pub observed: Observed,
 }
@@ -33,6 +40,16 @@ pub struct Findings {
     pub connected: Option<Look>,
     /// Heartbeats sent while holding.
     pub heartbeats: u64,
+    /// Accepted messages that never arrived, messages without an answer, and what arrived twice.
+    pub lost: u64,
+    /// See `lost`.
+    pub unanswered: u64,
+    /// See `lost`.
+    pub duplicated: u64,
+    /// Messages that were written again because the server had no room.
+    pub repeated: u64,
+    /// Whether messages were wanted.
+    pub has_messages: bool,
     /// The hold.
     pub metered: Metered,
     /// Why the run ended before it was done.
@@ -54,6 +71,7 @@ enum Phase {
 pub struct Idle {
     settings: Settings,
     population: Population,
+    chatter: Chatter,
     phase: Phase,
     phase_ends: Instant,
     meter: Meter,
@@ -63,9 +81,11 @@ pub struct Idle {
 impl Idle {
     /// Before the first connection.
     #[must_use]
-    pub fn new(settings: Settings, meter: Meter) -> Self {
+    pub fn new(mut settings: Settings, meter: Meter) -> Self {
+        let population = Population::new(settings.ties, std::mem::take(&mut settings.users));
         let mut idle = Self {
-            population: Population::new(settings.ties, settings.users.clone()),
+            chatter: Chatter::new(settings.messages_per_second, population.written_to_neighbour()),
+            population,
             settings,
             phase: Phase::Begin,
             phase_ends: Instant::default(),
@@ -85,6 +105,13 @@ impl Idle {
     /// What was found.
     #[must_use]
     pub fn into_findings(mut self, now: Instant) -> Findings {
+        (self.findings.lost, self.findings.unanswered) = self.chatter.open();
+        self.findings.duplicated = self.chatter.duplicated;
+        self.findings.repeated = self.chatter.repeated();
+        self.findings.has_messages = self.chatter.has_begun();
+        if let Some(failure) = self.chatter.failure.take() {
+            self.fail(failure);
+        }
         self.findings.metered = self.meter.finish(now);
         self.findings
     }
@@ -104,7 +131,11 @@ impl Idle {
 }
 
 impl Scenario for Idle {
-    fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, _: Instant) {
+    fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
+        if self.chatter.has_begun() {
+            self.chatter.frame(swarm, index, &frame, now, &mut self.meter);
+            return;
+        }
         self.population.frame(swarm, index, &frame);
         if let Incoming::Error { code } = frame.says {
             self.fail(format!("device {index}: error {code}"));
@@ -119,6 +150,7 @@ impl Scenario for Idle {
         let over = now >= self.phase_ends;
         let heartbeats = swarm.counts().heartbeats;
         self.meter.turn(now, swarm.ready().into());
+        self.chatter.turn(swarm, self.population.users(), now, &mut self.meter);
         match self.phase {
             Phase::Begin => {
                 swarm.start_heartbeats(now);
@@ -141,15 +173,22 @@ impl Scenario for Idle {
             Phase::Settling if over => {
                 self.findings.heartbeats = heartbeats;
                 self.meter.begin(now, self.settings.hold);
+                self.chatter.begin(now, swarm.devices());
                 self.enter(Phase::Holding, now + self.settings.hold);
             }
             Phase::Holding if over => {
                 self.findings.heartbeats = heartbeats - self.findings.heartbeats;
                 self.meter.end(now);
                 swarm.stop_heartbeats();
-                self.enter(Phase::Draining, now + Duration::from_seconds(2));
+                self.chatter.stop();
+                let rest = if self.chatter.has_begun() { ARRIVALS } else { ECHOES };
+                self.enter(Phase::Draining, now + rest);
             }
-            Phase::Draining if over || swarm.counts().echoes == swarm.counts().heartbeats => {
+            Phase::Draining
+                if over
+                    || swarm.counts().echoes == swarm.counts().heartbeats
+                        && self.chatter.open() == (0, 0) =>
+            {
                 return Flow::Stop;
             }
             Phase::Connecting

@@ -1,6 +1,7 @@
 //! What devices do: one module for each scenario.
 
 pub mod catchup;
+mod chatter;
 pub mod held;
 pub mod idle;
 pub mod load;

@@ -42,6 +42,16 @@ impl Population {
         Self { ties, users, sent: 0, flying: 0, groups_begun: false }
     }
 
+    /// Everybody's user id, by device.
+    pub(super) fn users(&self) -> &[String] {
+        &self.users
+    }
+
+    /// How many messages each device has written to its next neighbour once everything is there.
+    pub(super) fn written_to_neighbour(&self) -> u32 {
+        (self.ties.conversations / 2).min(1)
+    }
+
     /// First messages that all write: half of the conversations of each; the other half is begun by
     /// the neighbours.
     fn firsts(&self) -> u64 {

@@ -155,9 +155,9 @@ fn tell<S: Scenario + ?Sized>(
     let (request, says) = wire::read(content);
     if !swarm.is_ready(index) {
         match says {
-            Incoming::Welcome { heartbeat_ms, .. } => {
+            Incoming::Welcome { heartbeat_ms, ticket } => {
                 swarm.heartbeat_every(heartbeat_ms);
-                swarm.welcomed(index);
+                swarm.welcomed_with(index, ticket);
             }
             Incoming::Error { code } => {
                 swarm.refused(index, || format!("refused with error {code}"));

@@ -50,7 +50,7 @@ pub struct Plan {
     pub tokens: Vec<String>,
     /// The number of each device's first connection: above that of earlier runs.
     pub connection_number: u64,
-    /// Devices leave and come back: their tokens are kept.
+    /// Devices leave and come back, with the ticket that they were given.
     pub comes_back: bool,
     /// Whoever cannot connect may try again; otherwise that ends its part in the run.
     pub tries_again: bool,
@@ -125,6 +125,8 @@ pub struct Swarm {
     returning: VecDeque<DeviceIndex>,
     leaving: Vec<DeviceIndex>,
     connect_at: Instant,
+    /// Of devices that come back: the newest ticket of each, once it has one.
+    tickets: Vec<Box<[u8]>>,
     /// What each device syncs from in the same segment as its Hello, when it does.
     cursors: BTreeMap<DeviceIndex, u64>,
     pub(super) connecting: u32,
@@ -156,6 +158,8 @@ impl Swarm {
             visits: 0,
         };
         let comes = plan.devices;
+        let tickets = if plan.comes_back { comes as usize } else { 0 };
+        let tickets = vec![Box::default(); tickets];
         let devices: Vec<Device> = (0..comes).map(|_| device()).collect();
         Self {
             sealed: plan.tls.clone().map(|tls| Sealed::new(tls, devices.len())),
@@ -172,6 +176,7 @@ impl Swarm {
             returning: VecDeque::new(),
             leaving: Vec::new(),
             connect_at: Instant::default(),
+            tickets,
             cursors: BTreeMap::new(),
             connecting: 0,
             started: None,
@@ -391,15 +396,27 @@ impl Swarm {
     /// Lets a device say Hello to a Roost server.
     pub fn hello(&mut self, index: DeviceIndex) {
         let (number, id) = self.next_connection(index);
-        let token = &mut self.plan.tokens[index as usize];
-        let token = if self.plan.comes_back { token.clone() } else { std::mem::take(token) };
         let cursor = self.cursors.remove(&index);
+        let ticket = self.tickets.get_mut(index as usize).map(std::mem::take).unwrap_or_default();
+        let token = std::mem::take(&mut self.plan.tokens[index as usize]);
         let out = self.out(index);
         out.extend_from_slice(&PREFACE);
-        wire::hello(token, id, number, out);
+        if ticket.is_empty() {
+            wire::hello(token, id, number, out);
+        } else {
+            wire::hello_again(&ticket, id, number, out);
+        }
         if let Some(cursor) = cursor {
             wire::sync(SYNC, cursor, out);
         }
+    }
+
+    /// The server took a device in, and gave it a ticket to come back with.
+    pub fn welcomed_with(&mut self, index: DeviceIndex, ticket: &[u8]) {
+        if let Some(kept) = self.tickets.get_mut(index as usize) {
+            *kept = ticket.into();
+        }
+        self.welcomed(index);
     }
 
     /// The server took a device in.

@@ -35,7 +35,7 @@ use std::rc::Rc;
 /// The stages of a message.
 pub const STAGES: [&str; 5] = ["sent", "delivered", "last", "ticked", "missed"];
 /// To the first tick: the target has it.
-const SENT: usize = 0;
+pub(super) const SENT: usize = 0;
 /// To each arrival.
 pub const DELIVERED: usize = 1;
 /// To the last arrival; only where there are several readers.
