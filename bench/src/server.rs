@@ -16,8 +16,9 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// How long a server may take to stop before it is killed.
-const STOP_STEPS: u32 = 600;
+/// How long a server may take to stop before it is killed: two minutes, for millions of connections
+/// that end.
+const STOP_STEPS: u32 = 2_400;
 const STOP_STEP: Duration = Duration::from_millis(50);
 /// No device of a run is held back by how much it says or asks: that is what is measured.
 const CONFIG: &str = "\

@@ -65,6 +65,8 @@ fn perform(order: Order) -> Result<Part, String> {
         users: order.users,
         tokens: order.tokens,
         connection_number: order.connection_number,
+        // Tokens have come already; what is left of them counts as what was there before.
+        rss_before_bytes: run::own_rss_bytes(),
     };
     let found = run::part(&wanted, order.server, devices).map_err(|error| error.to_string())?;
     Part::of(found).map_err(|error| error.to_string())

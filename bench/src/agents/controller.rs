@@ -106,6 +106,7 @@ fn split(wanted: &Wanted, devices: Devices, agents: usize) -> Vec<(Vec<String>, 
                 users: users.by_ref().take(count).collect(),
                 tokens: tokens.by_ref().take(count).collect(),
                 connection_number: devices.connection_number,
+                rss_before_bytes: devices.rss_before_bytes,
             };
             (command, devices)
         })
@@ -143,6 +144,7 @@ fn command(wanted: &Wanted, share: impl Fn(u32) -> u32) -> (Vec<String>, u32) {
         Wanted::Idle(args) => {
             add("--connections", share(args.connections).to_string());
             add("--settle", args.settle.to_string());
+            add("--rate", share(args.rate).to_string());
             share(args.connections)
         }
         Wanted::Storm(args) => {
@@ -150,7 +152,9 @@ fn command(wanted: &Wanted, share: impl Fn(u32) -> u32) -> (Vec<String>, u32) {
             add("--away", args.away.to_string());
             add("--at-once", share(args.at_once).max(1).to_string());
             add("--within", args.within.to_string());
-            share(args.connections)
+            add("--talkers", share(args.talkers).to_string());
+            add("--rate", share(args.rate).max(1).to_string());
+            share(args.connections) + share(args.talkers)
         }
         Wanted::Fanout(_)
         | Wanted::Hot(_)

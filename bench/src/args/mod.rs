@@ -136,7 +136,7 @@ impl Scenario {
             Self::Fanout(args) => args.subscribers + 1,
             Self::Hot(_) => 2,
             Self::Catchup(args) => args.users,
-            Self::Storm(args) => args.connections,
+            Self::Storm(args) => args.connections.saturating_add(args.talkers),
             Self::Slow(args) => args.subscribers + 1,
             Self::Mixed(args) => args.connections,
             Self::Soak(args) => args.mixed.connections,

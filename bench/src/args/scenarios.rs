@@ -127,6 +127,14 @@ pub struct StormArgs {
     #[arg(long, value_name = "SECONDS", default_value = "2")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=3_600))]
     pub away: u32,
+    /// Further devices that stay, and write to each other meanwhile
+    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub talkers: u32,
+    /// Durable messages a second among those
+    #[arg(long, value_name = "N", default_value = "1000")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
     /// Handshakes under way at a time
     #[arg(long, value_name = "N", default_value = "4096")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -134,6 +134,11 @@ impl Meter {
         }
     }
 
+    /// The same for a stage that is measured whenever it happens, not only in the measured phase.
+    pub fn took_at_any_time(&mut self, stage: usize, due: Instant, now: Instant) {
+        self.stages[stage].times.saturating_record(now.since(due).ns / 1_000);
+    }
+
     /// Open loop: what was due then is written now.
     pub fn late(&mut self, due: Instant, now: Instant) {
         if self.window[0] <= due

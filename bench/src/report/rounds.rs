@@ -334,6 +334,13 @@ pub fn of_storm(found: storm::Findings, mut came: Came) -> Found {
     of.more("repeated", found.repeated);
     of.more("took_s", round(took_s));
     of.more("returned_per_s", round(ratio(whole(found.back), took_s)));
+    of.round.figures.lost = Some(found.lost);
+    of.round.figures.duplicated = Some(found.duplicated);
+    of.must_be_zero(&[
+        (found.lost, "deliveries of accepted messages never came"),
+        (found.duplicated, "messages arrived twice"),
+        (found.unanswered, "messages were never answered"),
+    ]);
     if let [Some(before), Some(after)] = found.looks
         && let (Some(before), Some(after), Some(server)) =
             (before.server, after.server, &mut of.round.figures.server)

@@ -5,7 +5,7 @@ mod others;
 mod round;
 mod settings;
 
-pub use round::{Devices, part};
+pub use round::{Devices, own_rss_bytes, part};
 
 use crate::agents::{self, AgentError};
 use crate::args::{Scenario as Wanted, Tls};

@@ -2,6 +2,7 @@
 
 use super::{RunError, round};
 use crate::args::{IdleArgs, Scenario as Wanted, TargetArgs, TargetName};
+use crate::floor;
 use crate::report::rounds::Found;
 use crate::scenario::held::Held;
 use crate::scenario::rooms::Extra;
@@ -109,7 +110,8 @@ fn held<T: Target>(
     server: Server,
     target: T,
 ) -> Result<Found, RunError> {
-    let idle = round::idle(args, seconds, Vec::new(), &server);
+    let floor = floor::slab_bytes_per_pair(args.connections);
+    let idle = round::idle(args, seconds, Vec::new(), round::own_rss_bytes(), &server);
     let driven = round::drive(plan, Held::new(idle, target))?;
-    Ok(round::idle_ended(driven.swarm, driven.scenario.idle, server, args.connections))
+    Ok(round::idle_ended(driven.swarm, driven.scenario.idle, server, floor))
 }

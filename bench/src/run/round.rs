@@ -7,6 +7,7 @@ use crate::floor;
 use crate::machine::FlushTime;
 use crate::measure::Meter;
 use crate::measure::progress::Progress;
+use crate::process::Usage;
 use crate::report::rounds::{self, Came, Found};
 use crate::result::Document;
 use crate::scenario::catchup::{self, Catchup, Restart};
@@ -39,6 +40,7 @@ pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, R
     let common = wanted.common();
     let started = now().wall;
     let server = Server::of(common)?;
+    let rss_before_bytes = own_rss_bytes();
     let users = names(wanted.connections(), started.ms);
     if common.spawn {
         document.fdatasync_us = Some(FlushTime::measure(&server.data).map_err(RunError::Disk)?);
@@ -51,15 +53,19 @@ pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, R
         if wanted.load().is_some() || matches!(wanted, Wanted::Capacity(_)) {
             document.differences = others::differences(&common.target, &server);
         }
-        let devices =
-            Devices { users: Vec::new(), tokens: Vec::new(), connection_number: started.ms };
+        let devices = Devices {
+            users: Vec::new(),
+            tokens: Vec::new(),
+            connection_number: started.ms,
+            rss_before_bytes,
+        };
         return generate(wanted, server, devices);
     }
     // Signing may use every processor; measuring may not.
     server::pin(&both(&common.spawned_cpus(), &common.generator_cpus()))?;
     let tokens = tokens::sign(&server.data, &users)?;
     server::pin(&common.generator_cpus())?;
-    let devices = Devices { users, tokens, connection_number: started.ms };
+    let devices = Devices { users, tokens, connection_number: started.ms, rss_before_bytes };
     if wanted.load().is_some() {
         document.differences = others::differences(&common.target, &server);
     }
@@ -79,6 +85,14 @@ pub struct Devices {
     pub tokens: Vec<String>,
     /// The number of their first connections.
     pub connection_number: u64,
+    /// What this program took before it made any of this.
+    pub rss_before_bytes: u64,
+}
+
+/// What this program takes now.
+#[must_use]
+pub fn own_rss_bytes() -> u64 {
+    Usage::of(std::process::id()).map_or(0, |of| of.rss_bytes)
 }
 
 /// A generator's part of a round, against a server that somebody else looks after.
@@ -92,7 +106,7 @@ pub fn part(wanted: &Wanted, server: SocketAddr, devices: Devices) -> Result<Fou
 
 /// Drives the devices, then stops the server.
 fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, RunError> {
-    let Devices { users, tokens, connection_number } = devices;
+    let Devices { users, tokens, connection_number, rss_before_bytes } = devices;
     let mut plan = Plan {
         server: server.address,
         connect_rate: wanted.common().connect_rate,
@@ -110,9 +124,12 @@ fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, 
     match wanted {
         Wanted::Idle(args) => {
             plan.tokens = tokens;
-            of_idle(args, wanted.seconds(), plan, users, server)
+            let floor = floor::slab_bytes_per_pair(args.connections);
+            let driven =
+                drive(plan, idle(args, wanted.seconds(), users, rss_before_bytes, &server))?;
+            Ok(idle_ended(driven.swarm, driven.scenario, server, floor))
         }
-        Wanted::Storm(args) => of_storm(args, plan, tokens, server),
+        Wanted::Storm(args) => of_storm(args, plan, (users, tokens), server),
         Wanted::Catchup(args) => {
             plan.tokens = tokens;
             of_catchup(args, plan, users, server)
@@ -144,33 +161,28 @@ fn tls(common: &Common, server: &Server) -> Result<Option<TlsPlan>, RunError> {
     plan.map(Some).map_err(RunError::Tls)
 }
 
-fn of_idle(
-    args: &IdleArgs,
-    seconds: u32,
-    plan: Plan,
-    users: Vec<String>,
-    server: Server,
-) -> Result<Found, RunError> {
-    let driven = drive(plan, idle(args, seconds, users, &server))?;
-    Ok(idle_ended(driven.swarm, driven.scenario, server, args.connections))
-}
-
-/// Stops the server, and measures what its connections are held against when they are gone.
-pub(super) fn idle_ended(swarm: Swarm, idle: Idle, server: Server, connections: u32) -> Found {
+/// Stops the server. `floor`: the slab of a bare pair of sockets, which connections are held against.
+pub(super) fn idle_ended(swarm: Swarm, idle: Idle, server: Server, floor: Option<f64>) -> Found {
     let came = came(&swarm, idle.connected());
     let found = idle.into_findings(now().monotonic);
     drop(swarm);
     let ending = server.stop();
-    let floor = floor::slab_bytes_per_pair(connections);
     noted(rounds::of_idle(found, came, floor), ending)
 }
 
-pub(super) fn idle(args: &IdleArgs, seconds: u32, users: Vec<String>, server: &Server) -> Idle {
+pub(super) fn idle(
+    args: &IdleArgs,
+    seconds: u32,
+    users: Vec<String>,
+    rss_before_bytes: u64,
+    server: &Server,
+) -> Idle {
     let settings = idle::Settings {
         users,
         ties: ties(&args.ties),
         settle: Duration::from_seconds(args.settle.into()),
         messages_per_second: args.rate,
+        rss_before_bytes,
         hold: Duration::from_seconds(seconds.into()),
         observed: server.observed(),
     };
@@ -185,13 +197,16 @@ pub(super) fn idle(args: &IdleArgs, seconds: u32, users: Vec<String>, server: &S
 fn of_storm(
     args: &StormArgs,
     mut plan: Plan,
-    tokens: Vec<String>,
+    (users, tokens): (Vec<String>, Vec<String>),
     server: Server,
 ) -> Result<Found, RunError> {
     plan.tries_again = true;
     plan.connecting_max = args.at_once;
     let settings = storm::Settings {
         tokens,
+        users,
+        talkers: args.talkers,
+        messages_per_second: args.rate,
         server: server.address,
         calm: Duration::from_seconds(args.common.warmup.into()),
         away: Duration::from_seconds(args.away.into()),

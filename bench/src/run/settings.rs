@@ -52,6 +52,8 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
         Wanted::Storm(args) => {
             settings["away_seconds"] = json!(args.away);
             settings["handshakes_at_once"] = json!(args.at_once);
+            settings["talkers"] = json!(args.talkers);
+            settings["rate"] = json!(args.rate);
         }
         Wanted::Capacity(args) => {
             settings["of"] = json!(format!("{:?}", args.of).to_lowercase());

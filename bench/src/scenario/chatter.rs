@@ -1,15 +1,16 @@
-//! Durable messages between a few of many idle devices, drawn at random: what it costs to be spoken
-//! to when a million others are silent. An open loop; every message must arrive once, in order.
+//! Durable messages between devices drawn at random, each writing to its neighbour: what it costs to
+//! be spoken to when a million others are silent, or while they all return. An open loop; every
+//! message must arrive once, in order.
 
 use super::population::direct;
 use super::retries::{BUSY, Retries};
-use super::rooms::{DELIVERED, SENT};
 use crate::measure::Meter;
 use crate::swarm::{DeviceIndex, Frame, Swarm};
 use crate::target::scramble;
 use crate::wire::{self, Incoming, Write};
 use roost_protocol::time::Instant;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Bytes of a body: who writes, which message of theirs it is, and filling.
 const BODY_BYTES: usize = 100;
@@ -20,16 +21,31 @@ const FLYING_MAX: usize = 20_000;
 #[derive(Debug, Clone, Copy)]
 struct Flight {
     due: Instant,
+    /// The meter's stages of its first tick and its arrival.
+    stages: [usize; 2],
     accepted: bool,
     arrived: bool,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub(super) struct Talk {
+    /// Messages a second.
+    pub(super) per_second: u32,
+    /// Who may be drawn.
+    pub(super) devices: Range<DeviceIndex>,
+    /// Each device's number before its first message: what it wrote to its neighbour before.
+    pub(super) base: u32,
+    /// The meter's stages of first ticks and arrivals.
+    pub(super) stages: [usize; 2],
+    /// Measure also outside of the measured phase.
+    pub(super) always: bool,
 }
 
 /// See the module's comment.
 #[derive(Debug)]
 pub(super) struct Chatter {
-    per_second: u32,
-    /// Each device's number before its first message here: what it wrote to its neighbour before.
-    base: u32,
+    talk: Talk,
     began: Option<Instant>,
     written: u64,
     flights: BTreeMap<(DeviceIndex, u32), Flight>,
@@ -42,11 +58,10 @@ pub(super) struct Chatter {
 }
 
 impl Chatter {
-    /// Nothing is written yet. `base`: see the field.
-    pub(super) fn new(per_second: u32, base: u32) -> Self {
+    /// Nothing is written yet.
+    pub(super) fn new(talk: Talk) -> Self {
         Self {
-            per_second,
-            base,
+            talk,
             began: None,
             written: 0,
             flights: BTreeMap::new(),
@@ -58,16 +73,26 @@ impl Chatter {
     }
 
     /// From now on messages are due.
-    pub(super) fn begin(&mut self, now: Instant, devices: u32) {
-        if self.per_second > 0 {
+    pub(super) fn begin(&mut self, now: Instant) {
+        if self.talk.per_second > 0 && !self.talk.devices.is_empty() {
             self.began = Some(now);
-            self.numbers = vec![(self.base, self.base); devices as usize];
+            self.numbers = vec![(self.talk.base, self.talk.base); self.talk.devices.len()];
         }
+    }
+
+    /// Whether it is the business of this device.
+    pub(super) fn has(&self, device: DeviceIndex) -> bool {
+        self.talk.devices.contains(&device)
+    }
+
+    /// What is written from now on is measured as these stages.
+    pub(super) const fn measure_as(&mut self, stages: [usize; 2]) {
+        self.talk.stages = stages;
     }
 
     /// No more messages are written.
     pub(super) const fn stop(&mut self) {
-        self.per_second = 0;
+        self.talk.per_second = 0;
     }
 
     /// Whether frames of devices are its business.
@@ -96,23 +121,28 @@ impl Chatter {
     ) {
         while let Some((device, request)) = self.retries.next(now) {
             let number = u32::try_from(request).expect("it is one of our numbers");
-            write(swarm, users, device, number);
+            self.write(swarm, users, device, number);
         }
         let Some(began) = self.began else { return };
-        let due_ns = |number: u64| number * 1_000_000_000 / u64::from(self.per_second.max(1));
-        while self.per_second > 0
+        let per_second = u64::from(self.talk.per_second);
+        let due_ns = |number: u64| number * 1_000_000_000 / per_second.max(1);
+        let count = self.numbers.len() as u64;
+        while per_second > 0
             && self.flights.len() < FLYING_MAX
             && due_ns(self.written) <= now.since(began).ns
         {
             let due = Instant { ns: began.ns + due_ns(self.written) };
-            let device = scramble(self.written) % u64::from(swarm.devices());
-            let device = DeviceIndex::try_from(device).expect("it is a device");
+            let place = scramble(self.written) % count;
+            let place = DeviceIndex::try_from(place).expect("it is a device");
+            let device = self.talk.devices.start + place;
             self.written += 1;
-            let number = self.numbers[device as usize].0 + 1;
-            self.numbers[device as usize].0 = number;
-            self.flights.insert((device, number), Flight { due, accepted: false, arrived: false });
+            let number = self.numbers[place as usize].0 + 1;
+            self.numbers[place as usize].0 = number;
+            let stages = self.talk.stages;
+            let flight = Flight { due, stages, accepted: false, arrived: false };
+            self.flights.insert((device, number), flight);
             meter.late(due, now);
-            write(swarm, users, device, number);
+            self.write(swarm, users, device, number);
         }
     }
 
@@ -132,7 +162,8 @@ impl Chatter {
                     && !std::mem::replace(&mut flight.accepted, true)
                 {
                     meter.sent();
-                    meter.took(SENT, flight.due, now);
+                    let (stage, due) = (flight.stages[0], flight.due);
+                    self.measure(meter, stage, due, now);
                 }
                 self.land(key);
             }
@@ -163,7 +194,8 @@ impl Chatter {
 
     fn arrived(&mut self, key: (DeviceIndex, u32), now: Instant, meter: &mut Meter) {
         let (device, number) = key;
-        let Some((_, newest)) = self.numbers.get_mut(device as usize) else { return };
+        let place = device.wrapping_sub(self.talk.devices.start) as usize;
+        let Some((_, newest)) = self.numbers.get_mut(place) else { return };
         if number <= *newest {
             self.duplicated += 1;
             return;
@@ -176,9 +208,18 @@ impl Chatter {
         if let Some(flight) = self.flights.get_mut(&key) {
             flight.arrived = true;
             meter.delivered();
-            meter.took(DELIVERED, flight.due, now);
+            let (stage, due) = (flight.stages[1], flight.due);
+            self.measure(meter, stage, due, now);
         }
         self.land(key);
+    }
+
+    fn measure(&self, meter: &mut Meter, stage: usize, due: Instant, now: Instant) {
+        if self.talk.always {
+            meter.took_at_any_time(stage, due, now);
+        } else {
+            meter.took(stage, due, now);
+        }
     }
 
     fn land(&mut self, key: (DeviceIndex, u32)) {
@@ -190,26 +231,27 @@ impl Chatter {
     fn fail(&mut self, why: impl FnOnce() -> String) {
         self.failure.get_or_insert_with(why);
     }
-}
 
-/// A device writes to its neighbour.
-fn write(swarm: &mut Swarm, users: &[String], device: DeviceIndex, number: u32) {
-    let own = &users[device as usize];
-    let peer = &users[(device as usize + 1) % users.len()];
-    let mut body = [0x2e; BODY_BYTES];
-    body[..4].copy_from_slice(&device.to_le_bytes());
-    body[4..8].copy_from_slice(&number.to_le_bytes());
-    let write = Write {
-        conversation: &direct(own, peer),
-        number: number.into(),
-        id: scramble(u64::from(device) << 32 | u64::from(number)),
-        seen: 0,
-        body: &body,
-    };
-    if number == 1 {
-        wire::send_first(number, peer, &write, swarm.out(device));
-    } else {
-        wire::send_as(number, &write, swarm.out(device));
+    /// A device writes to its neighbour.
+    fn write(&self, swarm: &mut Swarm, users: &[String], device: DeviceIndex, number: u32) {
+        let Range { start, end } = self.talk.devices;
+        let neighbour = if device + 1 < end { device + 1 } else { start };
+        let (own, peer) = (&users[device as usize], &users[neighbour as usize]);
+        let mut body = [0x2e; BODY_BYTES];
+        body[..4].copy_from_slice(&device.to_le_bytes());
+        body[4..8].copy_from_slice(&number.to_le_bytes());
+        let write = Write {
+            conversation: &direct(own, peer),
+            number: number.into(),
+            id: scramble(u64::from(device) << 32 | u64::from(number)),
+            seen: 0,
+            body: &body,
+        };
+        if number == 1 {
+            wire::send_first(number, peer, &write, swarm.out(device));
+        } else {
+            wire::send_as(number, &write, swarm.out(device));
+        }
     }
 }
 
@@ -234,23 +276,25 @@ mod tests {
     }
 
     fn chatter() -> Chatter {
-        let mut chatter = Chatter::new(100, 0);
-        chatter.begin(Instant { ns: 1 }, 3);
+        let talk = Talk { per_second: 100, devices: 10..13, base: 0, stages: [0, 1], always: true };
+        let mut chatter = Chatter::new(talk);
+        chatter.begin(Instant { ns: 1 });
         chatter
     }
 
     fn flies(chatter: &mut Chatter, device: DeviceIndex, number: u32) {
-        let flight = Flight { due: Instant { ns: 1 }, accepted: false, arrived: false };
+        let due = Instant { ns: 1 };
+        let flight = Flight { due, stages: [0, 1], accepted: false, arrived: false };
         chatter.flights.insert((device, number), flight);
     }
 
     #[test]
     fn a_message_that_comes_twice_is_counted() {
         let (mut chatter, mut meter) = (chatter(), meter());
-        flies(&mut chatter, 1, 1);
-        chatter.arrived((1, 1), Instant { ns: 9 }, &mut meter);
+        flies(&mut chatter, 11, 1);
+        chatter.arrived((11, 1), Instant { ns: 9 }, &mut meter);
         assert_eq!((chatter.duplicated, chatter.open()), (0, (0, 1)), "it lacks its tick");
-        chatter.arrived((1, 1), Instant { ns: 9 }, &mut meter);
+        chatter.arrived((11, 1), Instant { ns: 9 }, &mut meter);
         assert_eq!(chatter.duplicated, 1);
         assert_eq!(chatter.failure, None);
     }
@@ -258,16 +302,16 @@ mod tests {
     #[test]
     fn a_message_that_overtakes_another_fails_the_run() {
         let (mut chatter, mut meter) = (chatter(), meter());
-        chatter.arrived((2, 2), Instant { ns: 9 }, &mut meter);
-        assert_eq!(chatter.failure.as_deref(), Some("message 2 of device 2 came before 1"));
+        chatter.arrived((12, 2), Instant { ns: 9 }, &mut meter);
+        assert_eq!(chatter.failure.as_deref(), Some("message 2 of device 12 came before 1"));
     }
 
     #[test]
     fn what_was_accepted_and_never_came_is_open() {
         let mut chatter = chatter();
-        flies(&mut chatter, 0, 1);
-        chatter.flights.get_mut(&(0, 1)).unwrap().accepted = true;
-        flies(&mut chatter, 0, 2);
+        flies(&mut chatter, 10, 1);
+        chatter.flights.get_mut(&(10, 1)).unwrap().accepted = true;
+        flies(&mut chatter, 10, 2);
         assert_eq!(chatter.open(), (1, 1));
     }
 

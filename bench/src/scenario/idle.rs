@@ -1,8 +1,9 @@
 //! Connections that only say that they are there, and, if that is wanted, a few messages among them.
 
-use super::chatter::Chatter;
+use super::chatter::{Chatter, Talk};
 use super::load;
 use super::population::{Population, Ties};
+use super::rooms::{DELIVERED, SENT};
 use crate::agents;
 use crate::measure::{Look, Meter, Metered, Observed};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
@@ -27,6 +28,8 @@ pub struct Settings {
     pub hold: Duration,
     /// Messages a second between devices drawn at random, while holding.
     pub messages_per_second: u32,
+    /// What this program took before it made anything for a device.
+    pub rss_before_bytes: u64,
     /// Where the server can be seen.
     pub observed: Observed,
 }
@@ -83,8 +86,15 @@ impl Idle {
     #[must_use]
     pub fn new(mut settings: Settings, meter: Meter) -> Self {
         let population = Population::new(settings.ties, std::mem::take(&mut settings.users));
+        let talk = Talk {
+            per_second: settings.messages_per_second,
+            devices: 0..DeviceIndex::try_from(population.users().len()).unwrap_or(0),
+            base: population.written_to_neighbour(),
+            stages: [SENT, DELIVERED],
+            always: false,
+        };
         let mut idle = Self {
-            chatter: Chatter::new(settings.messages_per_second, population.written_to_neighbour()),
+            chatter: Chatter::new(talk),
             population,
             settings,
             phase: Phase::Begin,
@@ -92,7 +102,9 @@ impl Idle {
             meter,
             findings: Findings::default(),
         };
-        idle.findings.empty = Some(Look::at(idle.settings.observed, Instant::default()));
+        let empty = Look::at(idle.settings.observed, Instant::default());
+        let generator_rss_bytes = idle.settings.rss_before_bytes;
+        idle.findings.empty = Some(Look { generator_rss_bytes, ..empty });
         idle
     }
 
@@ -173,7 +185,7 @@ impl Scenario for Idle {
             Phase::Settling if over => {
                 self.findings.heartbeats = heartbeats;
                 self.meter.begin(now, self.settings.hold);
-                self.chatter.begin(now, swarm.devices());
+                self.chatter.begin(now);
                 self.enter(Phase::Holding, now + self.settings.hold);
             }
             Phase::Holding if over => {

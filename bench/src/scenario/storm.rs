@@ -1,7 +1,9 @@
 //! Everybody leaves at once and everybody returns at once, as after a fault of the network: with
 //! resume tickets, as a client does, and with its delays when a connection cannot be had. Each
-//! device asks for what it missed, and is back when it knows.
+//! device asks for what it missed, and is back when it knows. Some may stay, and write to each other
+//! before, while the others leave, and while they return.
 
+use super::chatter::{Chatter, Talk};
 use super::load;
 use crate::agents;
 use crate::measure::{Look, Meter, Metered, Observed};
@@ -15,12 +17,18 @@ use roost_protocol::time::{Duration, Instant};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// The stages: to the Welcome from when the connection stood, and to being up to date from when
-/// the storm broke.
-pub const STAGES: [&str; 2] = ["welcomed", "back"];
+/// The stages: to the Welcome from when the connection stood, to being up to date from when the
+/// storm broke; then of those who stay, in the calm and from when the others leave, to the first
+/// tick and to the arrival.
+pub const STAGES: [&str; 6] =
+    ["welcomed", "back", "calm_sent", "calm_delivered", "storm_sent", "storm_delivered"];
 const WELCOMED: usize = 0;
 /// The stage that progress shows.
 pub const BACK: usize = 1;
+const IN_THE_CALM: [usize; 2] = [2, 3];
+const IN_THE_STORM: [usize; 2] = [4, 5];
+/// How long what those who stay have written may take to arrive at the end.
+const ARRIVALS: Duration = Duration::from_seconds(20);
 /// How long leaving may take.
 const PATIENCE: Duration = Duration::from_seconds(60);
 
@@ -29,6 +37,12 @@ const PATIENCE: Duration = Duration::from_seconds(60);
 pub struct Settings {
     /// One token for each device.
     pub tokens: Vec<String>,
+    /// Their users.
+    pub users: Vec<String>,
+    /// How many of them stay: the last ones.
+    pub talkers: u32,
+    /// Messages a second among those.
+    pub messages_per_second: u32,
     /// Where the server is.
     pub server: SocketAddr,
     /// Between the last Welcome and the storm.
@@ -44,6 +58,13 @@ pub struct Settings {
 /// What the run found.
 #[derive(Debug, Default)]
 pub struct Findings {
+    /// Of those who stay: accepted messages that never arrived, messages without an answer, and what
+    /// arrived twice.
+    pub lost: u64,
+    /// See `lost`.
+    pub unanswered: u64,
+    /// See `lost`.
+    pub duplicated: u64,
     /// Devices that left.
     pub left: u64,
     /// Devices that are back.
@@ -69,6 +90,7 @@ enum Phase {
     Leaving,
     Away,
     Returning,
+    Draining,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -84,6 +106,9 @@ struct Device {
 pub struct Storm {
     settings: Settings,
     devices: Vec<Device>,
+    /// Those below it leave.
+    leavers: DeviceIndex,
+    chatter: Chatter,
     phase: Phase,
     phase_ends: Instant,
     broke: Instant,
@@ -96,8 +121,19 @@ impl Storm {
     /// Before the first connection.
     #[must_use]
     pub fn new(settings: Settings, meter: Meter) -> Self {
+        let count = DeviceIndex::try_from(settings.tokens.len()).unwrap_or(DeviceIndex::MAX);
+        let leavers = count.saturating_sub(settings.talkers);
+        let talk = Talk {
+            per_second: settings.messages_per_second,
+            devices: leavers..count,
+            base: 0,
+            stages: IN_THE_CALM,
+            always: true,
+        };
         Self {
             devices: vec![Device::default(); settings.tokens.len()],
+            leavers,
+            chatter: Chatter::new(talk),
             settings,
             phase: Phase::Connecting,
             phase_ends: Instant { ns: u64::MAX },
@@ -111,6 +147,11 @@ impl Storm {
     /// What was found.
     #[must_use]
     pub fn into_findings(mut self, now: Instant) -> Findings {
+        (self.findings.lost, self.findings.unanswered) = self.chatter.open();
+        self.findings.duplicated = self.chatter.duplicated;
+        if let Some(failure) = self.chatter.failure.take() {
+            self.findings.failure.get_or_insert(failure);
+        }
         self.findings.metered = self.meter.finish(now);
         self.findings
     }
@@ -134,16 +175,19 @@ impl Storm {
                     let refused = swarm.counts().refused;
                     self.fail(format!("{refused} devices could not connect: {why}"));
                 }
+                self.chatter.begin(now);
                 self.enter(Phase::Calm, "calm", now + self.settings.calm);
             }
             Phase::Calm if over && agents::is_open() => {
                 self.findings.looks[0] = Some(Look::at(self.settings.observed, now));
-                self.findings.left = swarm.ready().into();
-                swarm.stop_heartbeats();
-                (0..swarm.devices()).for_each(|index| swarm.leave(index));
+                self.chatter.measure_as(IN_THE_STORM);
+                for index in 0..self.leavers {
+                    self.findings.left += u64::from(swarm.is_ready(index));
+                    swarm.leave(index);
+                }
                 self.enter(Phase::Leaving, "leaving", now + PATIENCE);
             }
-            Phase::Leaving if swarm.is_empty() => {
+            Phase::Leaving if u64::from(swarm.counts().left) >= self.findings.left => {
                 self.enter(Phase::Away, "away", now + self.settings.away);
             }
             Phase::Leaving if over => self.fail("leaving took too long".to_owned()),
@@ -152,14 +196,16 @@ impl Storm {
                 self.findings.took = now.since(self.broke);
                 self.findings.looks[1] = Some(Look::at(self.settings.observed, now));
                 self.meter.end(now);
-                return true;
+                self.chatter.stop();
+                self.enter(Phase::Draining, "draining", now + ARRIVALS);
             }
+            Phase::Draining if over || self.chatter.open() == (0, 0) => return true,
             Phase::Returning if over => {
                 let missing = self.findings.left - self.findings.back;
                 self.fail(format!("{missing} devices did not come back in time"));
             }
             Phase::Returning => self.try_again(swarm, now),
-            Phase::Connecting | Phase::Calm | Phase::Leaving | Phase::Away => {}
+            Phase::Connecting | Phase::Calm | Phase::Leaving | Phase::Away | Phase::Draining => {}
         }
         self.findings.failure.is_some()
     }
@@ -170,7 +216,7 @@ impl Storm {
         self.meter.begin(now, self.settings.within);
         swarm.redirect(self.settings.server, u32::MAX);
         // Not in the order in which they came the first time.
-        let mut order: Vec<DeviceIndex> = (0..swarm.devices()).collect();
+        let mut order: Vec<DeviceIndex> = (0..self.leavers).collect();
         order.sort_unstable_by_key(|index| scramble(u64::from(*index)));
         order.into_iter().for_each(|index| swarm.come_back(index, None));
     }
@@ -223,7 +269,11 @@ impl Scenario for Storm {
         self.devices[index as usize].opened = now;
     }
 
-    fn frame(&mut self, _: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
+    fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
+        if self.chatter.has(index) && self.chatter.has_begun() {
+            self.chatter.frame(swarm, index, &frame, now, &mut self.meter);
+            return;
+        }
         let device = &mut self.devices[index as usize];
         let returning = self.phase == Phase::Returning;
         match frame.says {
@@ -263,6 +313,7 @@ impl Scenario for Storm {
             swarm.start_heartbeats(now);
         }
         self.meter.turn(now, swarm.ready().into());
+        self.chatter.turn(swarm, &self.settings.users, now, &mut self.meter);
         if self.advance(swarm, now) { Flow::Stop } else { Flow::Wait }
     }
 }
