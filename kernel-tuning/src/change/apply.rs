@@ -1,7 +1,7 @@
 //! Doing it: the undo file first, then each step, then a look whether it took.
 
 use super::undo::{Recorded, Undo, chosen, restore};
-use super::{Changes, Machine, Step, UNDO_FILE, normal};
+use super::{Changes, Machine, Step, UNDO_FILE, is_same, normal};
 use crate::error::Error;
 use std::io;
 
@@ -28,20 +28,20 @@ pub(crate) fn apply(machine: &mut dyn Machine, changes: &Changes) -> Result<Appl
         if is_done(step, before.as_deref()) {
             applied.untouched.push(step.path().to_owned());
         } else {
-            open.push(Recorded { step: step.clone(), before });
+            open.push(Recorded { step: step.clone(), before, attributes: None });
         }
     }
     if open.is_empty() {
         return Ok(applied);
     }
-    for recorded in &open {
+    for recorded in &mut open {
         possible(machine, recorded)?;
     }
     let earlier = Undo::load(machine)?;
     let mut undo = earlier.clone().unwrap_or_default();
     undo.is_complete = false;
     for recorded in &open {
-        undo.record(&recorded.step, recorded.before.as_ref());
+        undo.record(recorded);
     }
     let folders = folders_to_make(machine, &open);
     let own = missing_above(machine, UNDO_FILE);
@@ -80,16 +80,23 @@ fn read(machine: &dyn Machine, path: &str) -> Result<Option<String>, Error> {
 
 fn is_done(step: &Step, before: Option<&str>) -> bool {
     match (step, before) {
-        (Step::Value { value, .. }, Some(before)) => normal(&chosen(before)) == normal(value),
+        (Step::Value { path, value }, Some(before)) => is_same(path, before, value),
         (Step::File { text, .. }, Some(before)) => before == text,
         (_, None) => false,
     }
 }
 
-/// Refuses before anything is changed what would fail anyway.
-fn possible(machine: &dyn Machine, recorded: &Recorded) -> Result<(), Error> {
+/// Refuses before anything is changed what would fail anyway, and notes what a file has besides its
+/// text.
+fn possible(machine: &dyn Machine, recorded: &mut Recorded) -> Result<(), Error> {
     match &recorded.step {
-        Step::File { .. } => Ok(()),
+        Step::File { path, .. } => {
+            recorded.attributes = machine.attributes(path).map_err(|source| {
+                let what = format!("{path} cannot be replaced");
+                Error::Change { what, source, restored: true }
+            })?;
+            Ok(())
+        }
         Step::Value { path, .. } => machine.may_write(path).map_err(|source| {
             if source.raw_os_error() == Some(rustix::io::Errno::ROFS.raw_os_error()) {
                 return Error::ReadOnly;
@@ -128,7 +135,7 @@ fn missing_above(machine: &dyn Machine, path: &str) -> Vec<String> {
 fn perform(machine: &mut dyn Machine, step: &Step) -> io::Result<()> {
     match step {
         Step::Value { path, value } => machine.write_value(path, value),
-        Step::File { path, text } => machine.write_file(path, text),
+        Step::File { path, text } => machine.write_file(path, text, None),
     }
 }
 
@@ -166,9 +173,9 @@ fn look_again(
     for recorded in open {
         let Step::Value { path, value } = &recorded.step else { continue };
         let now = read(machine, path)?.unwrap_or_default();
-        let now = normal(&chosen(&now));
-        if now != normal(value) {
-            undo.record(&Step::Value { path: path.clone(), value: now.clone() }, None);
+        if !is_same(path, &now, value) {
+            let now = normal(&chosen(&now));
+            undo.correct(path, &now);
             applied.different.push((path.clone(), now));
         }
     }
@@ -182,6 +189,7 @@ fn look_again(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Attributes;
     use super::super::undo::undo;
     use super::*;
     use std::collections::{BTreeMap, BTreeSet};
@@ -191,11 +199,14 @@ mod tests {
     #[derive(Debug, Clone, Default, PartialEq, Eq)]
     struct Fake {
         files: BTreeMap<String, String>,
+        attributes: BTreeMap<String, Attributes>,
         folders: BTreeSet<String>,
         calls: u32,
         fails_at: Option<u32>,
         is_dead: bool,
     }
+
+    const NEW: Attributes = Attributes { mode: 0o644, user_id: 0, group_id: 0 };
 
     impl Fake {
         fn new() -> Self {
@@ -240,8 +251,23 @@ mod tests {
             Ok(())
         }
 
-        fn write_file(&mut self, path: &str, text: &str) -> io::Result<()> {
+        fn attributes(&self, path: &str) -> io::Result<Option<Attributes>> {
+            let known = self.attributes.get(path).copied();
+            Ok(self.files.get(path).map(|_| known.unwrap_or(NEW)))
+        }
+
+        fn clean(&mut self, _path: &str) {}
+
+        fn write_file(
+            &mut self,
+            path: &str,
+            text: &str,
+            attributes: Option<Attributes>,
+        ) -> io::Result<()> {
             self.call()?;
+            if let Some(attributes) = attributes {
+                self.attributes.insert(path.to_owned(), attributes);
+            }
             let folder = path.rsplit_once('/').unwrap().0;
             assert!(self.folders.contains(folder), "{folder} is not there");
             self.files.insert(path.to_owned(), text.to_owned());

@@ -3,9 +3,38 @@
 use super::normal;
 use crate::root::Root;
 use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, File, OpenOptions};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+/// What a file has besides its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attributes {
+    /// Permissions, with set-id and sticky bits.
+    pub mode: u32,
+    pub user_id: u32,
+    pub group_id: u32,
+}
+
+impl Attributes {
+    /// Of a file that was not there: whatever the umask says, everybody may read it.
+    const NEW: u32 = 0o644;
+
+    fn of(metadata: &Metadata) -> Self {
+        Self { mode: metadata.mode() & 0o7777, user_id: metadata.uid(), group_id: metadata.gid() }
+    }
+
+    /// Makes a file so; the owner first, since changing it takes bits of the mode away.
+    fn give(self, file: &File) -> io::Result<()> {
+        let now = Self::of(&file.metadata()?);
+        if (now.user_id, now.group_id) != (self.user_id, self.group_id) {
+            fchown(file, Some(self.user_id), Some(self.group_id))?;
+        }
+        file.set_permissions(Permissions::from_mode(self.mode))
+    }
+}
 
 /// A machine that can be changed.
 pub(crate) trait Machine {
@@ -18,12 +47,24 @@ pub(crate) trait Machine {
     /// Writes a value of the kernel, in one call.
     fn write_value(&mut self, path: &str, value: &str) -> io::Result<()>;
 
+    /// Mode and owner of a file; none: it is not there. An error if it is a link or no file:
+    /// what a link points to is somebody else's, and replacing the link would part the two.
+    fn attributes(&self, path: &str) -> io::Result<Option<Attributes>>;
+
     /// Replaces a file as a whole: after a crash it is the old or the new one. It is on the disk
-    /// when this returns.
-    fn write_file(&mut self, path: &str, text: &str) -> io::Result<()>;
+    /// when this returns. It gets these attributes, else those of the file that it replaces.
+    fn write_file(
+        &mut self,
+        path: &str,
+        text: &str,
+        attributes: Option<Attributes>,
+    ) -> io::Result<()>;
 
     /// Removes a file; it need not be there.
     fn remove_file(&mut self, path: &str) -> io::Result<()>;
+
+    /// Removes what a crash within `write_file` left beside a file.
+    fn clean(&mut self, path: &str);
 
     fn folder_exists(&self, path: &str) -> bool;
 
@@ -73,6 +114,30 @@ impl<'a> Real<'a> {
             }
         }
     }
+
+    /// Writes the whole of a file under another name, to the disk.
+    fn write_temporary(
+        &mut self,
+        path: &Path,
+        text: &str,
+        attributes: Option<Attributes>,
+    ) -> io::Result<()> {
+        // Nobody else may open it before it is what it shall be.
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        match attributes {
+            Some(attributes) => attributes.give(&file)?,
+            None => file.set_permissions(Permissions::from_mode(Attributes::NEW))?,
+        }
+        file.sync_all()?;
+        // A crash between here and the new name leaves the old file, and this one beside it.
+        self.count()
+    }
+}
+
+/// A new file beside the one that it will replace.
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("roost-tune-new")
 }
 
 fn flush_folder(path: &Path) -> io::Result<()> {
@@ -110,22 +175,46 @@ impl Machine for Real<'_> {
         file.write_all(format!("{}\n", normal(value)).as_bytes())
     }
 
-    fn write_file(&mut self, path: &str, text: &str) -> io::Result<()> {
+    fn attributes(&self, path: &str) -> io::Result<Option<Attributes>> {
+        let metadata = match fs::symlink_metadata(self.root.path(path)) {
+            Ok(metadata) => metadata,
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if metadata.is_file() {
+            return Ok(Some(Attributes::of(&metadata)));
+        }
+        let what = if metadata.is_symlink() { "a symbolic link" } else { "no plain file" };
+        Err(io::Error::other(format!("it is {what}, which is not ours to replace")))
+    }
+
+    fn write_file(
+        &mut self,
+        path: &str,
+        text: &str,
+        attributes: Option<Attributes>,
+    ) -> io::Result<()> {
         self.count()?;
+        let attributes = self.attributes(path)?.map(|old| attributes.unwrap_or(old)).or(attributes);
+        self.clean(path);
         let path = self.root.path(path);
-        let temporary = path.with_extension("roost-tune-new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
+        let temporary = temporary(&path);
+        let written = self.write_temporary(&temporary, text, attributes);
+        if let Err(error) = written.and_then(|()| fs::rename(&temporary, &path)) {
+            // Nothing of a write that failed stays, as on a full disk.
+            drop(fs::remove_file(&temporary));
+            return Err(error);
+        }
         flush_folder(&path)
     }
 
+    fn clean(&mut self, path: &str) {
+        drop(fs::remove_file(temporary(&self.root.path(path))));
+    }
+
     fn remove_file(&mut self, path: &str) -> io::Result<()> {
+        self.clean(path);
         let path = self.root.path(path);
-        // What a crash within a write left goes, too.
-        let temporary = fs::remove_file(path.with_extension("roost-tune-new"));
-        drop(temporary);
         match fs::remove_file(&path) {
             Ok(()) => flush_folder(&path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -6,7 +6,7 @@ mod machine;
 mod undo;
 
 pub(crate) use apply::apply;
-pub(crate) use machine::{Machine, Real};
+pub(crate) use machine::{Attributes, Machine, Real};
 pub(crate) use undo::{UNDO_FILE, undo};
 
 use crate::check::{Report, SYSCTL_FILE};
@@ -179,7 +179,7 @@ impl Changes {
             match step {
                 Step::Value { path, value } => {
                     let old = old.map_or_else(|| "-".to_owned(), |old| normal(&old));
-                    if old != normal(value) {
+                    if !is_same(path, &old, value) {
                         put_line!(text, "{path}: {old} -> {value}");
                     }
                 }
@@ -232,6 +232,25 @@ pub(crate) fn normal(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Whether the kernel takes two texts for the same value: choices are marked in what it shows, and
+/// masks of processors have commas and as many zeros as it likes.
+fn is_same(path: &str, one: &str, other: &str) -> bool {
+    let (one, other) = (undo::chosen(one), undo::chosen(other));
+    if path.ends_with("_cpus") || path.ends_with("/smp_affinity") {
+        return mask(&one) == mask(&other);
+    }
+    normal(&one) == normal(&other)
+}
+
+/// Digits of a mask, groups of 32 bits made whole, without zeros in front.
+fn mask(text: &str) -> String {
+    let mut digits = String::new();
+    for group in text.trim().split(',') {
+        put!(digits, "{group:0>8}");
+    }
+    digits.trim_start_matches('0').to_ascii_lowercase()
+}
+
 const HEADER: &str = "# Written by roost-tune apply; roost-tune undo takes it away.\n";
 
 /// Ours, with what an earlier apply put into it.
@@ -270,4 +289,22 @@ fn limits(soft: u64, hard: u64) -> String {
         put_line!(text, "{who} hard nofile {hard}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_compared_as_the_kernel_means_them() {
+        let rps = "/sys/class/net/eth0/queues/rx-0/rps_cpus";
+        assert!(is_same(rps, "00000000,0000000f\n", "f"));
+        assert!(is_same(rps, "1,00000000", "00000001,0"));
+        assert!(is_same(rps, "FFFFFFFF", "ffffffff") && is_same(rps, "00", "0"));
+        assert!(!is_same(rps, "1,00000000", "1") && !is_same(rps, "3", "f"));
+        let pages = "/sys/kernel/mm/transparent_hugepage/enabled";
+        assert!(is_same(pages, "always [madvise] never", "madvise"));
+        assert!(is_same("/proc/sys/net/ipv4/tcp_mem", "1\t2\t3\n", "1 2 3"));
+        assert!(!is_same("/proc/sys/fs/file-max", "010", "10"), "only masks are numbers");
+    }
 }

@@ -1,6 +1,6 @@
 //! The undo file, and putting back what it says.
 
-use super::{Machine, Step, normal};
+use super::{Attributes, Machine, Step, is_same, normal};
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 /// Where it is kept. Its folder goes with it.
 pub(crate) const UNDO_FILE: &str = "/var/lib/roost-tune/undo.json";
+const UNDO_FOLDER: &str = "/var/lib/roost-tune";
 const UNDO_SCHEMA: u32 = 1;
 
 /// What was before one step, and what the step made of it.
@@ -16,6 +17,9 @@ pub(super) struct Recorded {
     pub(super) step: Step,
     /// What was there; none: no such file.
     pub(super) before: Option<String>,
+    /// Mode and owner of the file that was there.
+    #[serde(default)]
+    pub(super) attributes: Option<Attributes>,
 }
 
 /// The undo file's content.
@@ -50,14 +54,22 @@ impl Undo {
     pub(super) fn save(&mut self, machine: &mut dyn Machine) -> io::Result<()> {
         self.schema = UNDO_SCHEMA;
         let text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
-        machine.write_file(UNDO_FILE, &text)
+        machine.write_file(UNDO_FILE, &text, None)
     }
 
     /// Adds a step. What was before the first one on a path is what counts.
-    pub(super) fn record(&mut self, step: &Step, before: Option<&String>) {
-        match self.steps.iter_mut().find(|known| known.step.path() == step.path()) {
-            Some(known) => known.step = step.clone(),
-            None => self.steps.push(Recorded { step: step.clone(), before: before.cloned() }),
+    pub(super) fn record(&mut self, recorded: &Recorded) {
+        let path = recorded.step.path();
+        match self.steps.iter_mut().find(|known| known.step.path() == path) {
+            Some(known) => known.step = recorded.step.clone(),
+            None => self.steps.push(recorded.clone()),
+        }
+    }
+
+    /// Notes what the kernel made of a value.
+    pub(super) fn correct(&mut self, path: &str, now: &str) {
+        if let Some(known) = self.steps.iter_mut().find(|known| known.step.path() == path) {
+            known.step = Step::Value { path: path.to_owned(), value: now.to_owned() };
         }
     }
 }
@@ -79,6 +91,9 @@ pub(crate) struct Undone {
 /// fails does not keep the others from being put back; the undo file then stays.
 pub(crate) fn undo(machine: &mut dyn Machine, force: bool) -> Result<Undone, Error> {
     let Some(undo) = Undo::load(machine)? else {
+        // What a crash within the first write left: nothing was changed before the undo file is there.
+        machine.clean(UNDO_FILE);
+        machine.remove_folder(UNDO_FOLDER);
         return Err(Error::NothingToUndo { path: UNDO_FILE.into() });
     };
     if !force {
@@ -118,7 +133,7 @@ fn foreign(machine: &dyn Machine, undo: &Undo) -> Vec<String> {
         let now = machine.read(recorded.step.path()).ok().flatten();
         let same = |other: Option<&str>| match (now.as_deref(), other) {
             (Some(now), Some(other)) => match recorded.step {
-                Step::Value { .. } => normal(&chosen(now)) == normal(&chosen(other)),
+                Step::Value { .. } => is_same(recorded.step.path(), now, other),
                 Step::File { .. } => now == other,
             },
             (None, None) => true,
@@ -156,17 +171,24 @@ pub(super) fn restore(machine: &mut dyn Machine, recorded: &Recorded) -> io::Res
         (Step::Value { .. }, _) if now.is_none() => Ok(Restored::Gone),
         (Step::Value { .. }, None) => Ok(Restored::Gone),
         (Step::Value { .. }, Some(before)) => {
-            let before = chosen(before);
-            if now.as_deref().map(|now| normal(&chosen(now))) == Some(normal(&before)) {
+            if now.as_deref().is_some_and(|now| is_same(path, now, before)) {
                 return Ok(Restored::Already);
             }
-            machine.write_value(path, &before).map(|()| Restored::Now)
+            machine.write_value(path, &chosen(before)).map(|()| Restored::Now)
         }
-        (Step::File { .. }, before) if now == *before => Ok(Restored::Already),
-        (Step::File { .. }, Some(before)) => {
-            machine.write_file(path, before).map(|()| Restored::Now)
+        (Step::File { .. }, before) => {
+            machine.clean(path);
+            let attributes = machine.attributes(path)?;
+            let has_them = recorded.attributes.is_none() || attributes == recorded.attributes;
+            match before {
+                before if now == *before && has_them => Ok(Restored::Already),
+                Some(before) => {
+                    let wanted = recorded.attributes;
+                    machine.write_file(path, before, wanted).map(|()| Restored::Now)
+                }
+                None => machine.remove_file(path).map(|()| Restored::Now),
+            }
         }
-        (Step::File { .. }, None) => machine.remove_file(path).map(|()| Restored::Now),
     }
 }
 
