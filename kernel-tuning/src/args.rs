@@ -6,6 +6,9 @@ use crate::settings::Profile;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+/// As the guide calls it.
+pub(crate) const DEFAULT_UNIT: &str = "roost.service";
+
 /// Knows which limit of kernel, process or cloud stops a number of connections first.
 ///
 /// Exit codes: 0 it fits, or it is done; 1 something stops the goal, or differs; 2 it could not be
@@ -62,6 +65,10 @@ pub(crate) struct FactsArgs {
     /// A report of `probe --out`: its bytes by slab count if it is of the same kernel.
     #[arg(long, value_name = "FILE")]
     pub(crate) measured: Option<PathBuf>,
+    /// The systemd unit of the server: what its files say of limits counts, and apply gives it a
+    /// drop-in.
+    #[arg(long, default_value = DEFAULT_UNIT)]
+    pub(crate) unit: String,
 }
 
 /// What is wanted.
@@ -156,9 +163,6 @@ pub(crate) struct ApplyArgs {
     /// The same for another tool, to standard output.
     #[arg(long, value_enum)]
     pub(crate) emit: Option<Format>,
-    /// The systemd unit of the server.
-    #[arg(long, default_value = "roost.service")]
-    pub(crate) unit: String,
     /// A setting to leave alone; may be repeated.
     #[arg(long, value_name = "SETTING")]
     pub(crate) skip: Vec<String>,
@@ -221,6 +225,16 @@ pub(crate) struct ProbeArgs {
     /// Raises one limit at a time, within the probe only, and goes on.
     #[arg(long)]
     pub(crate) raise: bool,
+    /// The same, and limits that need no pairs; all compared with the order of check.
+    #[arg(long, conflicts_with = "spread")]
+    pub(crate) order: bool,
+    /// With --order: connections, both ends here, that check is asked about.
+    #[arg(long, value_name = "CONNECTIONS", default_value_t = 2_000_000, requires = "order")]
+    pub(crate) goal: u64,
+    /// With --order: opens files until fs.file-max strikes a process that is not root's. For a moment
+    /// nobody else who is not root can open one either.
+    #[arg(long, requires = "order")]
+    pub(crate) open_files: bool,
     /// Takes as many processes and addresses as are needed from the start, to measure memory.
     #[arg(long, conflicts_with = "raise")]
     pub(crate) spread: bool,
@@ -258,6 +272,9 @@ pub(crate) struct CollectArgs {
     /// A tree with proc, sys and etc instead of this machine's.
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub(crate) root: PathBuf,
+    /// The systemd unit of the server.
+    #[arg(long, default_value = DEFAULT_UNIT)]
+    pub(crate) unit: String,
     /// Measures the kernel's memory of a session with 10,000 pairs, and saves it with them.
     #[arg(long)]
     pub(crate) probe: bool,

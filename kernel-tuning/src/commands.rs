@@ -79,9 +79,10 @@ fn say_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Error> {
 
 /// Facts of the machine, the tree or the archive, with what a probe measured.
 fn facts_of(args: &FactsArgs) -> Result<Facts, Error> {
+    check_unit(&args.unit)?;
     let mut facts = match &args.facts {
         Some(path) => facts::load(path)?,
-        None => collect(&Root::new(&args.root))?,
+        None => collect(&Root::new(&args.root), &args.unit)?,
     };
     if let Some(path) = &args.measured {
         facts.measured = Some(probe::load(path)?);
@@ -89,8 +90,8 @@ fn facts_of(args: &FactsArgs) -> Result<Facts, Error> {
     Ok(facts)
 }
 
-fn collect(root: &Root) -> Result<Facts, Error> {
-    let mut facts = facts::collect(root);
+fn collect(root: &Root, unit: &str) -> Result<Facts, Error> {
+    let mut facts = facts::collect(root, unit);
     if facts.kernel.is_empty() {
         let source = io::Error::from(io::ErrorKind::NotFound);
         return Err(Error::Read { path: root.path("/proc/sys/kernel/osrelease"), source });
@@ -140,12 +141,12 @@ fn apply_it(args: &ApplyArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     if let Some(name) = args.skip.iter().find(|name| settings::find(name).is_none()) {
         return Err(Error::NoSuchSetting { near: settings::near(name), name: name.clone() });
     }
-    check_unit(&args.unit)?;
-    let choice = Choice { unit: args.unit.clone(), skip: args.skip.clone() };
+    let unit = &args.facts.unit;
+    let choice = Choice { unit: unit.clone(), skip: args.skip.clone() };
     let found = check::check(&facts, &goal);
     let changes = Changes::of(&facts, &found, &choice);
     if let Some(format) = args.emit {
-        let wanted = Wanted { facts: &facts, goal: &goal, changes: &changes, unit: &args.unit };
+        let wanted = Wanted { facts: &facts, goal: &goal, changes: &changes, unit };
         return say(out, &wanted.emit(format));
     }
     let root = Root::new(&args.facts.root);
@@ -243,7 +244,8 @@ fn probe_it(args: &ProbeArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
 }
 
 fn collect_it(args: &CollectArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
-    let mut facts = collect(&Root::new(&args.root))?;
+    check_unit(&args.unit)?;
+    let mut facts = collect(&Root::new(&args.root), &args.unit)?;
     if args.probe {
         facts.measured = Some(probe::short()?);
     }

@@ -45,8 +45,9 @@ pub(crate) const SERVER_BYTES: u64 = 10 << 20;
 /// Microseconds of one core.
 pub(crate) const HEARTBEAT_US: u64 = 14;
 pub(crate) const MESSAGE_US: u64 = 28;
-pub(crate) const CONNECT_US: u64 = 65;
-pub(crate) const TLS_HANDSHAKE_US: u64 = 60;
+pub(crate) const CONNECT_US: u64 = 83;
+/// What a connect takes more with TLS, a full handshake: 273 in all.
+pub(crate) const TLS_HANDSHAKE_US: u64 = 190;
 
 /// Bytes that reach the disk for a message of 100 bytes, with merging.
 pub(crate) const DISK_BYTES_PER_MESSAGE: u64 = 450;

@@ -109,9 +109,9 @@ impl Goal {
             Driver::Epoll => false,
         };
         let slots = if uring {
-            RING_SLOTS.min(facts.process.nofile_soft.max(1))
+            RING_SLOTS.min(facts.server_nofile().0.max(1))
         } else {
-            facts.process.nofile_soft.saturating_sub(OTHER_DESCRIPTORS).max(1)
+            facts.server_nofile().0.saturating_sub(OTHER_DESCRIPTORS).max(1)
         };
         Layout { uring, slots, tables: self.connections.div_ceil(slots) }
     }

@@ -152,7 +152,7 @@ fn memory(facts: &Facts, goal: &Goal, session: &SessionCost) -> Bytes {
 
 /// What the machine and the control group leave.
 fn room(facts: &Facts) -> u64 {
-    let group = facts.cgroup.memory_room_bytes().unwrap_or(u64::MAX);
+    let group = facts.group_room_bytes().unwrap_or(u64::MAX);
     facts.memory.room_bytes().min(group)
 }
 
@@ -167,8 +167,9 @@ fn largest(facts: &Facts, goal: &Goal, session: &SessionCost) -> Largest {
     let layout = goal.layout(facts);
     let process = &facts.process;
     let may_grow = process.may_raise_limits || facts.systemd || layout.uring;
-    let by_descriptors = (!may_grow).then(|| process.nofile_hard.saturating_sub(OTHER_DESCRIPTORS));
-    let group = facts.cgroup.memory_room_bytes().is_some_and(|r| r < facts.memory.room_bytes());
+    let by_descriptors =
+        (!may_grow).then(|| facts.server_nofile().1.saturating_sub(OTHER_DESCRIPTORS));
+    let group = facts.group_room_bytes().is_some_and(|r| r < facts.memory.room_bytes());
     let memory = if group { "the control group's memory" } else { "memory" };
     let bounds = [
         (by_memory, memory),

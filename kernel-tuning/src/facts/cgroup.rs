@@ -46,7 +46,9 @@ impl Cgroup {
         let mut found = Self { version: 2, ..Self::default() };
         for folder in upwards("/sys/fs/cgroup", path) {
             let of = |file: &str| root.word(&format!("{folder}/{file}"));
-            let max = of("memory.max").and_then(|word| word.parse().ok());
+            // Above the lower of the two every allocation is made to wait: as bad as the other.
+            let limit = |file| of(file).and_then(|word| word.parse().ok());
+            let max = least(limit("memory.max"), limit("memory.high"));
             found.take_memory(max, root.number(&format!("{folder}/memory.current")));
             found.pids_max = least(found.pids_max, root.number(&format!("{folder}/pids.max")));
             let cpu = of("cpu.max").unwrap_or_default();
@@ -156,6 +158,44 @@ mod tests {
         assert_eq!(found.version, 2);
         assert_eq!(found.memory_room_bytes(), Some(600_000));
         assert_eq!((found.cpu_max_milli, found.pids_max), (Some(1_500), Some(100)));
+    }
+
+    #[test]
+    fn what_makes_allocations_wait_counts_as_a_limit() {
+        let (_folder, root) = tree(&[
+            ("proc/self/cgroup", "0::/a\n"),
+            ("sys/fs/cgroup/cgroup.controllers", "memory\n"),
+            ("sys/fs/cgroup/a/memory.max", "9000\n"),
+            ("sys/fs/cgroup/a/memory.high", "5000\n"),
+            ("sys/fs/cgroup/a/memory.current", "1000\n"),
+        ]);
+        assert_eq!(Cgroup::read(&root).memory_room_bytes(), Some(4_000));
+    }
+
+    #[test]
+    fn beside_version_one_the_second_one_may_be_there_without_controllers() {
+        let (_folder, root) = tree(&[
+            ("proc/self/cgroup", "2:memory:/\n0::/user\n"),
+            ("sys/fs/cgroup/unified/cgroup.controllers", "\n"),
+            ("sys/fs/cgroup/unified/user/memory.max", "1\n"),
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "7000\n"),
+        ]);
+        let found = Cgroup::read(&root);
+        assert_eq!((found.version, found.memory_room_bytes()), (1, Some(7_000)));
+    }
+
+    #[test]
+    fn in_a_container_the_mount_itself_is_the_group() {
+        let (_folder, root) = tree(&[
+            ("proc/self/cgroup", "0::/../../kubepods/pod7/c1\n"),
+            ("sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n"),
+            ("sys/fs/cgroup/memory.max", "4294967296\n"),
+            ("sys/fs/cgroup/memory.current", "4294967297\n"),
+            ("sys/fs/cgroup/cpu.max", "max 100000\n"),
+        ]);
+        let found = Cgroup::read(&root);
+        assert_eq!((found.version, found.memory_room_bytes()), (2, Some(0)));
+        assert_eq!((found.cpu_max_milli, found.pids_max), (None, None));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod hardware;
 mod memory;
 mod process;
 mod read;
+mod unit;
 
 pub(crate) use cgroup::Cgroup;
 pub(crate) use configured::Configured;
@@ -16,6 +17,7 @@ pub(crate) use hardware::{Cpus, Disk, Nic};
 pub(crate) use memory::{Memory, SlabShape, pages_to_bytes, parse_meminfo, parse_slabs};
 pub(crate) use process::{CAP_SYS_RESOURCE, ProcessLimits, UNLIMITED, capability, limit_of};
 pub(crate) use read::{collect, load};
+pub(crate) use unit::{Unit, parse_pair};
 
 use crate::cost::Measured;
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,8 @@ pub(crate) struct Facts {
     pub systemd: bool,
     /// `DefaultLimitNOFILE=` of systemd, if a file says it.
     pub systemd_default_nofile: Option<String>,
+    /// What files say about the server's unit.
+    pub unit: Unit,
     /// What kind of container this is, if it is one.
     pub container: Option<String>,
     pub cgroup: Cgroup,
@@ -87,6 +91,25 @@ impl Facts {
 
     pub(crate) fn kernel_is_at_least(&self, major: u32, minor: u32) -> bool {
         self.kernel_version().is_some_and(|version| version >= (major, minor))
+    }
+
+    /// Soft and hard limit of descriptors that the server has: what its unit says where systemd
+    /// starts it, else what this process has.
+    pub(crate) fn server_nofile(&self) -> (u64, u64) {
+        let of_unit = self.unit.nofile_pair().filter(|_| self.systemd);
+        of_unit.unwrap_or((self.process.nofile_soft, self.process.nofile_hard))
+    }
+
+    /// Bytes that the server's control group leaves: this process's own, or what the unit will get.
+    pub(crate) fn group_room_bytes(&self) -> Option<u64> {
+        let of_unit = self.unit.memory_max_bytes.filter(|_| self.systemd);
+        of_unit.into_iter().chain(self.cgroup.memory_room_bytes()).min()
+    }
+
+    /// Tasks that the server's control group allows, likewise.
+    pub(crate) fn tasks_max(&self) -> Option<u64> {
+        let of_unit = self.unit.tasks_max.filter(|_| self.systemd);
+        of_unit.into_iter().chain(self.cgroup.pids_max).min()
     }
 
     /// What `roost serve --driver auto` takes here, as far as files tell: `io_uring` needs Linux

@@ -1,14 +1,15 @@
 //! Reads all facts of a machine, or loads those that were saved.
 
-use super::{Cgroup, Cpus, Disk, Facts, Memory, Nic, ProcessLimits, SCHEMA, configured};
+use super::{Cgroup, Cpus, Disk, Facts, Memory, Nic, ProcessLimits, SCHEMA, Unit, configured};
 use crate::error::Error;
 use crate::root::{Root, sysctl_path};
 use crate::settings;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Looks at a machine. Nothing is changed, and what cannot be read is absent.
-pub(crate) fn collect(root: &Root) -> Facts {
+/// Looks at a machine, and at the unit of the server. Nothing is changed, and what cannot be read is
+/// absent.
+pub(crate) fn collect(root: &Root, unit: &str) -> Facts {
     let sysctls: BTreeMap<String, String> = settings::sysctls()
         .into_iter()
         .filter_map(|key| {
@@ -33,6 +34,7 @@ pub(crate) fn collect(root: &Root) -> Facts {
         process: ProcessLimits::read(root),
         systemd: root.exists("/run/systemd/system"),
         systemd_default_nofile: systemd_default_nofile(root),
+        unit: Unit::read(root, unit),
         container: container(root),
         cgroup: Cgroup::read(root),
         memory: Memory::read(root),
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn a_machine_that_shows_nothing_gives_facts_without_values() {
         let folder = tempfile::tempdir().unwrap();
-        let facts = collect(&Root::new(folder.path()));
+        let facts = collect(&Root::new(folder.path()), "x.service");
         assert!(facts.sysctls.is_empty() && !facts.first_network_namespace);
         assert_eq!((facts.cpus.count, facts.memory.total_bytes), (1, 0));
     }
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn what_is_saved_can_be_loaded() {
         let folder = tempfile::tempdir().unwrap();
-        let facts = collect(&Root::new("/"));
+        let facts = collect(&Root::new("/"), "x.service");
         let path = folder.path().join("facts.json");
         fs::write(&path, serde_json::to_string(&facts).unwrap()).unwrap();
         assert_eq!(load(&path).unwrap(), facts);

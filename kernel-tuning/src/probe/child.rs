@@ -6,6 +6,7 @@
 //! accept COUNT           server: accepts            likewise; fewer when nobody comes
 //! send COUNT             client: 100 bytes on each  likewise; fewer when all had theirs
 //! nofile LIMIT           raises its own limit       done 0, or failed 0 setrlimit ERRNO
+//! files COUNT            opens files, not sockets   done N, or failed N open ERRNO
 //! ```
 //!
 //! It ends when the parent does.
@@ -14,14 +15,16 @@ use crate::error::Error;
 use rustix::event::epoll;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendFlags, SocketFlags, SocketType, accept_with, connect, send, socket_with,
     sockopt,
 };
 use rustix::process::{
-    Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
+    Gid, Resource, Rlimit, Signal, Uid, getrlimit, set_parent_process_death_signal, setrlimit,
 };
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::SocketAddrV4;
@@ -39,6 +42,9 @@ const COMMAND_BYTES_MAX: usize = 128;
 /// Killed first when memory ends, so that nobody else is.
 const OOM_SCORE: &str = "1000";
 
+/// The user and group that own nothing.
+const NOBODY: u32 = 65_534;
+
 /// What failed: after how many, which call, and how.
 struct Failed {
     after: u64,
@@ -50,6 +56,10 @@ type Done = Result<u64, Failed>;
 
 /// Runs until the parent is gone.
 pub(super) fn run(role: &str) -> Result<(), Error> {
+    if role == "outsider" {
+        become_nobody().map_err(io::Error::from)?;
+    }
+    // After that, since the kernel forgets it with the user.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
     // Without this file nothing worse happens than that the kernel chooses for itself.
     drop(fs::write("/proc/self/oom_score_adj", OOM_SCORE));
@@ -66,6 +76,14 @@ pub(super) fn run(role: &str) -> Result<(), Error> {
         parent.write_all(reply.as_bytes())?;
     }
     Ok(())
+}
+
+/// Gives up root and with it every capability.
+fn become_nobody() -> Result<(), Errno> {
+    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(group, group, group)?;
+    set_thread_res_uid(user, user, user)
 }
 
 fn read_line(parent: &mut UnixStream) -> io::Result<Option<String>> {
@@ -118,8 +136,22 @@ impl Holder {
                 Ok(limit) => raise(limit),
                 Err(_) => Err(invalid),
             },
+            ["files", count] => match count.parse() {
+                Ok(count) => self.files(count),
+                Err(_) => Err(invalid),
+            },
             _ => Err(invalid),
         }
+    }
+
+    /// Opens the smallest files that there are: they share an inode.
+    fn files(&mut self, count: u64) -> Done {
+        for after in 0..count {
+            let opened = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            let file = opened.map_err(|error| Failed { after, call: "open", error })?;
+            self.hold(file, after)?;
+        }
+        Ok(count)
     }
 
     fn open(&mut self, count: u64, address: SocketAddrV4) -> Done {

@@ -7,9 +7,11 @@
 
 mod child;
 mod group;
+mod order;
 mod parent;
 mod processes;
 mod report;
+mod singles;
 mod slabs;
 mod strikes;
 
@@ -44,13 +46,17 @@ pub(crate) struct Wanted {
     pub keep_free_bytes: u64,
     pub memory_limit_bytes: Option<u64>,
     pub seconds: u64,
+    /// Also limits that need no pairs, and all compared with what `check` says of so many sessions.
+    pub order_for: Option<u64>,
+    /// Fills the table of open files.
+    pub open_files: bool,
 }
 
 impl Wanted {
     pub(crate) const fn of(args: &ProbeArgs) -> Self {
         Self {
             pairs: args.connections,
-            raise: args.raise,
+            raise: args.raise || args.order,
             spread: args.spread,
             epoll: args.epoll,
             unread: args.unread,
@@ -61,6 +67,8 @@ impl Wanted {
                 Some(mib) => Some(mib << 20),
             },
             seconds: args.seconds,
+            order_for: if args.order { Some(args.goal) } else { None },
+            open_files: args.open_files,
         }
     }
 }
@@ -76,6 +84,32 @@ pub(crate) struct Strike {
     pub error: String,
     /// What the probe did about it; empty: it ended.
     pub raised: String,
+    /// Where `check` says that it strikes, if it was asked.
+    #[serde(default)]
+    pub predicted: Option<u64>,
+}
+
+/// A limit in the order of limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub limit: String,
+    /// Where `check` says that it strikes.
+    pub predicted: Option<u64>,
+    /// Where it struck; none: it did not.
+    pub struck: Option<u64>,
+    /// How that was seen, or why it was not struck.
+    pub why: String,
+}
+
+/// What `check` says beside what happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// Sessions, both ends here, that `check` was asked about.
+    pub goal: u64,
+    /// Those that struck did so in that order, each near to where it should.
+    pub as_predicted: bool,
+    /// Those that struck, in their order, and then those that did not.
+    pub rows: Vec<Row>,
 }
 
 /// What came of it.
@@ -106,6 +140,8 @@ pub(crate) struct Outcome {
     pub measured: Option<Measured>,
     /// Sockets that were left when it was over.
     pub left: u64,
+    /// With `--order`.
+    pub order: Option<Order>,
 }
 
 impl Outcome {

@@ -2,7 +2,9 @@
 //! strikes, and raises it if it may.
 
 use super::group::Group;
+use super::order::{PORTS, Predictions};
 use super::processes::{Process, Reply, Role};
+use super::singles::{self, Singles};
 use super::slabs::{self, Slabs};
 use super::strikes::Failure;
 use super::{Outcome, Strike, Wanted};
@@ -16,7 +18,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 
 /// Pairs that are opened at once: fewer than wait in any accept queue.
-const CHUNK: u64 = 2_000;
+pub(super) const CHUNK: u64 = 2_000;
 /// Connections to one address from the start, when all are spread: a third of its ports.
 const PER_ADDRESS: u64 = 10_000;
 /// Ends of one process beyond which a further one is started when all are spread.
@@ -30,12 +32,18 @@ const WIDEST: &str = "1024 65535";
 /// Looks at whether sockets are gone, and the pause between two.
 const LOOKS: u32 = 100;
 const LOOK_MS: u64 = 100;
+/// Connects are slow when they take so many times as long as the fastest ones of this probe, and a
+/// whole chunk of them at least so long: what a busy machine adds is less.
+const SLOW_TIMES: u64 = 10;
+const SLOW_CHUNK_MS: u64 = 400;
 
 fn broken(what: &str, error: impl std::fmt::Display) -> Error {
     Error::Probe(format!("{what}: {error}; nothing was opened"))
 }
 
 pub(super) fn run(wanted: &Wanted) -> Result<Outcome, Error> {
+    let mut predictions = wanted.order_for.map(Predictions::new);
+    let first = predictions.as_ref().map(Predictions::first_report);
     unshare(CloneFlags::CLONE_NEWNET).map_err(|error| {
         broken("no network namespace can be made (containers forbid it)", error)
     })?;
@@ -46,12 +54,20 @@ pub(super) fn run(wanted: &Wanted) -> Result<Outcome, Error> {
     rustix::net::listen(&listener, 65_535).map_err(|error| broken("no listener", error))?;
     listener.set_nonblocking(true).map_err(|error| broken("no listener", error))?;
     let port = listener.local_addr().map_err(|error| broken("no listener", error))?.port();
+    let singles = match &mut predictions {
+        Some(predictions) => singles::strike(wanted, predictions)?,
+        None => Singles::default(),
+    };
     let slabs = read_slabs()?;
     let group = wanted.memory_limit_bytes.map(Group::make).transpose()?;
     let mut probe = Probe::new(wanted, listener, port, group);
+    probe.predictions = predictions;
     let outcome = probe.run(&slabs);
     let left = probe.end(&slabs);
-    outcome.map(|outcome| Outcome { left, ..outcome })
+    let mut outcome = Outcome { left, ..outcome? };
+    outcome.strikes.extend(singles.strikes);
+    outcome.order = first.map(|first| Predictions::judge(&first, &outcome, &singles.why_not));
+    Ok(outcome)
 }
 
 fn read_slabs() -> Result<Slabs, Error> {
@@ -84,6 +100,9 @@ struct Probe<'a> {
     /// A process was ended, and with it what it held: there is nothing left to measure.
     lost: bool,
     until_ms: u64,
+    predictions: Option<Predictions>,
+    /// Microseconds of the fastest connect, as chunks show it; 0: none yet.
+    fastest_us: u64,
     /// Last, so that processes have ended before it is removed.
     group: Option<Group>,
 }
@@ -111,6 +130,8 @@ impl<'a> Probe<'a> {
             descriptors: soft,
             lost: false,
             until_ms: now_ms() + wanted.seconds * 1_000,
+            predictions: None,
+            fastest_us: 0,
             group,
         }
     }
@@ -180,6 +201,7 @@ impl<'a> Probe<'a> {
             open_ms,
             measured: enough.then(|| between(&after, self.reached)),
             left: 0,
+            order: None,
             kernel,
         })
     }
@@ -200,7 +222,7 @@ impl<'a> Probe<'a> {
         }
         match role {
             Role::Client => self.clients.push(process),
-            Role::Server | Role::Watcher => self.servers.push(process),
+            Role::Server | Role::Watcher | Role::Outsider => self.servers.push(process),
         }
         Ok(())
     }
@@ -222,7 +244,8 @@ impl<'a> Probe<'a> {
         if self.few_per_address {
             count = count.min(PER_ADDRESS - self.of_address);
         }
-        let until_ms = now_ms() + CHUNK_MS;
+        let begin_ms = now_ms();
+        let until_ms = begin_ms + CHUNK_MS;
         let to = SocketAddr::from((Ipv4Addr::from(0x7f00_0001 + self.address), self.port));
         let (Some(client), Some(server)) = (self.clients.last_mut(), self.servers.last_mut())
         else {
@@ -239,6 +262,7 @@ impl<'a> Probe<'a> {
         client.held += held(&opened);
         server.held += held(&accepted);
         let pairs = held(&opened).min(held(&accepted));
+        self.notice_pace(pairs, now_ms() - begin_ms);
         self.reached += pairs;
         self.of_address += held(&opened);
         match (opened, accepted) {
@@ -258,6 +282,29 @@ impl<'a> Probe<'a> {
                 Ok(next)
             }
         }
+    }
+
+    /// Notes when connects become slow, which is no error.
+    fn notice_pace(&mut self, pairs: u64, ms: u64) {
+        let Some(us) = ms.saturating_mul(1_000).checked_div(pairs).filter(|_| pairs >= CHUNK / 4)
+        else {
+            return;
+        };
+        let is_slow = ms >= SLOW_CHUNK_MS && us >= self.fastest_us.saturating_mul(SLOW_TIMES);
+        if self.fastest_us > 0 && is_slow && !self.few_per_address {
+            let predicted = self.predictions.as_ref().and_then(Predictions::slow_at);
+            let error = format!(
+                "no error: connect() takes {us} us instead of {}, so long are ports looked for",
+                self.fastest_us
+            );
+            // Once for each range: told apart by what was predicted.
+            let range = fs::read_to_string(PORT_RANGE).unwrap_or_default();
+            let range = range.split_whitespace().collect::<Vec<_>>().join(" ");
+            let raised = format!("not raised: past the half of {range}");
+            self.strike_at(PORTS, error, raised, predicted);
+        }
+        let us = us.max(1);
+        self.fastest_us = if self.fastest_us == 0 { us } else { self.fastest_us.min(us) };
     }
 
     /// What a full server left in the queue is taken by the next one.
@@ -299,12 +346,22 @@ impl<'a> Probe<'a> {
     }
 
     fn strike(&mut self, limit: &str, error: String, raised: String) -> Next {
+        self.strike_at(limit, error, raised, None)
+    }
+
+    fn strike_at(
+        &mut self,
+        limit: &str,
+        error: String,
+        raised: String,
+        predicted: Option<u64>,
+    ) -> Next {
         let next = if raised.is_empty() { Next::Stop } else { Next::Again };
         // A limit that was gone around strikes again at every process or address: told once.
         let known = |strike: &Strike| strike.limit == limit && strike.raised == raised;
         if !self.strikes.iter().any(known) {
-            let strike = Strike { at: self.reached, limit: limit.to_owned(), error, raised };
-            self.strikes.push(strike);
+            let (at, limit) = (self.reached, limit.to_owned());
+            self.strikes.push(Strike { at, limit, error, raised, predicted });
         }
         next
     }
@@ -313,8 +370,9 @@ impl<'a> Probe<'a> {
         let grouped = self.group.as_ref().is_some_and(Group::is_full);
         let limit = failure.limit(grouped);
         self.lost |= failure.is_gone();
+        let predicted = self.predictions.as_ref().and_then(|said| said.at(limit));
         let raised = self.relieve(failure, role)?;
-        Ok(self.strike(limit, failure.words(), raised))
+        Ok(self.strike_at(limit, failure.words(), raised, predicted))
     }
 
     /// Raises what struck, within the probe. Empty: it is not raised.
@@ -355,6 +413,9 @@ impl<'a> Probe<'a> {
         let now = fs::read_to_string(PORT_RANGE).unwrap_or_default();
         let now = now.split_whitespace().collect::<Vec<_>>().join(" ");
         if now != WIDEST && fs::write(PORT_RANGE, WIDEST).is_ok() {
+            if let Some(predictions) = &mut self.predictions {
+                predictions.raised(PORTS, WIDEST);
+            }
             return format!("{now} widened to {WIDEST} in the probe's namespace");
         }
         self.few_per_address = true;
@@ -385,6 +446,7 @@ impl<'a> Probe<'a> {
                     error: "TcpExtTCPMemoryPressures grew: so many had an unread message"
                         .to_owned(),
                     raised: String::new(),
+                    predicted: self.predictions.as_ref().and_then(|p| p.at("net.ipv4.tcp_mem")),
                 });
                 return;
             }

@@ -21,6 +21,8 @@ pub(super) enum Role {
     Server,
     /// A server that watches its ends.
     Watcher,
+    /// Holds files, and is not root's.
+    Outsider,
 }
 
 impl Role {
@@ -29,6 +31,7 @@ impl Role {
             Self::Client => "client",
             Self::Server => "server",
             Self::Watcher => "server-epoll",
+            Self::Outsider => "outsider",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a probe says.
 
-use super::Outcome;
+use super::{Order, Outcome};
 use crate::text::{bytes, count, table, wrap};
 
 const WIDTH: usize = 100;
@@ -28,10 +28,35 @@ pub(crate) fn report(outcome: &Outcome) -> String {
             text.push_str(&wrap(&strike.raised, WIDTH, "   "));
         }
     }
+    if let Some(order) = &outcome.order {
+        text.push_str(&compared(order));
+    }
     text.push_str(&memory(outcome));
     if outcome.left > 0 {
         let left = count(outcome.left);
         put_line!(text, "{left} sockets were not freed yet when it was over");
+    }
+    text
+}
+
+/// What `check` says beside what was seen.
+fn compared(order: &Order) -> String {
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), count);
+    let head = ["", "check says", "struck at"].map(str::to_owned).to_vec();
+    let rows = order.rows.iter();
+    let rows = rows.map(|row| vec![row.limit.clone(), number(row.predicted), number(row.struck)]);
+    let mut text = format!(
+        "\nwhat check says of {} sessions with both ends here, and what happened\n{}",
+        count(order.goal),
+        table(&[head].into_iter().chain(rows).collect::<Vec<_>>())
+    );
+    text.push_str(if order.as_predicted {
+        "those that struck did so where check says, and in its order\n"
+    } else {
+        "NOT where check says, or in another order: what does check see that is not so?\n"
+    });
+    for row in order.rows.iter().filter(|row| row.struck.is_none()) {
+        text.push_str(&wrap(&format!("not struck, {}: {}", row.limit, row.why), WIDTH, ""));
     }
     text
 }

@@ -2,7 +2,7 @@
 
 use super::judgement::at_least;
 use super::{Bite, Change, Context, Judgement, Page, Scope, Setting, State};
-use crate::facts::UNLIMITED;
+use crate::facts::parse_pair;
 use crate::goal::OTHER_DESCRIPTORS;
 use crate::text::count;
 
@@ -41,7 +41,7 @@ pub(super) static NOFILE: Setting = Setting {
 
 fn judge_nofile(context: &Context<'_>) -> Judgement {
     let (process, layout) = (&context.facts.process, context.layout);
-    let (soft, hard) = (process.nofile_soft, process.nofile_hard);
+    let (soft, hard) = context.facts.server_nofile();
     let connections = context.goal.connections;
     let needed = connections.saturating_add(OTHER_DESCRIPTORS);
     let now = if soft == hard { count(soft) } else { format!("{}:{}", count(soft), count(hard)) };
@@ -86,7 +86,8 @@ pub(super) static SYSTEMD_NOFILE: Setting = Setting {
     cost: "none until descriptors are used",
     reference: "systemd.exec(5), LimitNOFILE=; systemd-system.conf(5)",
     page: Page {
-        what: "What services get when their unit says nothing: 1,024 soft and 524,288 hard.",
+        what: "What services get when their unit says nothing: 1,024 soft and 524,288 hard. If the \
+               files of the unit (--unit) say LimitNOFILE=, that is judged instead.",
         when: "A service does not inherit the limits of any shell, nor those of limits.d. Roost \
                does not raise its own soft limit, so its unit must say LimitNOFILE=.",
         high: "A high default reaches every service, also those that loop over all descriptors; \
@@ -102,9 +103,12 @@ fn judge_systemd(context: &Context<'_>) -> Judgement {
     if !context.facts.systemd {
         return Judgement::fits("no systemd", "-");
     }
+    let unit = &context.facts.unit;
     let said = context.facts.systemd_default_nofile.as_deref();
-    let (soft, hard) = said.map_or(SYSTEMD_DEFAULT, parse_pair);
-    let now = format!("{}:{}", count(soft), count(hard));
+    let (soft, hard) =
+        unit.nofile_pair().unwrap_or_else(|| said.map_or(SYSTEMD_DEFAULT, parse_pair));
+    let of = if unit.nofile.is_some() { unit.name.as_str() } else { "default" };
+    let now = format!("{}:{} ({of})", count(soft), count(hard));
     let needed = context.goal.connections.saturating_add(OTHER_DESCRIPTORS);
     let wanted = if context.layout.uring { URING_NOFILE.min(needed) } else { needed };
     let bites = Bite::At(soft.saturating_sub(FIRST_DESCRIPTORS));
@@ -116,16 +120,6 @@ fn judge_systemd(context: &Context<'_>) -> Judgement {
         .bites(bites)
         .change(Change::Nofile { value: wanted })
         .remedy("the drop-in for the unit, which apply writes: LimitNOFILE=")
-}
-
-/// `1024:524288`, or one number for both.
-fn parse_pair(text: &str) -> (u64, u64) {
-    let number = |word: &str| match word.trim() {
-        "infinity" => UNLIMITED,
-        word => word.parse().unwrap_or(0),
-    };
-    let (soft, hard) = text.split_once(':').unwrap_or((text, text));
-    (number(soft), number(hard))
 }
 
 pub(super) static NR_OPEN: Setting = Setting {
@@ -270,7 +264,7 @@ pub(super) static TASKS: Setting = Setting {
     wishes: &[],
     judge: |context| {
         let needed = u64::from(context.facts.cpus.count).saturating_mul(4) + OTHER_TASKS;
-        match context.facts.cgroup.pids_max {
+        match context.facts.tasks_max() {
             None => Judgement::fits("no limit", count(needed)),
             Some(max) if max >= needed => Judgement::fits(count(max), count(needed)),
             Some(max) => Judgement::new(State::Stops, count(max), count(needed))

@@ -49,7 +49,9 @@ pub(super) static GROUP_ROOM: Setting = Setting {
     reference: "Documentation/admin-guide/cgroup-v2.rst, memory.max and memory.stat",
     page: Page {
         what: "The memory limit of a container, pod or service. The kernel's memory of sockets, \
-               inodes and entries counts in it, not only the process.",
+               inodes and entries counts in it, not only the process. The lower of memory.max and \
+               memory.high counts, of this group and all above it, and MemoryMax= and \
+               MemoryHigh= of the unit.",
         when: "Every container: about 4.2 KB a session come on top of what the server's own \
                figures say.",
         high: "The machine itself runs out first.",
@@ -60,7 +62,7 @@ pub(super) static GROUP_ROOM: Setting = Setting {
                    count. roost-tune probe --memory-limit shows it.",
     },
     wishes: &[],
-    judge: |context| match context.facts.cgroup.memory_room_bytes() {
+    judge: |context| match context.facts.group_room_bytes() {
         None => Judgement::fits("no limit", "-"),
         Some(room) => judge_room(
             context,

@@ -127,7 +127,7 @@ fn a_million_on_a_cloud_machine() {
             slows RLIMIT_NOFILE at 1018
                 1,024:1,048,576 -> 65,536
             slows systemd.DefaultLimitNOFILE at 1018
-                1,024:524,288 -> 65,536
+                1,024:524,288 (default) -> 65,536
             slows net.ipv4.tcp_mem slow_at 510001
                 382,500 510,001 765,000 -> 750000 1000000 1500000
             slows net.ipv4.tcp_ehash_entries slow_at 524288
@@ -165,7 +165,7 @@ fn ten_million_on_metal() {
             slows RLIMIT_NOFILE at 1018
                 1,024:524,288 -> 65,536
             slows systemd.DefaultLimitNOFILE at 1018
-                1,024:524,288 -> 65,536
+                1,024:524,288 (default) -> 65,536
             stops net.netfilter.nf_conntrack_max at 260940
                 262,144 -> 11,250,000
             slows net.ipv4.tcp_ehash_entries slow_at 1048576
@@ -255,7 +255,7 @@ fn an_older_kernel_waits_with_epoll() {
             stops RLIMIT_NOFILE at 1018
                 1,024:1,048,576 -> 500,200
             stops systemd.DefaultLimitNOFILE at 1018
-                1,024:524,288 -> 500,200
+                1,024:524,288 (default) -> 500,200
             slows net.ipv4.tcp_mem slow_at 247195
                 185,394 247,195 370,788 -> 375000 500000 750000
             slows net.core.somaxconn burst 4097
