@@ -231,8 +231,8 @@ pub(crate) struct ProbeArgs {
     /// With --order: connections, both ends here, that check is asked about.
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 2_000_000, requires = "order")]
     pub(crate) goal: u64,
-    /// With --order: opens files until fs.file-max strikes a process that is not root's. For a moment
-    /// nobody else who is not root can open one either.
+    /// With --order: opens files until fs.file-max strikes a process that is not root's. For a
+    /// moment nobody else who is not root can open one either.
     #[arg(long, requires = "order")]
     pub(crate) open_files: bool,
     /// Takes as many processes and addresses as are needed from the start, to measure memory.

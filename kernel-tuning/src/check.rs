@@ -2,12 +2,14 @@
 
 use crate::cost::SessionCost;
 use crate::facts::Facts;
-use crate::goal::Goal;
+use crate::goal::{GATEWAY_CONNECTIONS_MAX, Goal};
 use crate::settings::{Bite, Change, Context, SETTINGS, State};
 use serde::Serialize;
 
 /// The file that `apply` writes; whatever sorts behind it wins at the next start.
 pub(crate) const SYSCTL_FILE: &str = "/etc/sysctl.d/90-roost-tune.conf";
+
+const SYSCTL_CONF: &str = "/etc/sysctl.conf";
 
 /// What is found about one setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,11 +113,19 @@ pub(crate) fn machine(facts: &Facts) -> String {
 }
 
 fn notes(facts: &Facts, goal: &Goal, cost: &SessionCost) -> Vec<String> {
-    let mut notes = vec![format!(
-        "limits.connections_max of Roost is 1,000,000 unless its configuration says otherwise: \
-         connections_max = {}",
-        goal.connections
-    )];
+    let mut notes = vec![if goal.connections > GATEWAY_CONNECTIONS_MAX {
+        format!(
+            "limits.connections_max of Roost may be {GATEWAY_CONNECTIONS_MAX} at most: {} need \
+             several gateways",
+            goal.connections
+        )
+    } else {
+        format!(
+            "limits.connections_max of Roost is 1,000,000 unless its configuration says otherwise: \
+             connections_max = {}",
+            goal.connections
+        )
+    }];
     notes.push(format!("figures of memory: {}", cost.source));
     if facts.kernel_version().is_none() {
         notes.push(format!(
@@ -162,6 +172,12 @@ fn managed(facts: &Facts, key: &str, changes: &[Change]) -> Option<String> {
     });
     let wins = is_later(&last.file);
     match ours {
+        Some(value) if last.file == SYSCTL_CONF => Some(format!(
+            "{SYSCTL_CONF} sets it to {}: sysctl --system reads it last, so it wins over {value}; \
+             systemd reads it only where /etc/sysctl.d has a link to it. Change or remove its line \
+             there",
+            last.value
+        )),
         Some(value) if wins => Some(format!(
             "{} sets it to {} and comes after {SYSCTL_FILE}: at the next start that wins over \
              {value}; change or remove its line there",
@@ -182,5 +198,5 @@ fn managed(facts: &Facts, key: &str, changes: &[Change]) -> Option<String> {
 /// Whether a file takes effect after ours.
 fn is_later(file: &str) -> bool {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    file == "/etc/sysctl.conf" || name(file) > name(SYSCTL_FILE)
+    file == SYSCTL_CONF || name(file) > name(SYSCTL_FILE)
 }

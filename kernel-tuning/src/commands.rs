@@ -177,7 +177,11 @@ fn apply_it(args: &ApplyArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
         writeln!(out, "nothing to do: all of it is so already")?;
     } else {
         let written = applied.written.len();
-        writeln!(out, "{written} written; roost-tune undo puts them back ({})", change::UNDO_FILE)?;
+        writeln!(
+            out,
+            "{written} written; roost-tune undo puts them back ({})",
+            machine.undo_file()
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -239,8 +243,9 @@ fn probe_it(args: &ProbeArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {
     } else {
         out.write_all(probe::report(&outcome).as_bytes())?;
     }
-    let Outcome { reached, wanted, .. } = outcome;
-    Ok(if reached >= wanted { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+    let Outcome { reached, wanted, order, .. } = outcome;
+    let fits = reached >= wanted && order.is_none_or(|order| order.as_predicted);
+    Ok(if fits { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
 }
 
 fn collect_it(args: &CollectArgs, out: &mut dyn Write) -> Result<ExitCode, Error> {

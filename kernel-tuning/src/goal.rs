@@ -14,6 +14,10 @@ const CONNECTS_MAX: u64 = 10_000_000;
 
 /// Places of one ring's table, unless the limit of descriptors is lower: as Roost opens them.
 const RING_SLOTS: u64 = 16_384;
+/// The most that one gateway takes as `limits.connections_max`.
+pub(crate) const GATEWAY_CONNECTIONS_MAX: u64 = 10_000_000;
+/// The most shards of one gateway.
+pub(crate) const GATEWAY_SHARDS_MAX: u32 = 16;
 /// Descriptors besides connections: listeners, rings, files of the store, the log.
 pub(crate) const OTHER_DESCRIPTORS: u64 = 200;
 

@@ -4,7 +4,7 @@
 use crate::check::{self, Report};
 use crate::cost::{self, Bytes, SERVER_BYTES, SessionCost};
 use crate::facts::Facts;
-use crate::goal::{Goal, OTHER_DESCRIPTORS};
+use crate::goal::{GATEWAY_CONNECTIONS_MAX, GATEWAY_SHARDS_MAX, Goal, OTHER_DESCRIPTORS};
 use crate::settings::{BUSY_PERCENT, SPARE_BYTES};
 use serde::Serialize;
 
@@ -83,7 +83,7 @@ pub(crate) struct Plan {
 pub(crate) fn plan(facts: &Facts, goal: &Goal) -> Plan {
     let layout = goal.layout(facts);
     let session = SessionCost::of(facts, goal, &layout);
-    let shards = u64::from(facts.cpus.count);
+    let shards = u64::from(facts.cpus.count.min(GATEWAY_SHARDS_MAX));
     let memory = memory(facts, goal, &session);
     let processors = vec![
         (format!("heartbeats, every {} s", goal.heartbeat_s), heartbeats_milli(goal)),
@@ -175,6 +175,7 @@ fn largest(facts: &Facts, goal: &Goal, session: &SessionCost) -> Largest {
         (by_memory, memory),
         (by_processors, "processors"),
         (by_descriptors.unwrap_or(u64::MAX), "descriptors of one process"),
+        (GATEWAY_CONNECTIONS_MAX, "limits.connections_max of one gateway"),
     ];
     let (connections, by) = bounds.into_iter().min().unwrap_or((0, memory));
     Largest { connections, by: by.to_owned(), by_memory, by_processors, by_descriptors }

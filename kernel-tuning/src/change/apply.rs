@@ -1,7 +1,7 @@
 //! Doing it: the undo file first, then each step, then a look whether it took.
 
 use super::undo::{Recorded, Undo, chosen, restore};
-use super::{Changes, Machine, Step, UNDO_FILE, is_same, normal};
+use super::{Changes, Machine, Step, is_same, normal};
 use crate::error::Error;
 use std::io;
 
@@ -44,7 +44,7 @@ pub(crate) fn apply(machine: &mut dyn Machine, changes: &Changes) -> Result<Appl
         undo.record(recorded);
     }
     let folders = folders_to_make(machine, &open);
-    let own = missing_above(machine, UNDO_FILE);
+    let own = missing_above(machine, &machine.undo_file());
     for folder in own.iter().chain(&folders) {
         if !undo.folders.contains(folder) {
             undo.folders.push(folder.clone());
@@ -55,7 +55,7 @@ pub(crate) fn apply(machine: &mut dyn Machine, changes: &Changes) -> Result<Appl
     let made = own.iter().try_for_each(|folder| machine.make_folder(folder));
     if let Err(source) = made.and_then(|()| undo.save(machine)) {
         own.iter().rev().for_each(|folder| machine.remove_folder(folder));
-        return Err(Error::Write { path: UNDO_FILE.into(), source });
+        return Err(Error::Write { path: machine.undo_file().into(), source });
     }
     let made: Vec<String> = own.into_iter().chain(folders.iter().cloned()).collect();
     for folder in &folders {
@@ -155,7 +155,7 @@ fn give_up(
     if restored {
         restored = match earlier {
             Some(mut undo) => undo.save(machine).is_ok(),
-            None => machine.remove_file(UNDO_FILE).is_ok(),
+            None => machine.remove_file(&machine.undo_file()).is_ok(),
         };
     }
     made.iter().rev().for_each(|folder| machine.remove_folder(folder));
@@ -181,7 +181,7 @@ fn look_again(
     }
     undo.is_complete = true;
     undo.save(machine).map_err(|source| Error::Change {
-        what: format!("all is changed, but {UNDO_FILE} could not be completed"),
+        what: format!("all is changed, but {} could not be completed", machine.undo_file()),
         source,
         restored: false,
     })
@@ -190,7 +190,7 @@ fn look_again(
 #[cfg(test)]
 mod tests {
     use super::super::Attributes;
-    use super::super::undo::undo;
+    use super::super::undo::{UNDO_FILE, undo};
     use super::*;
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -233,6 +233,10 @@ mod tests {
     }
 
     impl Machine for Fake {
+        fn undo_file(&self) -> String {
+            UNDO_FILE.to_owned()
+        }
+
         fn read(&self, path: &str) -> io::Result<Option<String>> {
             Ok(self.files.get(path).cloned())
         }

@@ -1,6 +1,7 @@
 //! What applying and undoing need of a machine: a seam, so that tests can end between two writes.
 
 use super::normal;
+use super::undo::{UNDO_FILE, UNDO_FOLDER};
 use crate::root::Root;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,10 @@ impl Attributes {
 
 /// A machine that can be changed.
 pub(crate) trait Machine {
+    /// Where what was before is kept. A network namespace has a file of its own: the same path
+    /// below `/proc/sys` is another value there.
+    fn undo_file(&self) -> String;
+
     /// The content of a file or value; none: it is not there.
     fn read(&self, path: &str) -> io::Result<Option<String>>;
 
@@ -153,6 +158,16 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 impl Machine for Real<'_> {
+    fn undo_file(&self) -> String {
+        // As facts do: this value shows in the machine's first namespace only.
+        let is_first = self.root.exists("/proc/sys/net/ipv4/tcp_mem");
+        let namespace = self.root.link("/proc/self/ns/net").filter(|_| !is_first);
+        match namespace.as_deref().map(|name| name.trim_matches(|c: char| !c.is_ascii_digit())) {
+            Some(number) => format!("{UNDO_FOLDER}/undo-net-{number}.json"),
+            None => UNDO_FILE.to_owned(),
+        }
+    }
+
     fn read(&self, path: &str) -> io::Result<Option<String>> {
         match fs::read_to_string(self.root.path(path)) {
             Ok(text) => Ok(Some(text)),

@@ -7,7 +7,7 @@ mod undo;
 
 pub(crate) use apply::apply;
 pub(crate) use machine::{Attributes, Machine, Real};
-pub(crate) use undo::{UNDO_FILE, undo};
+pub(crate) use undo::undo;
 
 use crate::check::{Report, SYSCTL_FILE};
 use crate::facts::Facts;

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
 
-/// Where it is kept. Its folder goes with it.
-pub(crate) const UNDO_FILE: &str = "/var/lib/roost-tune/undo.json";
-const UNDO_FOLDER: &str = "/var/lib/roost-tune";
+/// Where it is kept for the machine itself. Its folder goes with it.
+pub(super) const UNDO_FILE: &str = "/var/lib/roost-tune/undo.json";
+pub(super) const UNDO_FOLDER: &str = "/var/lib/roost-tune";
 const UNDO_SCHEMA: u32 = 1;
 
 /// What was before one step, and what the step made of it.
@@ -38,9 +38,9 @@ pub(super) struct Undo {
 impl Undo {
     /// The undo file of a machine; empty if there is none.
     pub(super) fn load(machine: &dyn Machine) -> Result<Option<Self>, Error> {
-        let path = || PathBuf::from(UNDO_FILE);
-        let text =
-            machine.read(UNDO_FILE).map_err(|source| Error::Read { path: path(), source })?;
+        let file = machine.undo_file();
+        let path = || PathBuf::from(&file);
+        let text = machine.read(&file).map_err(|source| Error::Read { path: path(), source })?;
         let Some(text) = text else { return Ok(None) };
         let undo: Self = serde_json::from_str(&text)
             .map_err(|source| Error::NotFacts { path: path(), source })?;
@@ -54,7 +54,7 @@ impl Undo {
     pub(super) fn save(&mut self, machine: &mut dyn Machine) -> io::Result<()> {
         self.schema = UNDO_SCHEMA;
         let text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
-        machine.write_file(UNDO_FILE, &text, None)
+        machine.write_file(&machine.undo_file(), &text, None)
     }
 
     /// Adds a step. What was before the first one on a path is what counts.
@@ -90,11 +90,12 @@ pub(crate) struct Undone {
 /// Nothing is changed if somebody else changed one of the values since, unless `force`. A step that
 /// fails does not keep the others from being put back; the undo file then stays.
 pub(crate) fn undo(machine: &mut dyn Machine, force: bool) -> Result<Undone, Error> {
+    let undo_file = machine.undo_file();
     let Some(undo) = Undo::load(machine)? else {
-        // What a crash within the first write left: nothing was changed before the undo file is there.
-        machine.clean(UNDO_FILE);
+        // What a crash within the first write left: before it was whole, nothing was changed.
+        machine.clean(&undo_file);
         machine.remove_folder(UNDO_FOLDER);
-        return Err(Error::NothingToUndo { path: UNDO_FILE.into() });
+        return Err(Error::NothingToUndo { path: undo_file.into() });
     };
     if !force {
         let foreign = foreign(machine, &undo);
@@ -118,11 +119,11 @@ pub(crate) fn undo(machine: &mut dyn Machine, force: bool) -> Result<Undone, Err
         return Err(Error::Change { what, source, restored: false });
     }
     let (own, others): (Vec<&String>, Vec<&String>) =
-        undo.folders.iter().rev().partition(|folder| UNDO_FILE.starts_with(folder.as_str()));
+        undo.folders.iter().rev().partition(|folder| undo_file.starts_with(folder.as_str()));
     others.into_iter().for_each(|folder| machine.remove_folder(folder));
     machine
-        .remove_file(UNDO_FILE)
-        .map_err(|source| Error::Write { path: UNDO_FILE.into(), source })?;
+        .remove_file(&undo_file)
+        .map_err(|source| Error::Write { path: undo_file.clone().into(), source })?;
     own.into_iter().for_each(|folder| machine.remove_folder(folder));
     Ok(undone)
 }

@@ -15,7 +15,9 @@ pub(crate) use cgroup::Cgroup;
 pub(crate) use configured::Configured;
 pub(crate) use hardware::{Cpus, Disk, Nic};
 pub(crate) use memory::{Memory, SlabShape, pages_to_bytes, parse_meminfo, parse_slabs};
-pub(crate) use process::{CAP_SYS_RESOURCE, ProcessLimits, UNLIMITED, capability, limit_of};
+pub(crate) use process::{
+    CAP_SYS_ADMIN, CAP_SYS_RESOURCE, ProcessLimits, UNLIMITED, capability, limit_of,
+};
 pub(crate) use read::{collect, load};
 pub(crate) use unit::{Unit, parse_pair};
 

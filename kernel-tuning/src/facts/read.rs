@@ -7,7 +7,7 @@ use crate::settings;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Looks at a machine, and at the unit of the server. Nothing is changed, and what cannot be read is
+/// Looks at a machine, and at the unit of the server. Nothing is changed; what cannot be read is
 /// absent.
 pub(crate) fn collect(root: &Root, unit: &str) -> Facts {
     let sysctls: BTreeMap<String, String> = settings::sysctls()

@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(Unit::read(&root, "roost.service").nofile_pair(), None);
         write(
             "usr/lib/systemd/system/roost.service",
-            "[Unit]\nLimitNOFILE=1\n[Service]\nLimitNOFILE = 4096:8192\nMemoryMax=4G\n#TasksMax=1\n",
+            "[Unit]\nLimitNOFILE=1\n[Service]\nLimitNOFILE = 4096:8192\nMemoryMax=4G\n#TasksMax=1",
         );
         let unit = Unit::read(&root, "roost.service");
         assert!(unit.is_there);

@@ -16,6 +16,8 @@ const OFF_MOST: u64 = 2 * super::parent::CHUNK;
 pub(super) struct Predictions {
     facts: Facts,
     goal: Goal,
+    /// Ports of the second half that were taken before the range was widened.
+    second_half_taken: u64,
 }
 
 impl Predictions {
@@ -31,7 +33,7 @@ impl Predictions {
         facts.systemd = false;
         let driver = Driver::Epoll;
         let goal = Goal { connections, loopback: true, driver, ..Goal::default() };
-        Self { facts, goal }
+        Self { facts, goal, second_half_taken: 0 }
     }
 
     pub(super) const fn facts(&self) -> &Facts {
@@ -47,15 +49,27 @@ impl Predictions {
         number(self.report().findings.iter().find(|f| f.setting == setting)?.bites)
     }
 
-    /// Sessions from which on connects become slow: asked with a goal that the range still holds.
-    pub(super) fn slow_at(&self) -> Option<u64> {
+    fn ports(&self) -> Option<u64> {
         let &[low, high] = self.facts.numbers(PORTS).as_slice() else { return None };
-        let connections = (high + 1).saturating_sub(low) / 4 * 3;
-        let goal = Goal { connections, ..self.goal.clone() };
-        Self { facts: self.facts.clone(), goal }.at(PORTS)
+        Some((high + 1).saturating_sub(low))
     }
 
-    pub(super) fn raised(&mut self, sysctl: &str, value: &str) {
+    /// Sessions from which on connects become slow: asked with a goal that the range still holds.
+    /// The kernel gives every other port first, and is slow when all of those are taken. Of a range
+    /// that was widened when it was full, the others that were taken come on top.
+    pub(super) fn slow_at(&self) -> Option<u64> {
+        let goal = Goal { connections: self.ports()? / 4 * 3, ..self.goal.clone() };
+        let asked = Self { facts: self.facts.clone(), goal, second_half_taken: 0 };
+        Some(asked.at(PORTS)? + self.second_half_taken)
+    }
+
+    /// The range of ports was full, and is wider now.
+    pub(super) fn widened(&mut self, range: &str) {
+        self.second_half_taken += self.ports().unwrap_or(0) / 2;
+        self.raised(PORTS, range);
+    }
+
+    fn raised(&mut self, sysctl: &str, value: &str) {
         self.facts.sysctls.insert(sysctl.to_owned(), value.to_owned());
     }
 
@@ -152,8 +166,8 @@ mod tests {
         assert_eq!(predictions.slow_at(), Some(14_116));
         assert_eq!(predictions.at("fs.file-max"), Some((2_466_165 - 590) / 2));
         assert_eq!(predictions.at("net.core.somaxconn"), Some(4_097));
-        predictions.raised(PORTS, "1024 65535");
-        assert_eq!((predictions.at(PORTS), predictions.slow_at()), (Some(64_512), Some(32_256)));
+        predictions.widened("1024 65535");
+        assert_eq!((predictions.at(PORTS), predictions.slow_at()), (Some(64_512), Some(46_372)));
     }
 
     #[test]

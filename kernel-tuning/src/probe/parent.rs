@@ -42,7 +42,7 @@ fn broken(what: &str, error: impl std::fmt::Display) -> Error {
 }
 
 pub(super) fn run(wanted: &Wanted) -> Result<Outcome, Error> {
-    let mut predictions = wanted.order_for.map(Predictions::new);
+    let predictions = wanted.order_for.map(Predictions::new);
     let first = predictions.as_ref().map(Predictions::first_report);
     unshare(CloneFlags::CLONE_NEWNET).map_err(|error| {
         broken("no network namespace can be made (containers forbid it)", error)
@@ -54,7 +54,7 @@ pub(super) fn run(wanted: &Wanted) -> Result<Outcome, Error> {
     rustix::net::listen(&listener, 65_535).map_err(|error| broken("no listener", error))?;
     listener.set_nonblocking(true).map_err(|error| broken("no listener", error))?;
     let port = listener.local_addr().map_err(|error| broken("no listener", error))?.port();
-    let singles = match &mut predictions {
+    let singles = match &predictions {
         Some(predictions) => singles::strike(wanted, predictions)?,
         None => Singles::default(),
     };
@@ -200,9 +200,8 @@ impl<'a> Probe<'a> {
             memory_fell_bytes: room.saturating_sub(room_bytes()),
             open_ms,
             measured: enough.then(|| between(&after, self.reached)),
-            left: 0,
-            order: None,
             kernel,
+            ..Outcome::default()
         })
     }
 
@@ -414,7 +413,7 @@ impl<'a> Probe<'a> {
         let now = now.split_whitespace().collect::<Vec<_>>().join(" ");
         if now != WIDEST && fs::write(PORT_RANGE, WIDEST).is_ok() {
             if let Some(predictions) = &mut self.predictions {
-                predictions.raised(PORTS, WIDEST);
+                predictions.widened(WIDEST);
             }
             return format!("{now} widened to {WIDEST} in the probe's namespace");
         }

@@ -46,7 +46,7 @@ impl Singles {
 }
 
 /// Strikes them one by one, in the probe's namespace.
-pub(super) fn strike(wanted: &Wanted, predictions: &mut Predictions) -> Result<Singles, Error> {
+pub(super) fn strike(wanted: &Wanted, predictions: &Predictions) -> Result<Singles, Error> {
     let mut singles = Singles::default();
     queue(&mut singles, predictions)?;
     most_of_a_process(&mut singles, predictions)?;
@@ -72,7 +72,7 @@ fn held(reply: &Reply) -> u64 {
 }
 
 /// Connects to a listener that never accepts, before and after the queue is made longer.
-fn queue(singles: &mut Singles, predictions: &mut Predictions) -> Result<(), Error> {
+fn queue(singles: &mut Singles, predictions: &Predictions) -> Result<(), Error> {
     let fill = |most: u64| -> Result<Reply, Error> {
         let failed = |error| Error::Probe(format!("no listener for the queue: {error}"));
         let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);

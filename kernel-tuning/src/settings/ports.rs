@@ -58,11 +58,14 @@ fn judge_ports(context: &Context<'_>) -> Judgement {
     } else {
         return Judgement::fits(now, "half of it").bites(Bite::SlowAt(room / 2));
     };
-    let judged = Judgement::new(
-        state,
-        format!("{now}, {} pair{}", count(pairs), if pairs == 1 { "" } else { "s" }),
-        needed,
-    );
+    let now = format!("{now}, {} pair{}", count(pairs), if pairs == 1 { "" } else { "s" });
+    // Before it stops anything it is slow, and that may be before other limits.
+    let slow = if state == State::Stops {
+        format!(", slow from {}", count(room / 2))
+    } else {
+        String::new()
+    };
+    let judged = Judgement::new(state, format!("{now}{slow}"), needed);
     let judged = judged.bites(bites).remedy(format!(
         "connect to {} addresses (127.0.0.1, 127.0.0.2, … are all this machine), so that none has \
          more than half of its ports in use; the wider range helps up to {} a pair",

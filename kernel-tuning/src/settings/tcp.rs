@@ -61,6 +61,7 @@ fn judge_memory(context: &Context<'_>) -> Judgement {
 
 /// Sockets that a bucket may hold before looking one up becomes slow.
 const PER_BUCKET: u64 = 2;
+const BUCKET_BYTES: u64 = 16;
 /// The most that a network namespace may ask for.
 const CHILD_MOST: u64 = 16 << 20;
 
@@ -112,10 +113,12 @@ fn judge_hash(context: &Context<'_>) -> Judgement {
     let child = "net.ipv4.tcp_child_ehash_entries";
     let wanted = needed.min(CHILD_MOST);
     if facts.number(child).is_some_and(|now| now < wanted) {
-        return judged.sysctl(child, wanted).remedy(
-            "thash_entries= takes effect at the next start; until then in network namespaces that \
-             are made after apply (PrivateNetwork=, ip netns, containers)",
-        );
+        return judged.sysctl(child, wanted).remedy(format!(
+            "thash_entries= takes effect at the next start; until then in network namespaces \
+                 that are made after apply (PrivateNetwork=, ip netns, containers), each of which \
+                 then takes {} for its own table",
+            bytes(wanted * BUCKET_BYTES)
+        ));
     }
     judged.remedy("a parameter of the kernel: it takes effect at the next start of the machine")
 }

@@ -9,6 +9,11 @@ use serde::Serialize;
 /// Kernel and process memory of a session, about, while nothing better is known.
 const SESSION_BYTES: u64 = 4_154 + 248;
 
+const SLABS: &str = "slabs of sockets";
+const SENT: &str = "segments sent";
+/// What grows without any trouble.
+const MAY_GROW: [&str; 2] = [SLABS, SENT];
+
 /// What a row counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -42,7 +47,7 @@ impl Row {
     /// Nine tenths of a limit, or a counter of trouble that grows.
     pub(super) fn is_bad(&self) -> bool {
         let full = self.used_permille().is_some_and(|used| used >= 900);
-        let grows = self.per_s.is_some_and(|rate| rate > 0) && self.name != "segments sent";
+        let grows = self.per_s.is_some_and(|rate| rate > 0) && !MAY_GROW.contains(&self.name);
         full || grows
     }
 
@@ -69,6 +74,10 @@ impl View {
     /// What two looks show.
     pub(super) fn between(before: &Sample, now: &Sample) -> Self {
         let mut rows = gauges(now);
+        if let Some(row) = rows.iter_mut().find(|row| row.name == SLABS) {
+            let [old, new] = [before, now].map(|look| look.socket_slab_bytes.unwrap_or(0));
+            row.per_s = per_s(before, now, (old, new));
+        }
         rows.extend(process(now));
         rows.push(softirq(before, now));
         rows.extend(counters(before, now));
@@ -96,7 +105,7 @@ impl View {
             row.say(row.now),
             or_dash(row.limit.map(|limit| row.say(limit))),
             or_dash(row.used_permille().map(|used| percent(used, 1_000))),
-            or_dash(row.per_s.map(count)),
+            or_dash(row.per_s.map(|rate| row.say(rate))),
             or_dash(row.left.map(count)),
         ]
     }
@@ -123,6 +132,9 @@ const fn gauge(name: &'static str, unit: Unit, now: u64, limit: Option<u64>) -> 
 fn gauges(now: &Sample) -> Vec<Row> {
     let limit = |key: &str| now.limits.get(key).copied();
     let file_max = limit("fs.file-max");
+    // Whoever holds more files than there may be is root, and is not stopped by it.
+    let passes = now.process.is_some_and(|process| process.passes_file_max)
+        || file_max.is_some_and(|max| now.files > max);
     let room = now.memory.room_bytes();
     let used = now.memory.total_bytes.saturating_sub(room);
     let memory_left = room.saturating_sub(SPARE_BYTES) / SESSION_BYTES;
@@ -132,7 +144,7 @@ fn gauges(now: &Sample) -> Vec<Row> {
             ..gauge("memory in use", Unit::Bytes, used, Some(now.memory.total_bytes))
         },
         Row {
-            left: file_max.map(|max| max.saturating_sub(now.files)),
+            left: file_max.filter(|_| !passes).map(|max| max.saturating_sub(now.files)),
             ..gauge("open files", Unit::Number, now.files, file_max)
         },
         gauge(
@@ -162,7 +174,7 @@ fn gauges(now: &Sample) -> Vec<Row> {
         rows.push(Row { left, ..row });
     }
     if let Some(bytes) = now.socket_slab_bytes {
-        rows.push(gauge("slabs of sockets", Unit::Bytes, bytes, None));
+        rows.push(gauge(SLABS, Unit::Bytes, bytes, None));
     }
     rows
 }
@@ -181,19 +193,22 @@ fn softirq(before: &Sample, now: &Sample) -> Row {
     gauge("softirq of the busiest core", Unit::Permille, most, Some(1_000))
 }
 
-fn counters(before: &Sample, now: &Sample) -> Vec<Row> {
+/// Growth a second between two looks; what shrank did not grow.
+fn per_s(before: &Sample, now: &Sample, (old, new): (u64, u64)) -> Option<u64> {
     let ms = now.at_ms.saturating_sub(before.at_ms);
-    let per_s = |old: u64, new: u64| {
-        let grown = new.saturating_sub(old).saturating_mul(1_000);
-        Some(grown.checked_div(ms).unwrap_or(0))
-    };
+    let grown = new.saturating_sub(old).saturating_mul(1_000);
+    Some(grown.checked_div(ms).unwrap_or(0))
+}
+
+fn counters(before: &Sample, now: &Sample) -> Vec<Row> {
     let of = |name: &'static str, key: &str| {
         let (old, new) = (before.counters.get(key), now.counters.get(key));
         let (old, new) = (old.copied().unwrap_or(0), new.copied().unwrap_or(0));
-        Row { per_s: per_s(old, new), ..gauge(name, Unit::Number, new, None) }
+        Row { per_s: per_s(before, now, (old, new)), ..gauge(name, Unit::Number, new, None) }
     };
     let dropped = (before.packets_dropped, now.packets_dropped);
     let packets = gauge("packets dropped for want of room", Unit::Number, dropped.1, None);
+    let packets = Row { per_s: per_s(before, now, dropped), ..packets };
     vec![
         of("accept queue overflows", "ListenOverflows"),
         of("connects dropped", "ListenDrops"),
@@ -204,9 +219,9 @@ fn counters(before: &Sample, now: &Sample) -> Vec<Row> {
         of("dropped behind a busy socket", "TCPBacklogDrop"),
         of("TIME_WAIT overflows", "TCPTimeWaitOverflow"),
         of("segments sent again", "RetransSegs"),
-        of("segments sent", "OutSegs"),
+        of(SENT, "OutSegs"),
         of("connections reset", "EstabResets"),
-        Row { per_s: per_s(dropped.0, dropped.1), ..packets },
+        packets,
     ]
 }
 
@@ -252,11 +267,30 @@ mod tests {
                 descriptors_max: 100,
                 resident_bytes: 0,
                 has_rings,
+                passes_file_max: false,
             };
             let now = Sample { process: Some(process), ..sample(1_000, 0) };
             View::between(&now, &now).left
         };
         assert_eq!((left(false), left(true)), (Some(10), Some(100)));
+    }
+
+    #[test]
+    fn files_do_not_bound_a_process_of_root() {
+        let passes = |passes_file_max, files| {
+            let process = ProcessSample {
+                has_rings: true,
+                passes_file_max,
+                descriptors_max: 100,
+                ..ProcessSample::default()
+            };
+            let now = Sample { process: Some(process), files, ..sample(1_000, 0) };
+            View::between(&now, &now).left_by
+        };
+        assert_eq!(passes(false, 900), Some("open files"));
+        assert_eq!(passes(true, 900), Some("memory in use"));
+        // As with two million sessions under a limit of 2,466,170: it is over already.
+        assert_eq!(passes(false, 1_001), Some("memory in use"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! One look.
 
-use crate::facts::{Memory, UNLIMITED, limit_of, parse_meminfo, parse_slabs};
+use crate::facts::{
+    CAP_SYS_ADMIN, Memory, UNLIMITED, capability, limit_of, parse_meminfo, parse_slabs,
+};
 use crate::root::Root;
 use std::collections::BTreeMap;
 
@@ -47,6 +49,8 @@ pub(super) struct ProcessSample {
     pub(super) resident_bytes: u64,
     /// It holds sockets in rings, which are no descriptors.
     pub(super) has_rings: bool,
+    /// It may open files beyond fs.file-max (`CAP_SYS_ADMIN`).
+    pub(super) passes_file_max: bool,
 }
 
 const SOCKET_CACHES: [&str; 5] = ["TCP", "TCPv6", "sock_inode_cache", "filp", "request_sock_TCP"];
@@ -107,6 +111,7 @@ impl ProcessSample {
             has_rings: root
                 .text(&format!("/proc/{pid}/maps"))
                 .is_some_and(|maps| maps.contains("[io_uring]")),
+            passes_file_max: capability(&status, CAP_SYS_ADMIN),
         }
     }
 }

@@ -260,6 +260,17 @@ fn a_file_that_wins_over_ours_is_named() {
         shown.out
     );
     assert!(shown.out.contains("/etc/sysctl.d/90-roost-tune.conf comes later and wins"));
+    // The last of several counts, and the old file comes after all.
+    tree.write("etc/sysctl.conf", "net.core.somaxconn = 2048\n");
+    let shown = apply(&tree, "").out;
+    assert!(shown.contains("/etc/sysctl.conf sets it to 2048: sysctl --system reads"), "{shown}");
+    // One that hides a namesake below /usr/lib is the only one of them that counts.
+    tree.write("usr/lib/sysctl.d/95-x.conf", "net.ipv4.tcp_max_syn_backlog = 1\n");
+    let shown = apply(&tree, "").out;
+    assert!(shown.contains("/usr/lib/sysctl.d/95-x.conf sets it to 1 and comes"), "{shown}");
+    tree.write("etc/sysctl.d/95-x.conf", "# nothing\n");
+    let shown = apply(&tree, "").out;
+    assert!(!shown.contains("95-x.conf"), "{shown}");
 }
 
 #[test]
@@ -271,6 +282,30 @@ fn a_read_only_proc_is_said_before_anything_is_done() {
     assert_eq!(refused.code, 2);
     assert!(refused.error.contains("read-only") && refused.error.contains("--emit docker"));
     assert_eq!(tree.dump(), before);
+}
+
+#[test]
+fn after_apply_the_unit_is_what_counts() {
+    let tree = Tree::of("cloud-8-cores-32g");
+    tree.write("run/systemd/system/roost.service", "[Service]\nExecStart=/bin/roost serve\n");
+    let goal = "--connections 1000000 --driver epoll";
+    let stops = |run: &crate::support::Run| {
+        let report = run.json();
+        let findings = report["findings"].as_array().unwrap();
+        let stops = findings.iter().filter(|f| f["state"] == "stops");
+        stops.map(|f| f["setting"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let check = || tree.tune(&format!("check --json {goal}"));
+    assert_eq!(stops(&check()), ["RLIMIT_NOFILE", "systemd.DefaultLimitNOFILE"]);
+    assert_eq!(tree.tune(&format!("apply --write {goal}")).code, 0);
+    let fits = check();
+    assert_eq!((stops(&fits), fits.code), (Vec::new(), 0));
+    // Of another unit nothing is known.
+    let other = tree.tune(&format!("check --json {goal} --unit chat.service"));
+    assert_eq!(other.code, 1);
+    // A limit of memory in the unit bites though this shell has none.
+    tree.write("etc/systemd/system/roost.service.d/50-site.conf", "[Service]\nMemoryMax=2G\n");
+    assert_eq!(stops(&check()), ["cgroup.memory.max"]);
 }
 
 #[test]

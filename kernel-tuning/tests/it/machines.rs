@@ -46,7 +46,7 @@ fn two_million_loopback_sessions_on_two_cores() {
             avoided RLIMIT_NOFILE at 19994
                 20,000 -> 2,000,200
             stops net.ipv4.ip_local_port_range at 28232
-                32768-60999, 1 pair -> 1024-65535 and 63 pairs of addresses
+                32768-60999, 1 pair, slow from 14,116 -> 1024-65535 and 63 pairs of addresses
             slows net.ipv4.tcp_ehash_entries slow_at 262144
                 262,144 -> 2,097,152
             slows net.ipv4.tcp_mem slow_at 383867
@@ -87,7 +87,7 @@ fn the_same_with_epoll_is_bounded_by_descriptors_first() {
             stops RLIMIT_NOFILE at 19994
                 20,000 -> 2,000,200
             stops net.ipv4.ip_local_port_range at 28232
-                32768-60999, 1 pair -> 1024-65535 and 63 pairs of addresses
+                32768-60999, 1 pair, slow from 14,116 -> 1024-65535 and 63 pairs of addresses
             slows net.ipv4.tcp_ehash_entries slow_at 262144
                 262,144 -> 2,097,152
             slows net.ipv4.tcp_mem slow_at 383867
@@ -282,6 +282,51 @@ fn an_older_kernel_waits_with_epoll() {
     );
 }
 
+/// The same machine under kernels of ten years: what shows, and how the server waits.
+#[test]
+fn what_differs_by_kernel_is_known() {
+    let text = std::fs::read_to_string(crate::support::machine("two-cores-24g")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("facts.json");
+    let judge = |kernel: &str, gone: &[&str]| {
+        let mut facts: Value = serde_json::from_str(&text).unwrap();
+        facts["kernel"] = kernel.into();
+        let sysctls = facts["sysctls"].as_object_mut().unwrap();
+        gone.iter().for_each(|key| drop(sysctls.remove(*key)));
+        std::fs::write(&path, facts.to_string()).unwrap();
+        let goal = "--json --connections 2000000 --loopback";
+        let run = crate::support::tune(&format!("check {goal} --facts {}", path.display()));
+        let report = run.json();
+        let findings = report["findings"].as_array().unwrap().clone();
+        let state = |setting: &str| {
+            let found = findings.iter().find(|f| f["setting"] == setting).unwrap();
+            found["state"].as_str().unwrap().to_owned()
+        };
+        let notes = report["notes"].as_array().unwrap().len();
+        let settings = ["RLIMIT_NOFILE", "net.ipv4.tcp_ehash_entries", "kernel.io_uring_disabled"];
+        (settings.map(state), notes)
+    };
+    let [hash, child] = ["net.ipv4.tcp_ehash_entries", "net.ipv4.tcp_child_ehash_entries"];
+    let disabled = "kernel.io_uring_disabled";
+    let of = |states: [&str; 3], notes: usize| (states.map(str::to_owned), notes);
+    let old = of(["stops", "unknown", "advised"], 2);
+    assert_eq!(judge("5.15.0-1071-aws", &[hash, child, disabled]), old);
+    let no_ring = of(["stops", "slows", "advised"], 2);
+    assert_eq!(judge("6.1.0-28-cloud-amd64", &[disabled]), no_ring);
+    assert_eq!(judge("6.8.0-49-generic", &[]), no_ring);
+    assert_eq!(judge("6.10.11-amd64", &[]), no_ring);
+    let ring = of(["avoided", "slows", "fits"], 2);
+    assert_eq!(judge("6.11.0", &[]), ring);
+    assert_eq!(judge("6.12.57+deb13-cloud-amd64", &[]), ring);
+    assert_eq!(judge("7.3.0-rc1", &[]), ring);
+    // Too old, and not known: a note more, and nothing is taken for granted.
+    assert_eq!(
+        judge("5.4.0-200-generic", &[hash, child, disabled]),
+        of(["stops", "unknown", "advised"], 3)
+    );
+    assert_eq!(judge("next-20261128", &[]), of(["stops", "slows", "advised"], 3));
+}
+
 #[test]
 fn plans_say_how_many_machines_a_goal_needs() {
     let nodes = |machine: &str, goal: &str| {
@@ -305,6 +350,9 @@ fn plans_say_how_many_machines_a_goal_needs() {
     assert_eq!(by, memory);
     let (_, by, _) = nodes("container-4g-read-only", "--connections 1000000");
     assert_eq!(by, "the control group's memory");
+    // The gateway's own bound comes before the memory of a large machine.
+    let (metal, by, count) = nodes("metal-64-cores-numa", "--connections 25000000");
+    assert_eq!((metal, by.as_str(), count), (100, "limits.connections_max of one gateway", 3));
     let (_, by, _) = nodes("two-cores-24g", "--connections 100000 --heartbeat 1");
     assert_eq!(by, "processors");
 }

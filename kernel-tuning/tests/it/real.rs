@@ -25,12 +25,13 @@ fn values_of_a_real_namespace_are_applied_and_come_back() {
             dump() { find /proc/sys/net -type f | sort | xargs grep -Hs . || true; }
             mount -t tmpfs none /var/lib
             dump > '$folder'/1
+            mkdir /var/lib/roost-tune; echo "{}" > /var/lib/roost-tune/undo.json
             "$TUNE" apply --connections 2000000 --loopback --connects 20000 --write
             dump > '$folder'/2
             cat /proc/sys/net/core/somaxconn /proc/sys/net/ipv4/ip_local_port_range
             "$TUNE" undo
             dump > '$folder'/3
-            ls /var/lib'
+            ls /var/lib/roost-tune'
         outside > $folder/outside-2
         cmp $folder/outside-1 $folder/outside-2
         cmp $folder/1 $folder/3
@@ -44,7 +45,9 @@ fn values_of_a_real_namespace_are_applied_and_come_back() {
         "{}",
         run.out
     );
-    assert!(!run.out.contains("\nroost-tune\n"), "the undo file's folder stayed: {}", run.out);
+    // It had a file of its own, and did not touch that of the first namespace, which is damaged.
+    assert!(run.out.contains("/var/lib/roost-tune/undo-net-4"), "{}", run.out);
+    assert!(run.out.ends_with("\nundo.json\n"), "{}", run.out);
 }
 
 #[test]
@@ -90,6 +93,25 @@ fn whoever_is_not_root_is_told() {
         assert_eq!(run.code, 2, "{command}: {run:?}");
         assert!(run.error.contains("needs root"), "{command}: {}", run.error);
     }
+}
+
+#[test]
+fn a_read_only_proc_of_a_real_container_is_said() {
+    let Some(_turn) = may_probe("a_read_only_proc_of_a_real_container_is_said") else { return };
+    let script = r#"
+        exec unshare --net --mount sh -euc '
+            mount -t tmpfs none /var/lib
+            mount --bind /proc/sys /proc/sys
+            mount -o remount,bind,ro /proc/sys
+            "$TUNE" check --connections 1000 || test $? = 1
+            "$TUNE" apply --connections 2000000 --loopback --write || echo "exit code $?"
+            ls -A /var/lib'
+    "#;
+    let run = shell(script);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.out.ends_with("exit code 2\n"), "and nothing below /var/lib: {}", run.out);
+    assert!(run.out.contains("note: /proc/sys is read-only here"), "{}", run.out);
+    assert!(run.error.contains("--emit docker"), "{}", run.error);
 }
 
 fn strikes(outcome: &Value) -> Vec<(String, u64)> {
@@ -139,6 +161,29 @@ fn the_first_limit_is_named_and_can_be_gone_around() {
     assert_eq!(outcome["reached"], 3_000);
     assert_eq!(strikes(&outcome)[0].0, "RLIMIT_NOFILE");
     assert!(outcome["strikes"][0]["raised"].as_str().unwrap().len() > 5);
+}
+
+#[test]
+fn limits_strike_where_check_says() {
+    let Some(_turn) = may_probe("limits_strike_where_check_says") else { return };
+    let run = shell("ulimit -n 6000; exec \"$TUNE\" probe --connections 7000 --order --json");
+    assert_eq!(run.code, 0, "{run:?}");
+    let outcome = run.json();
+    let order = &outcome["order"];
+    assert_eq!(order["as_predicted"], true, "{order}");
+    let rows = order["rows"].as_array().unwrap();
+    let row = |limit: &str| rows.iter().find(|row| row["limit"] == limit);
+    let descriptors = row("RLIMIT_NOFILE").unwrap();
+    assert_eq!(descriptors["predicted"], 5_994);
+    assert!((5_900..=5_994).contains(&descriptors["struck"].as_u64().unwrap()), "{order}");
+    let queue = row("net.core.somaxconn").unwrap();
+    assert_eq!(queue["predicted"], queue["struck"], "{queue}");
+    // What it did not strike it names, with a reason.
+    let files = row("fs.file-max").is_none_or(|row| row["struck"].is_null());
+    assert!(files, "not without --open-files");
+    for row in rows {
+        assert!(row["why"].as_str().unwrap().len() > 10, "{row}");
+    }
 }
 
 #[test]
