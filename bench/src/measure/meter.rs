@@ -139,6 +139,13 @@ impl Meter {
         self.stages[stage].times.saturating_record(now.since(due).ns / 1_000);
     }
 
+    /// The same as `late`, outside of the measured phase, too.
+    pub fn late_at_any_time(&mut self, due: Instant, now: Instant) {
+        if let Some(lateness) = &mut self.lateness {
+            lateness.saturating_record(now.since(due).ns / 1_000);
+        }
+    }
+
     /// Open loop: what was due then is written now.
     pub fn late(&mut self, due: Instant, now: Instant) {
         if self.window[0] <= due

@@ -214,7 +214,8 @@ fn of_storm(
         observed: server.observed(),
     };
     let progress = Progress::new(args.common.output.progress);
-    let meter = Meter::new(server.observed(), &storm::STAGES, storm::BACK, false, progress);
+    let meter =
+        Meter::new(server.observed(), &storm::STAGES, storm::BACK, args.talkers > 0, progress);
     let driven = drive(plan, Storm::new(settings, meter))?;
     let found = driven.scenario.into_findings(now().monotonic);
     let came = came(&driven.swarm, found.connected);

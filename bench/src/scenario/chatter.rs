@@ -141,7 +141,11 @@ impl Chatter {
             let stages = self.talk.stages;
             let flight = Flight { due, stages, accepted: false, arrived: false };
             self.flights.insert((device, number), flight);
-            meter.late(due, now);
+            if self.talk.always {
+                meter.late_at_any_time(due, now);
+            } else {
+                meter.late(due, now);
+            }
             self.write(swarm, users, device, number);
         }
     }

@@ -29,6 +29,8 @@ const IN_THE_CALM: [usize; 2] = [2, 3];
 const IN_THE_STORM: [usize; 2] = [4, 5];
 /// How long what those who stay have written may take to arrive at the end.
 const ARRIVALS: Duration = Duration::from_seconds(20);
+/// Devices that are told to leave in one turn.
+const LEAVE_AT_ONCE: u32 = 500;
 /// How long leaving may take.
 const PATIENCE: Duration = Duration::from_seconds(60);
 
@@ -108,6 +110,8 @@ pub struct Storm {
     devices: Vec<Device>,
     /// Those below it leave.
     leavers: DeviceIndex,
+    /// Those of them below it were told to.
+    told: DeviceIndex,
     chatter: Chatter,
     phase: Phase,
     phase_ends: Instant,
@@ -133,6 +137,7 @@ impl Storm {
         Self {
             devices: vec![Device::default(); settings.tokens.len()],
             leavers,
+            told: 0,
             chatter: Chatter::new(talk),
             settings,
             phase: Phase::Connecting,
@@ -181,14 +186,18 @@ impl Storm {
             Phase::Calm if over && agents::is_open() => {
                 self.findings.looks[0] = Some(Look::at(self.settings.observed, now));
                 self.chatter.measure_as(IN_THE_STORM);
-                for index in 0..self.leavers {
-                    self.findings.left += u64::from(swarm.is_ready(index));
-                    swarm.leave(index);
-                }
+                self.findings.left =
+                    (0..self.leavers).filter(|of| swarm.is_ready(*of)).count() as u64;
                 self.enter(Phase::Leaving, "leaving", now + PATIENCE);
             }
             Phase::Leaving if u64::from(swarm.counts().left) >= self.findings.left => {
                 self.enter(Phase::Away, "away", now + self.settings.away);
+            }
+            Phase::Leaving if self.told < self.leavers => {
+                // A part at a time: who stays has something to say meanwhile.
+                let end = self.told.saturating_add(LEAVE_AT_ONCE).min(self.leavers);
+                (self.told..end).for_each(|index| swarm.leave(index));
+                self.told = end;
             }
             Phase::Leaving if over => self.fail("leaving took too long".to_owned()),
             Phase::Away if over => self.break_loose(swarm, now),
