@@ -96,7 +96,7 @@ mod view;
 
 pub use error::{Damage, DiskError, OpenError, ReadError, StoreError};
 pub use keeper::{Keeper, Pause, Tended};
-pub use op::{CommitPart, Left, StoreDone, StoreOp};
+pub use op::{CommitPart, FetchPart, Left, StoreDone, StoreOp};
 pub use open::{Folder, OpenSettings, Opened, open};
 pub use position::{CommitId, FetchId, FileId, Position, ReadId, SegmentId, StreamId, TableId};
 pub use query::{Query, StoredRecord};

@@ -21,6 +21,16 @@ pub struct CommitPart {
     pub bytes: Vec<u8>,
 }
 
+/// Ranges to read of one file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FetchPart {
+    /// The file. A table may be gone from the folder; it is readable all the same while the asker
+    /// holds a view with it.
+    pub file: FileId,
+    /// (offset, bytes) of each range.
+    pub ranges: Vec<(u64, u32)>,
+}
+
 /// What the store asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StoreOp {
@@ -33,15 +43,12 @@ pub enum StoreOp {
         /// Whether to flush before answering.
         sync: bool,
     },
-    /// Read these ranges of a file.
+    /// Read ranges of one or several files: all at once, so that it takes as long as the slowest.
     Fetch {
         /// Names the answer.
         id: FetchId,
-        /// The file to read. A table may be gone from the folder; it is readable all the same
-        /// while the asker holds a view with it.
-        file: FileId,
-        /// (offset, bytes) of each range; each is answered completely.
-        ranges: Vec<(u64, u32)>,
+        /// What to read; each range is answered completely.
+        parts: Vec<FetchPart>,
     },
     /// Make a segment file: the header and then zeros, or a spare file with the header marked as
     /// recycled; flushed, under its active name. Only beside a reserve as large as asked: if there
@@ -133,7 +140,7 @@ pub enum StoreDone {
     Fetched {
         /// The op's id.
         id: FetchId,
-        /// One buffer for each range, in order and complete.
+        /// One buffer for each range of all parts, in order and complete.
         outcome: Result<Vec<Bytes>, DiskError>,
     },
     /// A segment was made, or not.

@@ -221,8 +221,10 @@ impl SimDisk {
                 let buffers = parts.into_iter().map(|part| part.bytes).collect();
                 StoreDone::Committed { id, outcome, buffers }
             }
-            StoreOp::Fetch { id, file, ranges } => {
-                StoreDone::Fetched { id, outcome: self.fetch(file, &ranges) }
+            StoreOp::Fetch { id, parts } => {
+                let each = parts.iter().map(|part| self.fetch(part.file, &part.ranges));
+                let outcome: Result<Vec<Vec<Bytes>>, DiskError> = each.collect();
+                StoreDone::Fetched { id, outcome: outcome.map(|each| each.concat()) }
             }
             StoreOp::Create { segment, header, bytes, reserve_bytes } => {
                 let reserved = match reserve_bytes {

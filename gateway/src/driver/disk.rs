@@ -4,10 +4,12 @@
 use bytes::Bytes;
 use roost_event_loop::Actions;
 use roost_storage_engine::disk::{Disk, Files};
-use roost_storage_engine::{CommitId, CommitPart, DiskError, FetchId, FileId, StoreDone, StoreOp};
+use roost_storage_engine::{
+    CommitId, CommitPart, DiskError, FetchId, FetchPart, FileId, StoreDone, StoreOp,
+};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -30,8 +32,8 @@ struct Fetch {
     parts: Vec<Bytes>,
     /// Bytes that each part must have.
     wanted: Vec<usize>,
-    /// Open until all is read, whoever forgets it meanwhile.
-    _file: Arc<File>,
+    /// Open until all is read, whoever forgets them meanwhile.
+    _files: Vec<Arc<File>>,
 }
 
 /// See the module's comment.
@@ -55,7 +57,7 @@ impl StoreDisk {
     pub(crate) fn submit(&mut self, op: StoreOp, actions: &mut Actions) {
         match op {
             StoreOp::Commit { id, parts, sync } => self.commit(id, parts, sync, actions),
-            StoreOp::Fetch { id, file, ranges } => self.fetch(id, file, &ranges, actions),
+            StoreOp::Fetch { id, parts } => self.fetch(id, &parts, actions),
             op @ (StoreOp::Create { .. }
             | StoreOp::Seal { .. }
             | StoreOp::Retire { .. }
@@ -88,27 +90,32 @@ impl StoreDisk {
         }
     }
 
-    fn fetch(&mut self, id: FetchId, file: FileId, ranges: &[(u64, u32)], actions: &mut Actions) {
-        assert!(ranges.len() < 1 << PART_BITS, "a fetch has a page's worth of ranges");
-        let file = match self.files.get(file) {
-            Ok(file) => file,
+    fn fetch(&mut self, id: FetchId, parts: &[FetchPart], actions: &mut Actions) {
+        let open = parts.iter().map(|part| self.files.get(part.file)).collect();
+        let files: Vec<Arc<File>> = match open {
+            Ok(files) => files,
             Err(error) => {
                 self.ready.push(StoreDone::Fetched { id, outcome: Err(error) });
                 return;
             }
         };
-        if ranges.is_empty() {
+        let mut reads: Vec<(RawFd, u64, usize)> = Vec::new();
+        for (part, file) in parts.iter().zip(&files) {
+            reads.extend(part.ranges.iter().map(|&(offset, bytes)| {
+                (file.as_raw_fd(), offset, usize::try_from(bytes).expect("ranges fit memory"))
+            }));
+        }
+        assert!(reads.len() < 1 << PART_BITS, "a fetch has a page's worth of ranges");
+        if reads.is_empty() {
             self.ready.push(StoreDone::Fetched { id, outcome: Ok(Vec::new()) });
             return;
         }
-        let parts = vec![Bytes::new(); ranges.len()];
-        let length = |&(_, bytes): &(u64, u32)| usize::try_from(bytes).expect("ranges fit memory");
-        let wanted: Vec<usize> = ranges.iter().map(length).collect();
-        let (left, descriptor) = (ranges.len(), file.as_raw_fd());
-        let fetch = Fetch { id, left, failed: None, parts, wanted: wanted.clone(), _file: file };
+        let (left, parts) = (reads.len(), vec![Bytes::new(); reads.len()]);
+        let wanted = reads.iter().map(|&(_, _, bytes)| bytes).collect();
+        let fetch = Fetch { id, left, failed: None, parts, wanted, _files: files };
         let token = self.new_job(Job::Fetch(fetch));
-        for (part, ((offset, _), wanted)) in (token..).zip(ranges.iter().zip(wanted)) {
-            actions.read_file(part, descriptor, *offset, vec![0; wanted]);
+        for (part, (descriptor, offset, bytes)) in (token..).zip(reads) {
+            actions.read_file(part, descriptor, offset, vec![0; bytes]);
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bytes::Bytes;
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
 use super::direct;
 use super::files::{Files, disk_error};
@@ -15,7 +16,7 @@ use super::reserve;
 use crate::error::DiskError;
 use crate::header::mark_recycled;
 use crate::layout::{index_of, u64_of, usize_of};
-use crate::op::{CommitPart, StoreDone, StoreOp};
+use crate::op::{CommitPart, FetchPart, StoreDone, StoreOp};
 use crate::position::{FileId, SegmentId};
 
 /// Zeros written at once.
@@ -29,9 +30,7 @@ pub(super) fn perform(files: &Files, op: StoreOp) -> StoreDone {
             let buffers = parts.into_iter().map(|part| part.bytes).collect();
             StoreDone::Committed { id, outcome, buffers }
         }
-        StoreOp::Fetch { id, file, ranges } => {
-            StoreDone::Fetched { id, outcome: fetch(files, file, &ranges) }
-        }
+        StoreOp::Fetch { id, parts } => StoreDone::Fetched { id, outcome: fetch(files, &parts) },
         StoreOp::Create { segment, header, bytes, reserve_bytes } => {
             let outcome = create(files, segment, &header, (bytes, reserve_bytes));
             if outcome.is_err() {
@@ -64,10 +63,26 @@ fn commit(files: &Files, parts: &[CommitPart], sync: bool) -> Result<(), DiskErr
     Ok(())
 }
 
-fn fetch(files: &Files, id: FileId, ranges: &[(u64, u32)]) -> Result<Vec<Bytes>, DiskError> {
-    let file = files.get(id)?;
-    let one = |&(offset, bytes): &(u64, u32)| read(&file, offset, bytes).map(Bytes::from);
-    ranges.iter().map(one).collect::<Result<_, _>>().map_err(|error| disk_error(&error))
+fn fetch(files: &Files, parts: &[FetchPart]) -> Result<Vec<Bytes>, DiskError> {
+    let open = |part: &FetchPart| files.get(part.file);
+    let open = parts.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    if parts.len() > 1 {
+        // The device fetches what the others need while the first one is waited for.
+        for (part, file) in parts.iter().zip(&open) {
+            for &(offset, bytes) in &part.ranges {
+                let _unimportant =
+                    fadvise(file, offset, NonZeroU64::new(u64::from(bytes)), Advice::WillNeed);
+            }
+        }
+    }
+    let mut buffers = Vec::new();
+    for (part, file) in parts.iter().zip(&open) {
+        for &(offset, bytes) in &part.ranges {
+            let read = read(file, offset, bytes).map_err(|error| disk_error(&error))?;
+            buffers.push(Bytes::from(read));
+        }
+    }
+    Ok(buffers)
 }
 
 /// Exactly these bytes of a file.

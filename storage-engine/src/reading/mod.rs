@@ -1,7 +1,8 @@
 //! Reading: find the files that hold what is asked, and fetch from one after the other until there
 //! is enough. What is not sealed is found in memory; a table is asked for the stream's line, then
-//! for its chunks. A read has one fetch under way at most; what the cache has needs none. How a
-//! read decides what it needs is in `read.rs`.
+//! for its chunks; several tables are asked at once if each will hardly have enough by itself. A
+//! read has one fetch under way at most; what the cache has needs none. How a read decides what it
+//! needs is in `read.rs`.
 
 mod cache;
 mod read;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 
 use crate::error::{Damage, DiskError, ReadError};
 use crate::index::SegmentIndex;
-use crate::op::StoreOp;
+use crate::op::{FetchPart, StoreOp};
 use crate::position::{FetchId, FileId, Position, ReadId, SegmentId};
 use crate::query::{Query, StoredRecord};
 use crate::record::Mask;
@@ -21,7 +22,7 @@ use crate::store::{Store, StoreEvent};
 use crate::table::{Spot, TableRoot, read_items};
 use crate::view::View;
 use cache::Cache;
-use read::{Awaited, Read, Wanted};
+use read::{Asked, Awaited, Read, Wanted};
 
 /// The segments of earlier runs, and the tables.
 #[derive(Debug, Default)]
@@ -152,28 +153,35 @@ impl Store {
     /// Goes on until something must be fetched or the read ends.
     fn advance(&mut self, mut read: Read, ops: &mut Vec<StoreOp>) {
         loop {
-            let (file, ranges) = match read.next() {
+            let parts = match read.next() {
                 Wanted::Nothing => {
                     let id = read.id();
                     return self.finish_read(id, Ok(read.into_records()));
                 }
-                Wanted::Ranges { file, ranges } => (file, ranges),
-                Wanted::Here { range, bytes } => match self.take(&mut read, &[range], &[bytes]) {
-                    Ok(()) => continue,
+                Wanted::Parts(parts) => parts,
+                Wanted::Here(bytes) => match self.take(&mut read, &[], &[vec![bytes]]) {
+                    Ok(_) => continue,
                     Err(error) => return self.finish_read(read.id(), Err(error)),
                 },
             };
-            let Some(buffers) = self.reading.cache.all(file, &ranges) else {
+            let cache = &mut self.reading.cache;
+            let asked = parts
+                .into_iter()
+                .map(|part| Asked { known: cache.all(part.file, &part.ranges), part });
+            let asked: Vec<Asked> = asked.collect();
+            let missing = asked.iter().filter(|one| one.known.is_none());
+            let missing: Vec<FetchPart> = missing.map(|one| one.part.clone()).collect();
+            if !missing.is_empty() {
                 self.reading.fetches += 1;
                 self.stats.fetches += 1;
                 let id = FetchId(self.reading.fetches);
-                read.fetching = ranges.clone();
+                read.fetching = asked;
                 self.reading.fetching.insert(id, read);
-                ops.push(StoreOp::Fetch { id, file, ranges });
+                ops.push(StoreOp::Fetch { id, parts: missing });
                 return;
-            };
+            }
             self.stats.cache_hits += 1;
-            if let Err(error) = self.take(&mut read, &ranges, &buffers) {
+            if let Err(error) = self.take_asked(&mut read, asked, Vec::new()) {
                 return self.finish_read(read.id(), Err(error));
             }
         }
@@ -188,47 +196,78 @@ impl Store {
         let mut read = self.reading.fetching.remove(&id).expect("an answer follows a question");
         let buffers = match outcome {
             Ok(buffers) => buffers,
+            // An older table that cannot be read may not be needed.
+            Err(error) if error != DiskError::Busy && read.ask_singly() => {
+                return self.advance(read, ops);
+            }
             Err(error) => return self.finish_read(read.id(), Err(ReadError::Disk(error))),
         };
-        let ranges = core::mem::take(&mut read.fetching);
-        let table = read.awaited_table();
-        let damage = self.stats.corrupt;
-        let taken = self.take(&mut read, &ranges, &buffers);
-        // What was not as it should be is fetched again next time.
-        if let Some(table) = table.filter(|_| self.stats.corrupt == damage) {
-            for (&(at, _), buffer) in ranges.iter().zip(&buffers) {
-                self.reading.cache.keep(table, at, buffer);
-            }
-        }
-        match taken {
+        let asked = core::mem::take(&mut read.fetching);
+        match self.take_asked(&mut read, asked, buffers) {
             Ok(()) => self.advance(read, ops),
             Err(error) => self.finish_read(read.id(), Err(error)),
         }
     }
 
-    /// Gives a read what it asked for.
+    /// Gives a read what it asked for, of which `fetched` was not known; keeps it in the cache.
+    fn take_asked(
+        &mut self,
+        read: &mut Read,
+        asked: Vec<Asked>,
+        fetched: Vec<Bytes>,
+    ) -> Result<(), ReadError> {
+        let (mut parts, mut fresh) = (Vec::new(), Vec::new());
+        let mut fetched = fetched.into_iter();
+        let mut buffers: Vec<Vec<Bytes>> = Vec::new();
+        for Asked { part, known } in asked {
+            fresh.push(known.is_none());
+            let ranges = part.ranges.len();
+            buffers.push(known.unwrap_or_else(|| fetched.by_ref().take(ranges).collect()));
+            parts.push(part);
+        }
+        let damage = self.stats.corrupt;
+        let looked_at = self.take(read, &parts, &buffers)?;
+        // What was not as it should be is fetched again next time, and so is what nobody looked at.
+        if self.stats.corrupt == damage {
+            let all = parts.iter().zip(&buffers).zip(fresh).take(looked_at);
+            for ((part, buffers), _) in all.filter(|(_, fresh)| *fresh) {
+                let FileId::Table(table) = part.file else { continue };
+                for (&(at, _), buffer) in part.ranges.iter().zip(buffers) {
+                    self.reading.cache.keep(table, at, buffer);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a read what it asked for; the answer is how many parts it looked at.
     fn take(
         &mut self,
         read: &mut Read,
-        ranges: &[(u64, u32)],
-        buffers: &[Bytes],
-    ) -> Result<(), ReadError> {
+        parts: &[FetchPart],
+        buffers: &[Vec<Bytes>],
+    ) -> Result<usize, ReadError> {
         let mut damage: Vec<Damage> = Vec::new();
+        let first = buffers.first().map_or(&[][..], |buffers| buffers);
         let outcome = match read.take_awaited() {
-            Awaited::Nothing => Ok(()),
-            Awaited::Line { root, spot } => take_line(read, &root, &spot, buffers),
-            Awaited::List { root, at, first } => {
-                let list = buffers.first().map_or(&[][..], |list| list);
+            Awaited::Nothing => Ok(0),
+            Awaited::Lines(lines) => take_lines(read, &lines, buffers),
+            Awaited::List { root, at, first: chunk } => {
+                let list = first.first().map_or(&[][..], |list| list);
                 let items = read_items(list, at);
-                items.map(|items| read.add_items(first, &items)).map_err(|at| (root, at))
+                items
+                    .map(|items| read.add_items(chunk, &items))
+                    .map(|()| 1)
+                    .map_err(|at| (root, at))
             }
             Awaited::Chunks { root, items } => {
-                read.take_chunks(&root, &items, buffers, &mut damage);
-                Ok(())
+                read.take_chunks(&root, &items, first, &mut damage);
+                Ok(1)
             }
             Awaited::Records { segment, mask, entries } => {
-                read.take_records((segment, mask), &entries, (ranges, buffers), &mut damage);
-                Ok(())
+                let ranges = parts.first().map_or(&[][..], |part| &part.ranges);
+                read.take_records((segment, mask), &entries, (ranges, first), &mut damage);
+                Ok(1)
             }
         };
         for one in damage {
@@ -243,16 +282,22 @@ impl Store {
     }
 }
 
-fn take_line(
+/// Gives a read what tables say of its stream, the newest first, until it needs no older one;
+/// the answer is how many it needed.
+fn take_lines(
     read: &mut Read,
-    root: &Arc<TableRoot>,
-    spot: &Spot,
-    buffers: &[Bytes],
-) -> Result<(), (Arc<TableRoot>, u64)> {
-    let group = buffers.first().cloned().unwrap_or_default();
-    let line = root.line_of(spot, &group, read.stream());
-    if let Some(line) = line.map_err(|at| (Arc::clone(root), at))? {
-        read.add_line(root, &line, (spot.from, group));
+    lines: &[(Arc<TableRoot>, Spot)],
+    buffers: &[Vec<Bytes>],
+) -> Result<usize, (Arc<TableRoot>, u64)> {
+    for (needed, ((root, spot), buffers)) in lines.iter().zip(buffers).enumerate() {
+        if !read.is_locating() {
+            return Ok(needed);
+        }
+        let group = buffers.first().cloned().unwrap_or_default();
+        let line = root.line_of(spot, &group, read.stream());
+        if let Some(line) = line.map_err(|at| (Arc::clone(root), at))? {
+            read.add_line(root, &line, (spot.from, group));
+        }
     }
-    Ok(())
+    Ok(lines.len())
 }

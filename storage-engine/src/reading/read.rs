@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use crate::error::Damage;
 use crate::index::Entry;
-use crate::layout::usize_of;
-use crate::position::{FileId, Position, ReadId, SegmentId, StreamId, TableId};
+use crate::layout::{index_of, usize_of};
+use crate::op::FetchPart;
+use crate::position::{FileId, Position, ReadId, SegmentId, StreamId};
 use crate::query::{Query, StoredRecord};
 use crate::record::{Mask, RECORD_HEAD_MAX, Role, stored};
 use crate::table::{ITEMS_EACH, Item, Line, NO_CHUNK, Spot, TableRoot};
@@ -22,29 +23,44 @@ const FETCH_BYTES: u64 = 1 << 20;
 const FETCH_RECORDS: usize = 1024;
 /// Blocks of a list of chunks read at once: 8,128 chunks, 127 MiB of one stream.
 const LIST_BLOCKS: u32 = 64;
+/// Tables that are asked for their lines at once, at most.
+const TABLES_AT_ONCE: usize = 8;
 
 /// What a read needs next.
 pub(crate) enum Wanted {
     Nothing,
-    Ranges {
-        file: FileId,
-        ranges: Vec<(u64, u32)>,
-    },
+    Parts(Vec<FetchPart>),
     /// It was fetched before, with its line.
-    Here {
-        range: (u64, u32),
-        bytes: Bytes,
-    },
+    Here(Bytes),
+}
+
+/// A part of a fetch under way, and its bytes if they are known already.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) part: FetchPart,
+    pub(crate) known: Option<Vec<Bytes>>,
 }
 
 /// What the answer to a read's fetch holds.
 #[derive(Debug)]
 pub(crate) enum Awaited {
     Nothing,
-    Line { root: Arc<TableRoot>, spot: Spot },
-    List { root: Arc<TableRoot>, at: u64, first: u32 },
-    Chunks { root: Arc<TableRoot>, items: Vec<Item> },
-    Records { segment: SegmentId, mask: Mask, entries: Vec<Entry> },
+    /// Of several tables, the newest first.
+    Lines(Vec<(Arc<TableRoot>, Spot)>),
+    List {
+        root: Arc<TableRoot>,
+        at: u64,
+        first: u32,
+    },
+    Chunks {
+        root: Arc<TableRoot>,
+        items: Vec<Item>,
+    },
+    Records {
+        segment: SegmentId,
+        mask: Mask,
+        entries: Vec<Entry>,
+    },
 }
 
 /// Where records of the stream were found.
@@ -78,13 +94,13 @@ struct TablePlace {
 
 impl Place {
     /// The bytes of the only range, if they came with the line.
-    fn group_bytes(&self, ranges: &[(u64, u32)]) -> Option<((u64, u32), Bytes)> {
+    fn group_bytes(&self, ranges: &[(u64, u32)]) -> Option<Bytes> {
         let Self::Table(place) = self else { return None };
         let (from, group) = &place.group;
         let &[(at, length)] = ranges else { return None };
         let begin = usize::try_from(at.checked_sub(*from)?).ok()?;
         let end = begin.checked_add(usize_of(length))?;
-        (end <= group.len()).then(|| ((at, length), group.slice(begin..end)))
+        (end <= group.len()).then(|| group.slice(begin..end))
     }
 }
 
@@ -108,8 +124,10 @@ pub(crate) struct Read {
     bytes: usize,
     full: bool,
     awaited: Awaited,
-    /// The ranges of the fetch under way.
-    pub(crate) fetching: Vec<(u64, u32)>,
+    /// Tables are asked one after the other: some could not be read.
+    singly: bool,
+    /// What the fetch under way is for.
+    pub(crate) fetching: Vec<Asked>,
 }
 
 impl Read {
@@ -127,6 +145,7 @@ impl Read {
             bytes: 0,
             full: false,
             awaited: Awaited::Nothing,
+            singly: false,
             fetching: Vec::new(),
         };
         read.located = read.limit() == 0;
@@ -153,14 +172,46 @@ impl Read {
         core::mem::replace(&mut self.awaited, Awaited::Nothing)
     }
 
-    /// The table that the fetch under way reads.
-    pub(crate) fn awaited_table(&self) -> Option<TableId> {
-        match &self.awaited {
-            Awaited::Nothing | Awaited::Records { .. } => None,
-            Awaited::Line { root, .. }
-            | Awaited::List { root, .. }
-            | Awaited::Chunks { root, .. } => Some(root.id()),
+    /// Whether tables are still to be asked.
+    pub(crate) fn is_locating(&self) -> bool {
+        !self.located
+    }
+
+    /// Asks the tables that could not be read at once one after the other; false if it was one.
+    pub(crate) fn ask_singly(&mut self) -> bool {
+        let Awaited::Lines(lines) = &self.awaited else { return false };
+        if lines.len() < 2 {
+            return false;
         }
+        self.tables.extend(lines.iter().rev().map(|(root, _)| Arc::clone(root)));
+        self.awaited = Awaited::Nothing;
+        self.fetching.clear();
+        self.singly = true;
+        true
+    }
+
+    /// The tables to ask for lines next, the newest first: as many as will have enough records, by
+    /// what their streams have on average. One that has all of them spares the older ones a read;
+    /// else asking all takes as long as one.
+    fn next_lines(&mut self) -> Vec<(Arc<TableRoot>, Spot)> {
+        let mut wanted = match self.query {
+            Query::Before { limit, .. } if !self.singly => limit.saturating_sub(self.found),
+            // What these need is often in the newest table, however little that is.
+            Query::Before { .. }
+            | Query::Load { .. }
+            | Query::After { .. }
+            | Query::Replay { .. } => 1,
+        };
+        let mut lines = Vec::new();
+        while wanted > 0 && lines.len() < TABLES_AT_ONCE {
+            let Some(root) = self.tables.pop() else { break };
+            if let Some(spot) = root.spot_of(self.stream()) {
+                let mean = root.records().div_ceil(root.streams().max(1));
+                wanted = wanted.saturating_sub(index_of(mean.max(1)));
+                lines.push((root, spot));
+            }
+        }
+        lines
     }
 
     fn limit(&self) -> usize {
@@ -308,16 +359,18 @@ impl Read {
 
     /// What it needs now; the answer goes to what `take_awaited` says.
     pub(crate) fn next(&mut self) -> Wanted {
-        while !self.located {
-            let Some(root) = self.tables.pop() else {
-                self.end_locating();
-                break;
-            };
-            if let Some(spot) = root.spot_of(self.stream()) {
-                let file = FileId::Table(root.id());
-                self.awaited = Awaited::Line { root, spot };
-                return Wanted::Ranges { file, ranges: vec![(spot.from, spot.bytes)] };
+        if !self.located {
+            let lines = self.next_lines();
+            if !lines.is_empty() {
+                let parts = lines.iter().map(|(root, spot)| FetchPart {
+                    file: FileId::Table(root.id()),
+                    ranges: vec![(spot.from, spot.bytes)],
+                });
+                let parts = parts.collect();
+                self.awaited = Awaited::Lines(lines);
+                return Wanted::Parts(parts);
             }
+            self.end_locating();
         }
         let descending = matches!(self.query, Query::Before { .. });
         while !self.full {
@@ -335,8 +388,8 @@ impl Read {
                 self.places.push(place);
                 self.awaited = awaited;
                 return match here {
-                    Some((range, bytes)) => Wanted::Here { range, bytes },
-                    None => Wanted::Ranges { file, ranges },
+                    Some(bytes) => Wanted::Here(bytes),
+                    None => Wanted::Parts(vec![FetchPart { file, ranges }]),
                 };
             }
         }
@@ -462,7 +515,9 @@ type Next = Option<(FileId, Awaited, Vec<(u64, u32)>)>;
 /// Records of a line that a `Before` certainly gets.
 fn certain(line: &Line, seq: u64, floor: u64) -> usize {
     let sequenced = u64::from(line.sequenced);
-    let within = if line.last_seq - line.first_seq == sequenced.saturating_sub(1) {
+    // A damaged line may have them the wrong way round.
+    let apart = line.last_seq.checked_sub(line.first_seq);
+    let within = if apart == Some(sequenced.saturating_sub(1)) {
         // None is missing, so they can be counted.
         let (first, end) = (line.first_seq.max(floor), line.last_seq.saturating_add(1).min(seq));
         end.saturating_sub(first)

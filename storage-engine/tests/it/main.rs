@@ -9,6 +9,7 @@
 
 mod broken_disk;
 mod by_the_book;
+mod cold;
 mod faults;
 mod format;
 mod full_disk;

@@ -139,7 +139,7 @@ fn a_fetch_has_a_bounded_number_of_ranges() {
     let mut ops = Vec::new();
     world.stores[0].read(Query::Replay { stream: scattered }, &mut ops);
     let ranges = ops.iter().map(|op| match op {
-        roost_storage_engine::StoreOp::Fetch { ranges, .. } => ranges.len(),
+        roost_storage_engine::StoreOp::Fetch { parts, .. } => parts[0].ranges.len(),
         other => panic!("not a fetch: {other:?}"),
     });
     assert_eq!(ranges.collect::<Vec<_>>(), [1024]);

@@ -7,8 +7,8 @@ use std::sync::mpsc::Receiver;
 
 use roost_storage_engine::disk::{Disk, FolderError, KeeperThread, RealFolder};
 use roost_storage_engine::{
-    FileId, NewRecord, OpenSettings, Query, Store, StoreDone, StoreError, StoreEvent, StoreOp,
-    StreamId, open,
+    FetchPart, FileId, NewRecord, OpenSettings, Query, Store, StoreDone, StoreError, StoreEvent,
+    StoreOp, StreamId, open,
 };
 
 use crate::world::{small, stream};
@@ -167,7 +167,8 @@ fn more_fetches_than_may_wait_are_answered_all_the_same() {
     let file = FileId::Segment(roost_storage_engine::SegmentId::new(run, 0, 9));
     for number in 0..5000 {
         let id = roost_storage_engine::FetchId(number);
-        disk.submit(StoreOp::Fetch { id, file, ranges: vec![(0, 1)] });
+        let parts = vec![FetchPart { file, ranges: vec![(0, 1)] }];
+        disk.submit(StoreOp::Fetch { id, parts });
     }
     drop(disk);
     assert_eq!(answers.try_iter().count(), 5000);
