@@ -142,6 +142,9 @@ pub struct BuildArgs {
     /// Leave the stores in DIR, and use those that an earlier run left there
     #[arg(long)]
     pub keep: bool,
+    /// Leave ours as it is while it is written: sealed, but not merged further than it must be
+    #[arg(long)]
+    pub unrested: bool,
 }
 
 /// `roost-bench store cold-read`.

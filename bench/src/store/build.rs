@@ -133,7 +133,9 @@ pub fn ensure(
     workload: Workload,
 ) -> Result<PathBuf, Failure> {
     let Workload { messages, conversations, body_bytes } = workload;
-    let folder = place.store(contestant, &format!("{messages}-{conversations}-{body_bytes}"));
+    let form = if args.unrested { "-unrested" } else { "" };
+    let what = format!("{messages}-{conversations}-{body_bytes}{form}");
+    let folder = place.store(contestant, &what);
     let done = Place::mark(&folder);
     if done.exists() {
         sheet.line("built", &format!("{:<8} by an earlier run", contestant.name()));
@@ -143,7 +145,7 @@ pub fn ensure(
         fs::remove_dir_all(&folder)?;
     }
     let batch = usize::try_from(args.build_batch)?;
-    let settings = Settings { workload, batch, watched: false, at_rest: true };
+    let settings = Settings { workload, batch, watched: false, at_rest: !args.unrested };
     let (task, cache_bytes) = (Task::Build(settings), args.build_cache_mib << 20);
     let found: Found =
         child::run(&Order { contestant, folder: folder.clone(), cache_bytes, task })?;

@@ -15,9 +15,12 @@ use crate::report::arithmetic::{mebibytes, ratio, round, whole};
 use roost_event_loop::now;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::os::unix::fs::FileExt;
 
 /// Reads before measuring, so that what an engine keeps in its own cache is there.
 const WARMUP_QUERIES: u32 = 20;
+/// Bytes of a bare read: ten messages fit, with what lies around them in a block.
+const BARE_BYTES: u32 = 4_096;
 
 /// What is to be done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct Settings {
 pub struct Found {
     /// Time of a read.
     pub read_us: Latency,
+    /// Time of one pread of a block at a random place of the store's largest file, by turns with
+    /// the reads and as cold: nobody who asks the device at all can do with less.
+    pub bare_us: Latency,
     /// The device during all reads, whoever asked it.
     pub device: DeviceCounts,
     /// Most requests to the device in one read.
@@ -92,9 +98,13 @@ pub fn measure(order: &Order, settings: &Settings) -> Result<Found, Failure> {
     let mut engine = order.contestant.open(&order.folder, order.cache_bytes)?;
     let device = Device::of(&order.folder)?;
     let mut random = Random::new(777);
-    let mut times = histogram();
+    let (mut times, mut bare) = (histogram(), histogram());
+    let (largest, bytes) = device.largest_file()?;
+    let blocks = u32::try_from(bytes / u64::from(BARE_BYTES))?.max(1);
+    let mut block = vec![0; usize::try_from(BARE_BYTES)?];
     let mut found = Found {
         read_us: Latency::default(),
+        bare_us: Latency::default(),
         device: DeviceCounts::default(),
         most_device_reads: 0,
         own: OwnCounts::default(),
@@ -123,9 +133,15 @@ pub fn measure(order: &Order, settings: &Settings) -> Result<Found, Failure> {
         found.own.read_bytes += own.read_bytes;
         found.messages += checked.messages;
         found.wrong += checked.wrong;
+        device.drop_caches(settings.own_files_only)?;
+        let at = u64::from(random.below(blocks)) * u64::from(BARE_BYTES);
+        let begin = now().monotonic.ns;
+        let read = largest.read_at(&mut block, at)?;
+        bare.saturating_record((now().monotonic.ns - begin) / 1_000);
+        assert!(read > 0, "the file has that block");
     }
     engine.close()?;
-    found.read_us = Latency::of(&times);
+    (found.read_us, found.bare_us) = (Latency::of(&times), Latency::of(&bare));
     found.peak_rss_bytes = peak_rss();
     Ok(found)
 }
@@ -179,12 +195,13 @@ fn report(sheet: &mut Sheet, queries: u32, all: &[(Contestant, Found)]) {
         let of_best = best.map(|best| ratio(median(found), best));
         let versus = of_best.map_or_else(String::new, |of_best| format!(" ({of_best:.2} x peer)"));
         let text = format!(
-            "{:<8} p50 {} us{versus}, p99 {} us, max {} us; {:.2} device reads (most {}), \
-             {:.1} KiB, own {:.1} KiB; memory {:.0} MiB",
+            "{:<8} p50 {} us{versus}, p99 {} us, max {} us (one pread p50 {} us); {:.2} device \
+             reads (most {}), {:.1} KiB, own {:.1} KiB; memory {:.0} MiB",
             contestant.name(),
             found.read_us.p50,
             found.read_us.p99,
             found.read_us.max,
+            found.bare_us.p50,
             each(found.device.reads),
             found.most_device_reads,
             each(found.device.read_bytes) / 1_024.0,

@@ -104,6 +104,22 @@ impl Device {
         Ok(Dropped::Files)
     }
 
+    /// The largest file of the folder, which a bare read is of.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or is empty.
+    pub fn largest_file(&self) -> Result<(File, u64), Failure> {
+        let mut largest: Option<(u64, PathBuf)> = None;
+        for path in files(&self.folder)? {
+            let bytes = fs::metadata(&path)?.len();
+            if largest.as_ref().is_none_or(|(most, _)| bytes > *most) {
+                largest = Some((bytes, path));
+            }
+        }
+        let (bytes, path) = largest.ok_or("an empty folder")?;
+        Ok((File::open(path)?, bytes))
+    }
+
     /// Bytes that the folder's files take on the device.
     ///
     /// # Errors
