@@ -76,6 +76,9 @@ mod catalogue;
 pub mod disk;
 mod error;
 mod filter;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod index;
 pub mod inspect;

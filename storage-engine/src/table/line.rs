@@ -79,7 +79,7 @@ impl Line {
 }
 
 /// A block's checksum is mixed with its place, so that a block read from elsewhere does not pass.
-pub(super) fn mask(at: u64) -> u32 {
+pub(crate) fn mask(at: u64) -> u32 {
     let folded = (at ^ at >> 32) & 0xffff_ffff;
     u32::try_from(folded).expect("masked to 32 bits").wrapping_mul(0x9e37_79b1)
 }

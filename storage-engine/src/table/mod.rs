@@ -12,6 +12,8 @@ mod scan;
 mod writer;
 
 pub(crate) use chunk::{ChunkFault, HEAD_MIN, Head, decode};
+#[cfg(any(test, fuzzing))]
+pub(crate) use line::mask;
 pub(crate) use line::{ITEMS_EACH, Item, Line, NO_CHUNK, list_bytes, read_items};
 pub(crate) use page::{PAGE_BYTES_MAX, Page};
 pub use root::TableRoot;
