@@ -26,7 +26,7 @@ on_both_drivers! {
         let mut load = Load::new(6);
         for round in 0..rounds() {
             let answers = 200 + random(1_500);
-            load.write_until(&server, answers, || server.signal(Signal::KILL));
+            load.write_until(&server, answers, |_| server.signal(Signal::KILL));
             server = server.start_again();
             let wrong = load.ask_everybody(&server);
             assert_eq!(wrong, [""; 0], "round {round}, after {answers} answers");
@@ -38,7 +38,7 @@ on_both_drivers! {
         let config = "segment_bytes = 1048576\nlimits.drain_ms = 1000\n";
         let mut server = Setup::new(driver).config(&format!("{config}{UNHELD}")).start();
         let mut load = Load::new(6);
-        load.write_until(&server, 500 + random(500), || server.signal(Signal::TERM));
+        load.write_until(&server, 500 + random(500), |_| server.signal(Signal::TERM));
         assert!(server.wait().success());
         let server = server.start_again();
         assert_eq!(load.ask_everybody(&server), [""; 0]);

@@ -9,7 +9,7 @@ use roost_protocol::wire::server_frame::Body as Told;
 use roost_protocol::wire::{self, ErrorCode};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{Builder, JoinHandle};
 
 /// Writers here say as much as the server takes: for its configuration.
@@ -172,8 +172,13 @@ impl Load {
     }
 
     /// Lets all write until so many more answers are noted; then the server is ended, and what
-    /// was on its way to the writers is noted too.
-    pub(crate) fn write_until(&mut self, server: &Server, answers: u64, end: impl FnOnce()) {
+    /// was on its way to the writers is noted too. What ends it hears of each answer after those.
+    pub(crate) fn write_until(
+        &mut self,
+        server: &Server,
+        answers: u64,
+        end: impl FnOnce(&Receiver<()>),
+    ) {
         let (noted, answered) = mpsc::channel();
         let writers: Vec<JoinHandle<Writer>> = std::mem::take(&mut self.writers)
             .into_iter()
@@ -191,7 +196,7 @@ impl Load {
         for _ in 0..answers {
             answered.recv().expect("somebody writes");
         }
-        end();
+        end(&answered);
         self.writers = writers.into_iter().map(|thread| thread.join().unwrap()).collect();
     }
 

@@ -11,7 +11,7 @@ on_both_drivers! {
                       limits.credit_per_rank = 1\nlimits.checkpoint_interval_ms = 100\n";
         let server = Setup::new(driver).config(&format!("{config}{UNHELD}")).start();
         let mut load = Load::new(24);
-        load.write_until(&server, 3_000, || server.signal(Signal::KILL));
+        load.write_until(&server, 3_000, |_| server.signal(Signal::KILL));
         let server = server.start_again();
         assert_eq!(load.ask_everybody(&server), [""; 0]);
         assert!(load.noted() >= 3_000);

@@ -3,15 +3,24 @@
 //! had not written back is not in the copy, so an acknowledgement before the flush is seen: the
 //! canary below runs the server that way and must find a loss.
 //!
-//! It needs root, `mount` with loop devices, and `mkfs.ext4`; else it is skipped, loudly.
+//! A write that was begun goes on while the server is stopped, and is in the copy. So just before
+//! the cut the device is held: it takes writes and ends none. Who answers when a write was begun
+//! answers then, and what it answered is in no copy; who answers when it was done says nothing.
+//!
+//! It needs root, `mount` with loop devices, and `mkfs.ext4`; else it is skipped, loudly. Holding
+//! needs the blkio controller of cgroup v1; else the power is cut without, as loudly.
 
 use crate::crash::random;
 use crate::load::{Load, UNHELD};
 use crate::roost::{Driver, Server, Setup, on_both_drivers};
+use rustix::fs::{major, minor};
 use rustix::process::{Signal, getuid};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const IMAGE_BYTES: u64 = 128 * 1024 * 1024;
@@ -19,6 +28,12 @@ const IMAGE_BYTES: u64 = 128 * 1024 * 1024;
 const READINGS_MAX: u32 = 100;
 /// Cuts after which the canary must have found a loss.
 const CANARY_CUTS_MAX: u32 = 8;
+/// Where the kernel is told how many bytes a second a device may be given.
+const HOLD: &str = "/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device";
+/// So long after the last answer nothing comes from a server that waits for a held device.
+const SILENCE: Duration = Duration::from_millis(30);
+/// Answers that are waited for from one that does not wait; more than are on their way.
+const EARLY_MAX: u32 = 1_000;
 const CONFIG: &str = "segment_bytes = 1048576\nlimits.checkpoint_interval_ms = 200\n";
 
 /// A file system in a file, mounted while this lives.
@@ -68,6 +83,38 @@ impl Disk {
     }
 }
 
+/// Ends no write of a disk while this lives: a byte a second is too little for any.
+#[derive(Debug)]
+struct Hold {
+    device: String,
+}
+
+impl Hold {
+    fn begin(disk: &Disk) -> Option<Self> {
+        let number = fs::metadata(&disk.point).unwrap().dev();
+        let device = format!("{}:{}", major(number), minor(number));
+        fs::write(HOLD, format!("{device} 1"))
+            .inspect_err(|error| eprintln!("the disk is NOT HELD before the cut: {error}"))
+            .ok()?;
+        Some(Self { device })
+    }
+
+    /// Waits until nobody is answered any more.
+    fn until_silent(&self, answered: &Receiver<()>) {
+        let early = (0..EARLY_MAX).take_while(|_| answered.recv_timeout(SILENCE).is_ok()).count();
+        eprintln!("{early} answers came after device {} was held", self.device);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // 0 is no bound.
+        if let Err(error) = fs::write(HOLD, format!("{} 0", self.device)) {
+            eprintln!("device {} stays held: {error}", self.device);
+        }
+    }
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Gives the loop device back too.
@@ -112,10 +159,16 @@ fn cut(
 ) -> (Server, Disk) {
     let (mut server, disk) = on;
     let mut copy = None;
-    load.write_until(&server, answers, || {
+    load.write_until(&server, answers, |answered| {
+        let hold = Hold::begin(&disk);
+        if let Some(hold) = &hold {
+            hold.until_silent(answered);
+        }
         server.stop();
         copy = Some(disk.copy(name));
         server.signal(Signal::KILL);
+        // It ends when its writes do.
+        drop(hold);
     });
     server.kill();
     drop(server);

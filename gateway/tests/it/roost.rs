@@ -267,7 +267,8 @@ impl Server {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Stops it where it is, and waits until no thread of it runs.
+    /// Stops it where it is, and waits until no thread of it runs. One that waits for a disk stops
+    /// on its way back from there.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
         for task in fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap() {
@@ -275,7 +276,7 @@ impl Server {
             let is_stopped = || {
                 // The state follows the name in parentheses.
                 let stat = fs::read_to_string(&stat).unwrap();
-                stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+                stat.rsplit(')').next().unwrap().trim_start().starts_with(['T', 'D'])
             };
             assert!((0..LOOKS_MAX * 10).any(|_| is_stopped()), "it does not stop");
         }
