@@ -95,6 +95,15 @@ pub trait Folder {
     /// The content is not known then.
     fn flush(&mut self, name: &str) -> Result<(), DiskError>;
 
+    /// Lets little of a file that is being written wait in the device: the next flush of any file
+    /// waits for that. It need not be durable after it.
+    ///
+    /// # Errors
+    /// As `flush`.
+    fn relieve(&mut self, name: &str) -> Result<(), DiskError> {
+        self.flush(name)
+    }
+
     /// Gives a file another name, durable after the next `sync`.
     ///
     /// # Errors

@@ -78,6 +78,9 @@ impl StoreDisk {
         let job = Job::Commit { id, left: parts.len(), failed: None, buffers: Vec::new() };
         let token = self.new_job(job);
         let mut refused = Vec::new();
+        if sync {
+            self.files.note_flush();
+        }
         for (part, CommitPart { segment, offset, bytes }) in (token..).zip(parts) {
             match self.files.get(FileId::Segment(segment)) {
                 Ok(file) if bytes.is_empty() && sync => actions.sync_file(part, file.as_raw_fd()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::error::DiskError;
@@ -26,6 +27,8 @@ pub struct Files {
     open: Mutex<BTreeMap<FileId, Held>>,
     /// Held while a segment or the reserve takes room, or the reserve gives it up.
     room: Mutex<()>,
+    /// Flushes of commits.
+    flushes: AtomicU64,
 }
 
 impl Files {
@@ -36,7 +39,8 @@ impl Files {
     pub fn new(folder: &Path) -> Result<Self, io::Error> {
         let directory = File::open(folder)?;
         let (open, room) = (Mutex::new(BTreeMap::new()), Mutex::new(()));
-        Ok(Self { folder: folder.to_owned(), directory, open, room })
+        let flushes = AtomicU64::new(0);
+        Ok(Self { folder: folder.to_owned(), directory, open, room, flushes })
     }
 
     /// The folder.
@@ -64,6 +68,17 @@ impl Files {
         };
         let held = Held { file: Arc::new(file), readers: None };
         Ok(Arc::clone(&self.lock().entry(id).or_insert(held).file))
+    }
+
+    /// Notes that a commit flushes the device, with all that others wrote before. A program that
+    /// performs commits itself says it of each that is flushed.
+    pub fn note_flush(&self) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Relaxed)
     }
 
     /// Nobody else takes room for a segment or the reserve meanwhile.

@@ -59,6 +59,7 @@ fn commit(files: &Files, parts: &[CommitPart], sync: bool) -> Result<(), DiskErr
             .get(FileId::Segment(part.segment))?
             .sync_data()
             .map_err(|error| disk_error(&error))?;
+        files.note_flush();
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::open::Folder;
 use crate::position::TableId;
 use crate::table::TableWriter;
 
-/// Bytes that may wait for a flush: a commit's own flush waits for them.
+/// Bytes that may wait in the device: a commit's own flush waits for them.
 const UNFLUSHED_MAX: u64 = 4 << 20;
 
 /// The file of a table that is being written.
@@ -46,7 +46,7 @@ impl Building {
             folder.write(&name, at + turn * u64_of(SLICE_BYTES), slice)?;
             self.unflushed += u64_of(slice.len());
             if self.unflushed >= UNFLUSHED_MAX {
-                folder.flush(&name)?;
+                folder.relieve(&name)?;
                 self.unflushed = 0;
             }
         }

@@ -7,8 +7,8 @@ use std::sync::mpsc::Receiver;
 
 use roost_storage_engine::disk::{Disk, FolderError, KeeperThread, RealFolder};
 use roost_storage_engine::{
-    FetchPart, FileId, NewRecord, OpenSettings, Query, Store, StoreDone, StoreError, StoreEvent,
-    StoreOp, StreamId, open,
+    DiskError, FetchPart, FileId, Folder, NewRecord, OpenSettings, Query, Store, StoreDone,
+    StoreError, StoreEvent, StoreOp, StreamId, open,
 };
 
 use crate::world::{small, stream};
@@ -259,4 +259,17 @@ fn the_reserve_is_for_the_largest_segment_there_is() {
     running.wait(|event| *event == StoreEvent::OldSealed);
     stop(running);
     assert_eq!(reserve(), 72 << 10);
+}
+
+#[test]
+fn a_commits_flush_spares_the_keeper_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let mut folder = RealFolder::open(place.path()).unwrap();
+    let files = folder.files();
+    // Who flushes a file that is not there hears of it.
+    let nothing = |folder: &mut RealFolder| folder.relieve("none");
+    assert_eq!(nothing(&mut folder), Err(DiskError::Missing));
+    files.note_flush();
+    assert_eq!(nothing(&mut folder), Ok(()));
+    assert_eq!(nothing(&mut folder), Err(DiskError::Missing), "no commit since");
 }
