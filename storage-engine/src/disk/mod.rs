@@ -1,7 +1,8 @@
 //! The real disk: helper threads perform what a store asks for, and a folder opens it.
 //!
 //! A driver with a ring may perform `Commit` and `Fetch` itself, with the descriptors that
-//! [`Files`] gives, and submit only the rest.
+//! [`Files`] gives, and submit only the rest. It says of each commit that it flushes
+//! ([`Files::note_flush`]); else the keeper flushes more often than it need.
 
 mod behind;
 mod direct;
