@@ -109,7 +109,7 @@ impl Store {
         }
     }
 
-    /// Rolls over a segment that nobody writes to, so that the index of its streams need not be kept.
+    /// Rolls over a segment that nobody writes to: the index of its streams need not be kept then.
     pub(super) fn rest(&mut self) {
         let quiet_us = self.now_us.saturating_sub(self.commit_begun_us);
         if quiet_us >= self.settings.rest_after_ms * 1_000
