@@ -128,9 +128,17 @@ fn page(mut bytes: Vec<u8>) {
         let last = line.last.map(|last| (index_of(last.offset - PLACE), usize_of(last.stored)));
         let chunk = last.and_then(|(from, stored)| bytes.get(from..from.checked_add(stored)?));
         if let Some(chunk) = chunk {
-            decode(&Bytes::copy_from_slice(chunk), line.stream, &mut Vec::new());
+            look_into(&Bytes::copy_from_slice(chunk), line.stream);
         }
     }
+}
+
+/// Gives a chunk to its parser: damage lies in it, or in what it decompresses to.
+fn look_into(chunk: &Bytes, stream: StreamId) {
+    let mut faults = Vec::new();
+    decode(chunk, stream, &mut faults);
+    let most = u64_of(chunk.len()).saturating_mul(1 << 10);
+    assert!(faults.iter().all(|fault| fault.at <= most), "damage has a place");
 }
 
 fn look_at(line: &Line) {
@@ -145,7 +153,7 @@ fn chunk(mut bytes: Vec<u8>) {
     seal_head(&mut bytes);
     let _line = Head::parse(&bytes).and_then(|head| head.line(PLACE));
     let stream = StreamId(u128_at(&bytes, 8));
-    decode(&Bytes::from(bytes), stream, &mut Vec::new());
+    look_into(&Bytes::from(bytes), stream);
 }
 
 /// Makes the checksum of each block right.

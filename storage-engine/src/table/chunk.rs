@@ -339,7 +339,11 @@ pub(crate) fn decode(
         let found = piece.and_then(|piece| parse_piece(piece, salt).filter(|one| one.end == size));
         match found.filter(is_content) {
             Some(found) => records.push(record_of(&pieces, at, &found)),
-            None => faults.push(ChunkFault { at: u64_of(head.head.saturating_add(at)) }),
+            None => {
+                // Sizes that are damaged, too, may say that it begins anywhere.
+                let begin = at.min(pieces.len());
+                faults.push(ChunkFault { at: u64_of(head.head + begin) });
+            }
         }
         at = end;
     }
