@@ -28,7 +28,8 @@ pub enum Event<'a> {
         socket: SocketId,
         /// Which listener took it.
         listener: ListenerId,
-        /// Who connects. `io_uring` cannot say in this version.
+        /// Who connects. `io_uring` asks the kernel only if `Accepting::tells_peers` says so; of
+        /// a Unix socket there is nothing to tell.
         peer: Option<SocketAddr>,
     },
     /// A connection that was asked for stands.

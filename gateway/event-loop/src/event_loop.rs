@@ -2,11 +2,12 @@
 
 use crate::backend::Kind;
 use crate::event::{Handler, ListenerId};
-use crate::settings::Settings;
+use crate::listener::Listening;
+use crate::settings::{Accepting, Settings};
 use crate::wake::Waker;
 use crate::{epoll, listener, uring};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 /// Sockets, file writes and time for the thread that made it. It must run there.
 #[derive(Debug)]
@@ -58,23 +59,20 @@ impl EventLoop {
     ) -> io::Result<(ListenerId, SocketAddr)> {
         let listener = listener::listen(addr, backlog, reuse_port)?;
         let addr = listener.local_addr()?;
-        Ok((self.adopt(listener)?, addr))
+        Ok((self.adopt_listener(listener.into(), Accepting::default())?, addr))
     }
 
-    /// Takes over a listener that somebody else made.
+    /// Takes over a socket that listens already. Several loops may each have a duplicate of the
+    /// same one; then it should be gentle with all of them.
     pub fn adopt_listener(
         &mut self,
-        listener: TcpListener,
-    ) -> io::Result<(ListenerId, SocketAddr)> {
-        listener::prepare(&listener)?;
-        let addr = listener.local_addr()?;
-        Ok((self.adopt(listener)?, addr))
-    }
-
-    fn adopt(&mut self, listener: TcpListener) -> io::Result<ListenerId> {
+        socket: Listening,
+        accepting: Accepting,
+    ) -> io::Result<ListenerId> {
+        socket.prepare()?;
         match &mut self.backend {
-            Backend::Uring(uring) => Ok(uring.adopt_listener(listener)),
-            Backend::Epoll(epoll) => epoll.adopt_listener(listener),
+            Backend::Uring(uring) => uring.adopt_listener(socket, accepting),
+            Backend::Epoll(epoll) => epoll.adopt_listener(socket),
         }
     }
 

@@ -39,6 +39,7 @@ pub use backend::{Choice, Kind, ProbeError, Probed, probe};
 pub use clock::now;
 pub use event::{BatchFlow, CloseCause, Event, Handler, Limit, ListenerId, SocketId};
 pub use event_loop::EventLoop;
-pub use settings::Settings;
+pub use listener::Listening;
+pub use settings::{Accepting, Settings};
 pub use uring::SOCKET_BYTES;
 pub use wake::Waker;

@@ -4,6 +4,7 @@ use crate::event::Limit;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 
 /// Binds and listens. With `reuse_port` several loops can each have one on the same address.
 pub(crate) fn listen(addr: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<TcpListener> {
@@ -15,14 +16,39 @@ pub(crate) fn listen(addr: SocketAddr, backlog: u32, reuse_port: bool) -> io::Re
     }
     socket.bind(&addr.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    let listener = TcpListener::from(socket);
-    prepare(&listener)?;
-    Ok(listener)
+    Ok(TcpListener::from(socket))
 }
 
-/// Accepted sockets inherit `TCP_NODELAY` from the listener, which saves a call for each of them.
-pub(crate) fn prepare(listener: &TcpListener) -> io::Result<()> {
-    socket2::SockRef::from(listener).set_tcp_nodelay(true)
+/// A socket that listens.
+#[derive(Debug)]
+pub enum Listening {
+    /// For TCP.
+    Tcp(TcpListener),
+    /// For programs of this machine, at a path.
+    Unix(UnixListener),
+}
+
+impl Listening {
+    /// Accepted sockets inherit `TCP_NODELAY` from the listener, which saves a call for each of
+    /// them.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => socket2::SockRef::from(listener).set_tcp_nodelay(true),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
+impl From<TcpListener> for Listening {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl From<UnixListener> for Listening {
+    fn from(listener: UnixListener) -> Self {
+        Self::Unix(listener)
+    }
 }
 
 /// What to do after an accept failed.

@@ -38,6 +38,16 @@ impl Default for Settings {
     }
 }
 
+/// What may be chosen about a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accepting {
+    /// `Opened` says who connects. Costs one more request each under `io_uring`.
+    pub tells_peers: bool,
+    /// It takes a few connections at a time, so that a pause holds at once, and so that loops which
+    /// share a socket have their parts. Else it takes all that wait.
+    pub is_gentle: bool,
+}
+
 impl Settings {
     /// How often one socket may fill a receive buffer in a turn.
     pub(crate) fn receives_per_turn(&self) -> u8 {

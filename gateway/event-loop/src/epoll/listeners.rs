@@ -3,9 +3,12 @@
 use super::Turn;
 use super::socket::Sockets;
 use crate::event::{Event, Limit, ListenerId};
-use crate::listener::AcceptError;
+use crate::listener::{AcceptError, Listening};
+use mio::net::{TcpStream, UnixListener};
 use mio::{Interest, Registry, Token};
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 /// Most connections one listener takes in a turn, so that those there are still have theirs.
 const ACCEPTS_PER_TURN: u32 = 256;
@@ -14,8 +17,49 @@ const ACCEPTS_PER_TURN: u32 = 256;
 const LISTENER_BIT: usize = 1 << 62;
 
 #[derive(Debug)]
+enum Inner {
+    Tcp(mio::net::TcpListener),
+    Unix(UnixListener),
+}
+
+impl Inner {
+    /// Takes a socket over, and is told when it has something.
+    fn registered(socket: Listening, registry: &Registry, token: Token) -> io::Result<Self> {
+        match socket {
+            Listening::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                let mut inner = mio::net::TcpListener::from_std(listener);
+                registry.register(&mut inner, token, Interest::READABLE)?;
+                Ok(Self::Tcp(inner))
+            }
+            Listening::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                let mut inner = UnixListener::from_std(listener);
+                registry.register(&mut inner, token, Interest::READABLE)?;
+                Ok(Self::Unix(inner))
+            }
+        }
+    }
+
+    /// The next connection, and who it is. What a loop does with a stream is the same for both
+    /// kinds, so a Unix one goes by the type of the other.
+    fn accept(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((stream, Some(peer)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok((TcpStream::from(OwnedFd::from(stream)), None))
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
 struct Listener {
-    inner: mio::net::TcpListener,
+    inner: Inner,
     /// Connections may wait in the kernel's queue.
     ready: bool,
     /// The handler wants none.
@@ -35,15 +79,9 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn add(
-        &mut self,
-        registry: &Registry,
-        listener: std::net::TcpListener,
-    ) -> io::Result<ListenerId> {
-        listener.set_nonblocking(true)?;
-        let mut inner = mio::net::TcpListener::from_std(listener);
+    pub(super) fn add(&mut self, registry: &Registry, socket: Listening) -> io::Result<ListenerId> {
         let id = self.listeners.len();
-        registry.register(&mut inner, Token(LISTENER_BIT | id), Interest::READABLE)?;
+        let inner = Inner::registered(socket, registry, Token(LISTENER_BIT | id))?;
         let listener = Listener { inner, ready: true, paused: false, limited: None, retry: false };
         self.listeners.push(Some(listener));
         Ok(ListenerId(u32::try_from(id).expect("fewer listeners than descriptors")))

@@ -10,6 +10,7 @@ use crate::actions::Actions;
 use crate::clock;
 use crate::event::{BatchFlow, CloseCause, Event, Handler, ListenerId, SocketId};
 use crate::linger::Lingering;
+use crate::listener::Listening;
 use crate::sends::Sends;
 use crate::settings::Settings;
 use crate::wake::Waker;
@@ -22,7 +23,7 @@ use rustix::event::EventfdFlags;
 use socket::Sockets;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
 /// How many events one call to the kernel may bring.
@@ -96,8 +97,8 @@ impl Epoll {
         self.waker.clone()
     }
 
-    pub(crate) fn adopt_listener(&mut self, listener: TcpListener) -> io::Result<ListenerId> {
-        self.listeners.add(self.poll.registry(), listener)
+    pub(crate) fn adopt_listener(&mut self, socket: Listening) -> io::Result<ListenerId> {
+        self.listeners.add(self.poll.registry(), socket)
     }
 
     pub(crate) fn run(&mut self, handler: &mut dyn Handler) -> io::Result<()> {
@@ -285,7 +286,7 @@ impl Turn<'_> {
         self.handler.on_event(self.now, event, self.actions);
     }
 
-    fn tell_opened(&mut self, socket: SocketId, listener: ListenerId, peer: SocketAddr) {
-        self.tell(Event::Opened { socket, listener, peer: Some(peer) });
+    fn tell_opened(&mut self, socket: SocketId, listener: ListenerId, peer: Option<SocketAddr>) {
+        self.tell(Event::Opened { socket, listener, peer });
     }
 }

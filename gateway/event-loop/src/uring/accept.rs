@@ -3,16 +3,20 @@
 //! one multishot accept takes all that come; near the end of a table it is cancelled, and single
 //! accepts, no more than there are free places, fill it exactly. When they have all ended the
 //! listener moves on to another ring.
+//!
+//! A gentle listener takes single accepts only, a few at a time. Each waits at the end of the
+//! kernel's queue, so loops that share a socket take turns.
 
 use super::op::{Op, Tag};
+use super::peers::address_bytes;
 use super::ring::{COMPLETIONS, Completion};
 use super::{Outcome, Turn, Uring};
 use crate::event::{Event, ListenerId};
-use crate::listener::AcceptError;
+use crate::listener::{AcceptError, Listening};
+use crate::settings::Accepting;
 use io_uring::{opcode, types};
 use std::io;
-use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// One call takes at most one connection more than there are places for completions; below twice
 /// that many free slots a multishot accept could overrun the table.
@@ -21,10 +25,17 @@ const MULTISHOT_ROOM: u32 = 2 * (COMPLETIONS + 1);
 /// Single accepts armed at a time.
 const SINGLES_MAX: u32 = 32;
 
+/// The same of a gentle listener.
+const GENTLE_SINGLES: u32 = 8;
+
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about one listener")]
 struct Listener {
-    socket: TcpListener,
+    socket: OwnedFd,
+    /// How many bytes the address of a peer has, if it is to be told.
+    peer_bytes: Option<u32>,
+    /// It takes single accepts only.
+    is_gentle: bool,
     /// Where it accepts now.
     ring: usize,
     /// Accepts with the kernel.
@@ -52,10 +63,23 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn add(&mut self, socket: TcpListener) -> ListenerId {
+    pub(super) fn add(
+        &mut self,
+        socket: Listening,
+        accepting: Accepting,
+    ) -> io::Result<ListenerId> {
+        let (socket, peer_bytes) = match socket {
+            Listening::Tcp(listener) => {
+                let is_ipv6 = listener.local_addr()?.is_ipv6();
+                (listener.into(), accepting.tells_peers.then(|| address_bytes(is_ipv6)))
+            }
+            Listening::Unix(listener) => (listener.into(), None),
+        };
         self.dirty = true;
         self.listeners.push(Some(Listener {
             socket,
+            peer_bytes,
+            is_gentle: accepting.is_gentle,
             ring: 0,
             armed: 0,
             multishot: false,
@@ -66,7 +90,12 @@ impl Listeners {
             told: false,
         }));
         let id = self.listeners.len() - 1;
-        ListenerId(u32::try_from(id).expect("fewer listeners than descriptors"))
+        Ok(ListenerId(u32::try_from(id).expect("fewer listeners than descriptors")))
+    }
+
+    /// How many bytes the address of a listener's peer has, if it is to be told.
+    fn peer_bytes(&self, id: ListenerId) -> Option<u32> {
+        self.listeners.get(id.0 as usize)?.as_ref()?.peer_bytes
     }
 
     pub(super) fn set_paused(&mut self, id: ListenerId, paused: bool) {
@@ -158,20 +187,21 @@ impl Uring {
             }
             return Ok(());
         }
-        if listener.armed > 0 && free > 2 * MULTISHOT_ROOM {
+        if listener.armed > 0 && free > 2 * MULTISHOT_ROOM && !listener.is_gentle {
             // The table emptied meanwhile.
             return self.cancel_accepts(id, listener);
         }
         let fd = types::Fd(listener.socket.as_raw_fd());
         let user_data = Tag::index(Op::Accept, id.0).encode();
-        listener.multishot = listener.armed == 0 && free > MULTISHOT_ROOM;
+        listener.multishot = listener.armed == 0 && free > MULTISHOT_ROOM && !listener.is_gentle;
         let ring = self.rings.at(listener.ring);
         if listener.multishot {
             listener.armed = 1;
             let accept = opcode::AcceptMulti::new(fd).allocate_file_index(true).build();
             return ring.ring.push_plain(&accept.user_data(user_data));
         }
-        let count = SINGLES_MAX.saturating_sub(listener.armed).min(free);
+        let most = if listener.is_gentle { GENTLE_SINGLES } else { SINGLES_MAX };
+        let count = most.saturating_sub(listener.armed).min(free);
         listener.armed += count;
         ring.reserve(count);
         for _ in 0..count {
@@ -245,6 +275,9 @@ impl Uring {
     ) -> io::Result<()> {
         self.vacate(ring, place, turn);
         let socket = self.rings.open(ring, place);
+        if let Some(bytes) = self.listeners.peer_bytes(listener) {
+            return self.ask_peer(socket, listener, bytes);
+        }
         self.arm_poll(socket)?;
         turn.tell(Event::Opened { socket, listener, peer: None });
         Ok(())

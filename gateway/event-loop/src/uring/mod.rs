@@ -12,6 +12,7 @@ mod borrow;
 mod connects;
 mod files;
 mod op;
+mod peers;
 mod perform;
 mod probe;
 mod receive;
@@ -26,14 +27,16 @@ use crate::actions::Actions;
 use crate::clock;
 use crate::event::{BatchFlow, CloseCause, Event, Handler, Limit, ListenerId, SocketId};
 use crate::linger::Lingering;
+use crate::listener::Listening;
 use crate::sends::Sends;
-use crate::settings::Settings;
+use crate::settings::{Accepting, Settings};
 use crate::wake::Waker;
 use accept::Listeners;
 use connects::Connects;
 use files::Files;
 use io_uring::{opcode, types};
 use op::{Op, Tag};
+use peers::Peers;
 use receive::Arena;
 use ring::{Completion, Ring};
 use rings::Rings;
@@ -42,7 +45,6 @@ use rustix::event::EventfdFlags;
 pub use slots::SOCKET_BYTES;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 
 /// How often one ring is entered in a turn before the others have theirs.
@@ -57,6 +59,7 @@ pub(crate) struct Uring {
     waker: Waker,
     listeners: Listeners,
     connects: Connects,
+    peers: Peers,
     files: Files,
     sends: Sends,
     lingering: Lingering,
@@ -107,6 +110,7 @@ impl Uring {
             waker,
             listeners: Listeners::default(),
             connects: Connects::default(),
+            peers: Peers::default(),
             files: Files::default(),
             sends: Sends::default(),
             lingering: Lingering::new(settings),
@@ -128,8 +132,12 @@ impl Uring {
         self.waker.clone()
     }
 
-    pub(crate) fn adopt_listener(&mut self, listener: TcpListener) -> ListenerId {
-        self.listeners.add(listener)
+    pub(crate) fn adopt_listener(
+        &mut self,
+        socket: Listening,
+        accepting: Accepting,
+    ) -> io::Result<ListenerId> {
+        self.listeners.add(socket, accepting)
     }
 
     pub(crate) fn run(&mut self, handler: &mut dyn Handler) -> io::Result<()> {
@@ -282,6 +290,7 @@ impl Uring {
                 Ok(())
             }
             Op::Accept => self.accepted(ring, ListenerId(tag.slot), completion, turn),
+            Op::Peer => self.peer_told(tag.slot, completion.result, turn),
             Op::Socket => self.socket_made(ring, tag.slot, completion.result, turn),
             Op::Connect => self.connect_done(tag.slot, completion.result, turn),
             Op::Ignore | Op::FileWrite | Op::FileSync | Op::FileRead | Op::Wake => Ok(()),
@@ -338,6 +347,7 @@ impl Drop for Uring {
             // Another thread dropped the loop. Buffers are given up rather than overwritten.
             Box::leak(Box::new((std::mem::take(&mut self.sends), self.arena.take_memory())));
             Box::leak(Box::new(std::mem::take(&mut self.connects)));
+            Box::leak(Box::new(std::mem::take(&mut self.peers)));
         }
         let mut batch = Vec::new();
         let mut usable = true;

@@ -42,9 +42,11 @@ pub(super) enum Op {
     FileRead,
     /// The eventfd was written.
     Wake,
+    /// Who a new connection is, for the question in `slot`.
+    Peer,
 }
 
-const OPS: [Op; 13] = [
+const OPS: [Op; 14] = [
     Op::Ignore,
     Op::Poll,
     Op::Receive,
@@ -58,6 +60,7 @@ const OPS: [Op; 13] = [
     Op::FileSync,
     Op::FileRead,
     Op::Wake,
+    Op::Peer,
 ];
 
 /// The parts of `user_data`.

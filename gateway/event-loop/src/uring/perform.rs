@@ -229,3 +229,31 @@ pub(super) fn set_option<T>(
     let fd = types::Fixed(place);
     opcode::SetSockOpt::new(fd, positive(level), positive(name), value, length).build()
 }
+
+/// An entry that reads an option of a socket in the ring's table. Its completion is an error or the
+/// option's length.
+///
+/// The entry points to `length` bytes at `value`.
+pub(super) fn get_option(
+    place: u32,
+    level: i32,
+    name: i32,
+    value: *mut libc::c_void,
+    length: u32,
+) -> io_uring::squeue::Entry {
+    let positive = |number: i32| u32::try_from(number).expect("constants of the system");
+    let fd = types::Fixed(place);
+    let set = opcode::SetSockOpt::new(fd, positive(level), positive(name), value, length);
+    // The crate only knows how to set options. To get one is the same entry but for the command.
+    let mut entry = set.build();
+    let command = std::ptr::from_mut(&mut entry).cast::<u32>().wrapping_add(COMMAND_AT);
+    // SAFETY: an entry is a `struct io_uring_sqe`, 64 bytes of numbers; this one of them is inside.
+    unsafe { command.write(GET_OPTION) };
+    entry
+}
+
+/// Where `struct io_uring_sqe` has the command, in 32 bits.
+const COMMAND_AT: usize = 2;
+/// `SOCKET_URING_OP_GETSOCKOPT`.
+const GET_OPTION: u32 = 2;
+const _: () = assert!(size_of::<io_uring::squeue::Entry>() == 64);

@@ -1,7 +1,7 @@
 //! A loop that talks to itself: outgoing connections, many rings, slots used again and again.
 
 use crate::harness::{Echo, on_both, run_alone};
-use roost_event_loop::{Actions, BatchFlow, Event, Handler, Kind, Settings, SocketId};
+use roost_event_loop::{Accepting, Actions, BatchFlow, Event, Handler, Kind, Settings, SocketId};
 use roost_protocol::time::Now;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -201,7 +201,8 @@ fn adopted_listener() {
     on_both(|kind| {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut event_loop = roost_event_loop::EventLoop::new(kind, &Settings::default()).unwrap();
-        let (_, remote) = event_loop.adopt_listener(listener).unwrap();
+        let remote = listener.local_addr().unwrap();
+        event_loop.adopt_listener(listener.into(), Accepting::default()).unwrap();
         let mut handler = Loopback::new(remote, 10, true);
         event_loop.run(&mut handler).unwrap();
         assert_eq!(handler.answered, 10);

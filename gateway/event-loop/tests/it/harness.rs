@@ -1,8 +1,8 @@
 //! Runs a handler on a loop in a thread of its own, and checks the loop's contract on the way.
 
 use roost_event_loop::{
-    Actions, BatchFlow, Choice, CloseCause, Event, EventLoop, Handler, Kind, Settings, SocketId,
-    Waker, probe,
+    Actions, BatchFlow, Choice, CloseCause, Event, EventLoop, Handler, Kind, ListenerId, Settings,
+    SocketId, Waker, probe,
 };
 use roost_protocol::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,13 +50,25 @@ pub(crate) fn serve<H: Handler + Send>(
     handler: H,
     client: impl FnOnce(&Server),
 ) -> Checked<H> {
+    let listen = |event_loop: &mut EventLoop| event_loop.listen(localhost(), 1024, false);
+    serve_where(kind, settings, listen, handler, client)
+}
+
+/// The same with a listener that is made as the test wants; of a Unix one the address is not told.
+pub(crate) fn serve_where<H: Handler + Send>(
+    kind: Kind,
+    settings: &Settings,
+    listen: impl FnOnce(&mut EventLoop) -> std::io::Result<(ListenerId, SocketAddr)> + Send,
+    handler: H,
+    client: impl FnOnce(&Server),
+) -> Checked<H> {
     let stop = Arc::new(AtomicBool::new(false));
     let (tell, told) = channel();
     std::thread::scope(|scope| {
         let mut checked = Checked::new(handler, Arc::clone(&stop));
         let server = scope.spawn(move || {
             let mut event_loop = EventLoop::new(kind, settings).unwrap();
-            let (_, addr) = event_loop.listen(localhost(), 1024, false).unwrap();
+            let (_, addr) = listen(&mut event_loop).unwrap();
             tell.send(Server { addr, waker: event_loop.waker() }).unwrap();
             event_loop.run(&mut checked).unwrap();
             checked
