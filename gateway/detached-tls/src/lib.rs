@@ -33,6 +33,7 @@
 mod adapter;
 mod alert;
 mod capture;
+mod certificates;
 mod detached;
 mod handshake;
 mod opening;
@@ -43,10 +44,11 @@ mod settings;
 mod tickets;
 
 pub use alert::{Alert, OpenError, Violation};
+pub use certificates::Certificate;
 pub use detached::{Detached, SealError};
 pub use handshake::{Established, Handshake, HandshakeError, Progress, TicketTaker};
 pub use record::{OVERHEAD_BYTES, PLAINTEXT_MAX_BYTES, RECORD_MAX_BYTES, has_whole_record};
 pub use secrets::Suite;
 pub use session::Session;
-pub use settings::{ClientSettings, ServerSettings, SettingsError};
+pub use settings::{ClientCertificates, ClientSettings, ServerSettings, SettingsError};
 pub use tickets::{TICKET_KEY_BYTES, TicketKey, TicketKeys, Tickets};
