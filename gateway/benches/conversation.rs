@@ -14,7 +14,7 @@ use roost_gateway::shard::auth::token::{TokenKeys, TokenRules};
 use roost_gateway::shard::message::{
     Create, DeliveredMark, Message, Parcel, RequestTag, Settle, Submit, ToConversation,
 };
-use roost_gateway::shard::{EdgeConfig, Input, Outbox, Output, Shard, ShardConfig};
+use roost_gateway::shard::{EdgeConfig, Input, ListenerRules, Outbox, Output, Shard, ShardConfig};
 use roost_protocol::ids::{
     ClientMessageId, ClientSequence, ConnectionNumber, ConversationId, DeviceId, Sequence, UserId,
     UserKey,
@@ -62,6 +62,7 @@ impl Bench {
                 tenant: String::new(),
                 token_keys: Arc::new(TokenKeys::new(Vec::new()).expect("no keys, no namesakes")),
                 token_rules: TokenRules::default(),
+                listeners: [ListenerRules::PLAIN].into(),
                 tls: None,
                 incarnation: 1,
                 server_run: 1,
@@ -114,6 +115,8 @@ impl Bench {
                     | Output::Abort { .. }
                     | Output::Pause { .. }
                     | Output::Resume { .. }
+                    | Output::PauseAccepting
+                    | Output::ResumeAccepting
                     | Output::Report(_)
                     | Output::Drained => {}
                 }

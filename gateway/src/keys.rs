@@ -209,7 +209,8 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], KeysError> {
 // ---- the development certificate ----
 
 /// Where a certificate and its key are, in PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TlsFiles {
     /// The chain, the server's own first.
     pub certificate: PathBuf,

@@ -8,5 +8,6 @@ pub mod driver;
 pub mod ids;
 pub mod keys;
 pub mod limits;
+pub mod prefix;
 pub mod shard;
 pub mod ticket_keys;

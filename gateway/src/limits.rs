@@ -111,6 +111,20 @@ limits! {
 
     /// Connections of the whole server. Default 1,000,000; 1 to 10,000,000.
     connections_max: u32 = 1_000_000, 1 => 10_000_000;
+    /// Connections of one network, of the whole server; 0 is no limit, the default. A shard takes
+    /// its part, rounded up: how the kernel spreads connections over shards is not even, so some
+    /// may be refused before that. At most 10,000,000.
+    connections_per_prefix_max: u32 = 0, 0 => 10_000_000;
+    /// Those of them that are not welcomed yet; counted likewise. 0 is no limit, the default. At
+    /// most 10,000,000.
+    unauthenticated_per_prefix_max: u32 = 0, 0 => 10_000_000;
+    /// Leading bits of an IPv4 address that name its network. Default 32, 8 to 32.
+    prefix_ipv4_bits: u8 = 32, 8 => 32;
+    /// The same of an IPv6 address. Default 64, 16 to 128.
+    prefix_ipv6_bits: u8 = 64, 16 => 128;
+    /// Connections taken in a second, of the whole server; a shard takes its part. Those that come
+    /// faster wait in the kernel. 0 is no limit, the default. At most 10,000,000.
+    connections_per_second: u32 = 0, 0 => 10_000_000;
     /// Requests a connection may have unanswered. Default 64; 1 to 256, the protocol's bound.
     requests_in_flight_max: u32 = 64, 1 => 256;
     /// Bytes of a frame that a device sends. Default and most 256 KiB; at least 8 KiB.

@@ -12,7 +12,7 @@ use roost_gateway::ids::{EdgeId, ShardId};
 use roost_gateway::shard::auth::ticket::{TicketKey, TicketKeys};
 use roost_gateway::shard::auth::token::{TokenKeys, TokenRules};
 use roost_gateway::shard::{
-    EdgeConfig, Input, Outbox, Output, Parcel, Report, Secrets, Shard, ShardConfig,
+    EdgeConfig, Input, ListenerRules, Outbox, Output, Parcel, Report, Secrets, Shard, ShardConfig,
 };
 use roost_storage_engine::{
     DiskError, Kill, OpenError, OpenSettings, SimDisk, StoreDone, StoreOp, open,
@@ -232,6 +232,7 @@ impl Simulation {
                 tenant: String::new(),
                 token_keys: Arc::clone(&self.host.keys),
                 token_rules: TokenRules::default(),
+                listeners: [ListenerRules::PLAIN].into(),
                 tls: None,
                 incarnation,
                 server_run: u64::from(self.host.process),
@@ -344,6 +345,9 @@ impl Simulation {
             Output::Abort { edge } => self.server_close(shard, edge, true),
             Output::Pause { edge } => self.server_pause(shard, edge, true),
             Output::Resume { edge } => self.server_pause(shard, edge, false),
+            Output::PauseAccepting | Output::ResumeAccepting => {
+                return Err(Broken::new("a rate of connections holds that nobody set"));
+            }
             Output::Forward { to, parcel } => return self.forward(shard, to.0, parcel),
             Output::Store(op) => self.submit(shard, op),
             Output::Report(report) => self.report(shard, &report)?,
@@ -481,7 +485,9 @@ impl Simulation {
 fn feed(shard: &mut Shard, now: roost_protocol::time::Now, input: Waiting, outbox: &mut Outbox) {
     match input {
         Waiting::Tick => shard.handle(now, Input::Tick, outbox),
-        Waiting::Opened(edge) => shard.handle(now, Input::Opened { edge, secure: false }, outbox),
+        Waiting::Opened(edge) => {
+            shard.handle(now, Input::Opened { edge, listener: 0, peer: None }, outbox)
+        }
         Waiting::Received(edge, mut bytes) => {
             shard.handle(now, Input::Received { edge, bytes: &mut bytes }, outbox);
         }

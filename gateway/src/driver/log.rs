@@ -2,7 +2,7 @@
 //! line a second of what could come by the thousand.
 
 use crate::ids::ShardId;
-use crate::shard::Report;
+use crate::shard::{Refused, Report};
 use roost_protocol::time::Instant;
 use std::collections::BTreeMap;
 
@@ -81,7 +81,8 @@ impl Logger {
             | Report::SendQueuesFull { .. }
             | Report::ConnectionsFull { .. }
             | Report::ClockBehind { .. }
-            | Report::HelloRefused { .. } => self.write_often(now, report),
+            | Report::HelloRefused { .. }
+            | Report::Refused { .. } => self.write_often(now, report),
         }
         false
     }
@@ -138,6 +139,13 @@ impl Logger {
                     tracing::debug!(shard, ?code, held, "a device was refused at hello");
                 }
             }
+            Report::Refused { why, peer } => {
+                let (kind, text) = refusal(*why);
+                if let Some(held) = self.often(now, kind) {
+                    let peer = peer.map(tracing::field::display);
+                    tracing::warn!(shard, peer, held, "{text}");
+                }
+            }
             Report::StoreFailed { .. }
             | Report::StorageFull
             | Report::StorageRoom
@@ -147,5 +155,36 @@ impl Logger {
             | Report::Retold { .. }
             | Report::UserIdCollision => {}
         }
+    }
+}
+
+/// What an operator is told of connections that are not let in, and a name for it.
+const fn refusal(why: Refused) -> (&'static str, &'static str) {
+    match why {
+        Refused::Untrusted => (
+            "untrusted",
+            "a connection to a listener for proxies was refused. Name the networks of your \
+             proxies in its `trusted`, and no others",
+        ),
+        Refused::BadProxyHeader => (
+            "proxy_header",
+            "a proxy's connection did not begin with a PROXY header. Let the proxy send one, or \
+             say `proxy = false` for this listener",
+        ),
+        Refused::NoProxyHeader => (
+            "no_proxy_header",
+            "a proxy's connection did not begin with a whole PROXY header in time. Health checks \
+             should send one, too",
+        ),
+        Refused::PrefixFull => (
+            "prefix",
+            "a network has as many connections as it may: further ones are refused. Raise \
+             limits.connections_per_prefix_max if they are honest",
+        ),
+        Refused::PrefixBusy => (
+            "prefix_unauthenticated",
+            "a network has as many unauthenticated connections as it may: further ones are \
+             refused. Raise limits.unauthenticated_per_prefix_max if they are honest",
+        ),
     }
 }

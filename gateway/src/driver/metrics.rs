@@ -89,6 +89,21 @@ shard_metrics! {
     from shard, stats, store;
     connections_open, gauge, stats.connections, "Connections that are open";
     connections_total, counter, stats.connections_total, "Connections accepted";
+    proxied_total, counter, stats.proxied_total, "Connections whose PROXY header was taken";
+    refused_untrusted_total, counter, stats.refused_untrusted_total,
+        "Connections to a listener for proxies from a network that is not trusted";
+    refused_proxy_header_total, counter, stats.refused_proxy_header_total,
+        "Connections of trusted proxies that began with no PROXY header";
+    refused_no_proxy_header_total, counter, stats.refused_no_proxy_header_total,
+        "Connections of trusted proxies whose PROXY header did not come in time";
+    refused_prefix_total, counter, stats.refused_prefix_total,
+        "Connections of a network that had as many as it may";
+    refused_prefix_unauthenticated_total, counter, stats.refused_prefix_unauthenticated_total,
+        "Connections of a network that had as many unauthenticated ones as it may";
+    accept_pauses_total, counter, stats.accept_pauses_total,
+        "Times that no connections were taken for a while because they came too fast";
+    address_prefixes, gauge, count(shard.address_prefixes()),
+        "Networks that have connections, if they are counted";
     welcomed_total, counter, stats.welcomed_total, "Devices that were welcomed";
     hellos_refused_total, counter, stats.hellos_refused_total, "Devices that were not";
     replaced_total, counter, stats.replaced_total, "Connections a newer one replaced";
@@ -101,6 +116,8 @@ shard_metrics! {
     tls_handshakes_total, counter, stats.tls_handshakes_total, "TLS handshakes done";
     tls_resumed_total, counter, stats.tls_resumed_total, "Those that resumed a session";
     tls_failed_total, counter, stats.tls_failed_total, "TLS connections that broke its rules";
+    tls_certificates_replaced_total, counter, stats.tls_certificates_replaced_total,
+        "Times that certificates were read again";
     frames_refused_total, counter, stats.frames_refused_total, "Connections ended for bad bytes";
     requests_total, counter, stats.requests_total, "Requests received";
     refusals_total, counter, stats.refusals_total, "Requests answered with an error";

@@ -6,6 +6,7 @@ use super::mesh::Mesh;
 use super::metrics::ShardMetrics;
 use crate::ids::EdgeId;
 use crate::shard::{Input, Outbox, Output, Report, Secrets, Shard};
+use roost_detached_tls::ServerSettings;
 use roost_event_loop::{Actions, BatchFlow, Event, Handler, Limit, ListenerId, SocketId, Waker};
 use roost_protocol::time::{Duration, Instant, Now};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use std::sync::mpsc::Receiver;
 pub enum Control {
     /// New ticket keys.
     Secrets(Secrets),
+    /// Certificates for connections that come from now on.
+    Certificates(ServerSettings),
     /// Stop, gently.
     Drain,
 }
@@ -57,7 +60,6 @@ pub struct Worker {
     control: Receiver<Control>,
     shared: Arc<Shared>,
     metrics: Arc<ShardMetrics>,
-    secure: Vec<ListenerId>,
     listeners: Vec<ListenerId>,
     drain_ms: u64,
     drain_ends: Option<Instant>,
@@ -86,9 +88,7 @@ pub struct WorkerParts {
     pub shared: Arc<Shared>,
     /// Where its counters are published.
     pub metrics: Arc<ShardMetrics>,
-    /// Listeners whose connections speak TLS.
-    pub secure: Vec<ListenerId>,
-    /// All listeners.
+    /// Its listeners, in the order of `EdgeConfig::listeners`.
     pub listeners: Vec<ListenerId>,
     /// How long draining may take.
     pub drain_ms: u32,
@@ -108,7 +108,6 @@ impl Worker {
             control: parts.control,
             shared: parts.shared,
             metrics: parts.metrics,
-            secure: parts.secure,
             listeners: parts.listeners,
             drain_ms: parts.drain_ms.into(),
             drain_ends: None,
@@ -153,6 +152,9 @@ impl Worker {
         while let Ok(control) = self.control.try_recv() {
             match control {
                 Control::Secrets(secrets) => self.feed(now, Input::Secrets(secrets)),
+                Control::Certificates(settings) => {
+                    self.feed(now, Input::Certificates(settings));
+                }
                 Control::Drain if self.drain_ends.is_none() => {
                     for listener in &self.listeners {
                         actions.close_listener(*listener);
@@ -175,6 +177,12 @@ impl Worker {
                 Output::Abort { edge } => actions.abort(socket(edge)),
                 Output::Pause { edge } => actions.pause(socket(edge)),
                 Output::Resume { edge } => actions.resume(socket(edge)),
+                Output::PauseAccepting => {
+                    self.listeners.iter().for_each(|id| actions.pause_listener(*id));
+                }
+                Output::ResumeAccepting => {
+                    self.listeners.iter().for_each(|id| actions.resume_listener(*id));
+                }
                 Output::Forward { to, parcel } => self.mesh.push(to, parcel),
                 Output::Store(op) => self.disk.submit(op, actions),
                 Output::Report(report) => fatal |= self.logger.write(now.monotonic, &report),
@@ -199,9 +207,12 @@ impl Worker {
 impl Handler for Worker {
     fn on_event(&mut self, now: Now, event: Event<'_>, _actions: &mut Actions) {
         match event {
-            Event::Opened { socket, listener, peer: _ } => {
-                let secure = self.secure.contains(&listener);
-                self.feed(now, Input::Opened { edge: edge(socket), secure });
+            Event::Opened { socket, listener, peer } => {
+                let place = self.listeners.iter().position(|id| *id == listener);
+                let listener = place.and_then(|place| u16::try_from(place).ok());
+                let listener = listener.expect("the loop has no other listeners");
+                let peer = peer.map(|peer| peer.ip());
+                self.feed(now, Input::Opened { edge: edge(socket), listener, peer });
             }
             Event::Received { socket, bytes } => {
                 self.feed(now, Input::Received { edge: edge(socket), bytes });

@@ -2,7 +2,9 @@
 
 use crate::ids::{EdgeId, ShardId};
 use crate::shard::message::Parcel;
+use roost_detached_tls::ServerSettings;
 use roost_storage_engine::StoreDone;
+use std::net::IpAddr;
 
 /// One thing that happened. The driver feeds any number, then calls `end_batch`.
 #[derive(Debug)]
@@ -13,8 +15,10 @@ pub enum Input<'a> {
     Opened {
         /// The connection.
         edge: EdgeId,
-        /// It came by the TLS listener.
-        secure: bool,
+        /// Which listener took it: its place in `EdgeConfig::listeners`.
+        listener: u16,
+        /// Who connects, as far as the listener tells.
+        peer: Option<IpAddr>,
     },
     /// Bytes of a connection. Never after `Closed`, never while paused (but for what was already
     /// on its way when the pause was asked for).
@@ -54,6 +58,9 @@ pub enum Input<'a> {
     Stored(StoreDone),
     /// The server is about to stop: tell the devices, take nothing new.
     Drain,
+    /// Other certificates, for connections that come from now on. Handshakes under way end with
+    /// those that they began with.
+    Certificates(ServerSettings),
     /// New keys or random bytes; the first comes before the first `Opened`.
     Secrets(Secrets),
 }

@@ -29,11 +29,12 @@ mod tables;
 mod timers;
 
 pub use edge::EdgeConfig;
+pub use edge::entrance::{ListenerRules, Trust};
 pub use edge::transport::PROTOCOL;
 pub use input::{Input, Secrets};
 pub use message::{Parcel, Settle};
 pub use output::{Outbox, Output};
-pub use report::Report;
+pub use report::{Refused, Report};
 pub use stats::Stats;
 
 use crate::ids::ShardId;
@@ -155,8 +156,8 @@ impl Shard {
         self.ctx.now = now;
         match input {
             Input::Tick => self.tick(outbox),
-            Input::Opened { edge, secure } => {
-                self.edges.opened(&mut self.ctx, outbox, edge, secure);
+            Input::Opened { edge, listener, peer } => {
+                self.edges.opened(&mut self.ctx, outbox, edge, listener, peer);
             }
             Input::Received { edge, bytes } => {
                 self.edges.received(&mut self.ctx, outbox, edge, bytes);
@@ -175,6 +176,10 @@ impl Shard {
             Input::Drain => {
                 self.draining = true;
                 self.edges.drain(&mut self.ctx, outbox);
+            }
+            Input::Certificates(settings) => {
+                self.ctx.stats.tls_certificates_replaced_total += 1;
+                self.edges.config.tls = Some(settings);
             }
             Input::Secrets(secrets) => self.edges.secrets(&secrets),
         }
@@ -264,6 +269,12 @@ impl Shard {
     #[must_use]
     pub fn mailboxes_resting(&self) -> usize {
         self.mailboxes.resting()
+    }
+
+    /// Networks that have connections, if they are counted.
+    #[must_use]
+    pub fn address_prefixes(&self) -> usize {
+        self.edges.address_prefixes()
     }
 
     /// Messages to other actors that wait for credit or room.

@@ -36,6 +36,11 @@ pub enum Output {
         /// The connection.
         edge: EdgeId,
     },
+    /// Take no further connections until `ResumeAccepting`: they wait in the kernel. One that was
+    /// taken at this moment still opens.
+    PauseAccepting,
+    /// Take connections again.
+    ResumeAccepting,
     /// Put this into the queue to another shard. There is room: the shard counts.
     Forward {
         /// Whose queue.

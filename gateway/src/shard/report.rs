@@ -4,6 +4,7 @@
 use crate::ids::ShardId;
 use roost_protocol::wire::ErrorCode;
 use roost_storage_engine::{Damage, StreamId};
+use std::net::IpAddr;
 
 /// One thing worth a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,4 +68,26 @@ pub enum Report {
         /// Why.
         code: ErrorCode,
     },
+    /// A connection was not let in (rate-limited by the driver).
+    Refused {
+        /// Why.
+        why: Refused,
+        /// Who it was, as far as that is known.
+        peer: Option<IpAddr>,
+    },
+}
+
+/// Why a connection was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refused {
+    /// It came by a listener for proxies, from a network that is not trusted with a PROXY header.
+    Untrusted,
+    /// What a trusted proxy said first was no PROXY header.
+    BadProxyHeader,
+    /// A trusted proxy did not say a whole PROXY header in time.
+    NoProxyHeader,
+    /// Its network has as many connections as it may.
+    PrefixFull,
+    /// Its network has as many connections as may be unauthenticated.
+    PrefixBusy,
 }

@@ -25,6 +25,7 @@ fn shard(disk: &mut SimDisk, memory_bytes: u64) -> Shard {
             tenant: String::new(),
             token_keys: std::sync::Arc::default(),
             token_rules: auth::token::TokenRules::default(),
+            listeners: [ListenerRules::PLAIN].into(),
             tls: None,
             incarnation: 1,
             server_run: 1,

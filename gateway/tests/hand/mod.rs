@@ -4,7 +4,9 @@ use roost_gateway::ids::{EdgeId, ShardId};
 use roost_gateway::limits::Limits;
 use roost_gateway::shard::auth::ticket::{TicketKey, TicketKeys};
 use roost_gateway::shard::auth::token::{TokenKey, TokenKeys, TokenRules};
-use roost_gateway::shard::{EdgeConfig, Input, Outbox, Output, Secrets, Shard, ShardConfig};
+use roost_gateway::shard::{
+    EdgeConfig, Input, ListenerRules, Outbox, Output, Secrets, Shard, ShardConfig,
+};
 use roost_protocol::time::{Duration, Instant, Now, Timestamp};
 use roost_protocol::wire::{self, ActivityState, client_frame};
 use roost_protocol::{encode, preface};
@@ -38,6 +40,7 @@ impl World {
             tenant: String::new(),
             token_keys: Arc::new(keys),
             token_rules: TokenRules::default(),
+            listeners: [ListenerRules::PLAIN].into(),
             tls: None,
             incarnation: 1,
             server_run: 1,
@@ -76,6 +79,8 @@ impl World {
                 | Output::Abort { .. }
                 | Output::Pause { .. }
                 | Output::Resume { .. }
+                | Output::PauseAccepting
+                | Output::ResumeAccepting
                 | Output::Forward { .. }
                 | Output::Report(_)
                 | Output::Drained => {}
@@ -106,7 +111,7 @@ impl World {
         let mut bytes = preface::PREFACE.to_vec();
         encode::client(1, client_frame::Body::Hello(hello), &mut bytes);
         let edge = EdgeId { slot, generation: 1 };
-        self.feed(Input::Opened { edge, secure: false });
+        self.feed(Input::Opened { edge, listener: 0, peer: None });
         self.feed(Input::Received { edge, bytes: &mut bytes });
     }
 }

@@ -83,6 +83,8 @@ impl Contract {
                 | Output::Abort { .. }
                 | Output::Pause { .. }
                 | Output::Resume { .. }
+                | Output::PauseAccepting
+                | Output::ResumeAccepting
                 | Output::Forward { .. }
                 | Output::Store(_)
                 | Output::Report(_)
@@ -129,7 +131,11 @@ impl Contract {
                     return Err(Broken::new("two commits are under way"));
                 }
             }
-            Output::Forward { .. } | Output::Report(_) | Output::Drained => {}
+            Output::PauseAccepting
+            | Output::ResumeAccepting
+            | Output::Forward { .. }
+            | Output::Report(_)
+            | Output::Drained => {}
         }
         Ok(())
     }

@@ -155,6 +155,7 @@ impl Edges {
             return;
         }
         let hello_id = edge.set_welcomed(epoch);
+        self.entrance.prefixes.welcomed(id.slot);
         let (ticket, ticket_expires_ms) = self.ticket(ctx, id);
         let limits = &ctx.limits;
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);

@@ -5,6 +5,7 @@
 
 pub(crate) mod asks;
 pub(crate) mod buckets;
+pub(crate) mod entrance;
 pub(crate) mod gathering;
 pub(crate) mod hello;
 pub(crate) mod looking;
@@ -25,6 +26,7 @@ use crate::shard::links::{Cause, Owed};
 use crate::shard::message::{Gone, ToOwnMailbox};
 use crate::shard::output::{Outbox, Output};
 use buckets::RateLimits;
+use entrance::{Entrance, ListenerRules};
 use gathering::Gatherings;
 use looking::Lookers;
 use partials::{Partial, Partials};
@@ -42,7 +44,6 @@ use std::sync::Arc;
 pub(crate) use table::EDGE_BYTES;
 use table::{EdgeTable, Flags, State};
 pub(crate) use transport::TLS_BYTES;
-use transport::Tls;
 
 /// What all edges of a shard share.
 #[derive(Debug, Clone)]
@@ -53,7 +54,9 @@ pub struct EdgeConfig {
     pub token_keys: Arc<TokenKeys>,
     /// What tokens must say.
     pub token_rules: TokenRules,
-    /// For the TLS listener; none: it is refused.
+    /// What holds for the connections of each listener, in the order that drivers count them in.
+    pub listeners: Arc<[ListenerRules]>,
+    /// For TLS listeners; none: their connections never get anywhere.
     pub tls: Option<ServerSettings>,
     /// Told in Welcome: differs when the store is another one.
     pub incarnation: u64,
@@ -68,6 +71,7 @@ pub(crate) struct Edges {
     pub(crate) table: EdgeTable,
     pub(crate) queues: SendQueues,
     pub(crate) partials: Partials,
+    entrance: Entrance,
     secure: Secure,
     rates: RateLimits,
     gatherings: Gatherings,
@@ -97,6 +101,7 @@ impl Edges {
             table: EdgeTable::default(),
             queues: SendQueues::default(),
             partials: Partials::default(),
+            entrance: Entrance::default(),
             secure: Secure::default(),
             rates: RateLimits::default(),
             gatherings: Gatherings::default(),
@@ -127,26 +132,6 @@ impl Edges {
 
     // ---- life ----
 
-    pub(crate) fn opened(
-        &mut self,
-        ctx: &mut Context,
-        outbox: &mut Outbox,
-        id: EdgeId,
-        secure: bool,
-    ) {
-        let tick = self.tick;
-        let edge = self.table.insert(id);
-        edge.heard_tick = tick;
-        ctx.stats.connections += 1;
-        ctx.stats.connections_total += 1;
-        if secure {
-            edge.transport = Some(Box::new(Tls::NEW));
-        }
-        if self.draining {
-            self.refuse(ctx, outbox, id, &Refusal::new(ErrorCode::ErrorGoingAway, "shutting down"));
-        }
-    }
-
     /// The connection is gone, whoever ended it.
     pub(crate) fn closed(&mut self, ctx: &mut Context, id: EdgeId) {
         let Some(edge) = self.table.remove(id) else { return };
@@ -158,6 +143,7 @@ impl Edges {
         if let Some(tls) = &edge.transport {
             self.secure.forget(id, tls);
         }
+        self.entrance.prefixes.leave(id.slot);
         self.rates.forget(id);
         self.gatherings.forget(id);
         if edge.user_id.is_some() {
@@ -216,14 +202,18 @@ impl Edges {
         bytes: &[u8],
     ) {
         ctx.stats.received_bytes_total += bytes.len() as u64;
+        self.take_bytes(ctx, outbox, id, bytes);
+    }
+
+    fn take_bytes(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, bytes: &[u8]) {
         let tick = self.tick;
         let Some(edge) = self.table.get(id) else { return };
-        if edge.state == State::Closing {
-            return;
-        }
-        // The time for Hello runs from the beginning, however it drips in.
-        if !matches!(edge.state, State::Preface | State::Hello) {
-            edge.heard_tick = tick;
+        match edge.state {
+            State::Closing | State::Free => return,
+            State::Proxy => return self.received_proxy(ctx, outbox, id, bytes),
+            // The time for Hello runs from the beginning, however it drips in.
+            State::Preface | State::Hello => {}
+            State::Registering | State::Ready => edge.heard_tick = tick,
         }
         if edge.transport.is_some() {
             return self.received_sealed(ctx, outbox, id, bytes);

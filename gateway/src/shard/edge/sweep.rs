@@ -5,7 +5,7 @@ use super::{Edges, queue};
 use crate::ids::EdgeId;
 use crate::shard::context::Context;
 use crate::shard::output::Outbox;
-use crate::shard::report::Report;
+use crate::shard::report::{Refused, Report};
 use roost_protocol::error::Refusal;
 use roost_protocol::time::Instant;
 use roost_protocol::wire::{self, ErrorCode, server_frame};
@@ -40,6 +40,7 @@ impl Edges {
             }
         }
         self.sweep_partials(ctx, outbox);
+        self.reopen(ctx, outbox);
         self.lookers.expire(tick);
     }
 
@@ -51,7 +52,7 @@ impl Edges {
         let limits = &ctx.limits;
         let (patience_ms, code, text) = match (edge.state, edge.flags.contains(Flags::BACKGROUND)) {
             (State::Free, _) => return,
-            (State::Preface | State::Hello, _) => {
+            (State::Proxy | State::Preface | State::Hello, _) => {
                 (limits.hello_timeout_ms.into(), ErrorCode::ErrorTooSlow, "no Hello in time")
             }
             (State::Registering | State::Closing, _) => {
@@ -82,6 +83,9 @@ impl Edges {
         if silent_ms > patience_ms && !paused {
             if state == State::Closing {
                 return self.abort(ctx, outbox, id);
+            }
+            if state == State::Proxy {
+                return self.turn_away(ctx, outbox, id, Refused::NoProxyHeader, None);
             }
             ctx.stats.idle_closed_total += u64::from(code == ErrorCode::ErrorIdleTimeout);
             return self.refuse(ctx, outbox, id, &Refusal::new(code, text));
@@ -136,6 +140,10 @@ impl Edges {
                 // It waits for us, not we for it.
                 held.since = now;
                 pool.put(id, held);
+                continue;
+            }
+            if self.table.get(id).is_some_and(|edge| edge.state == State::Proxy) {
+                self.turn_away(ctx, outbox, id, Refused::NoProxyHeader, None);
                 continue;
             }
             let text = if is_sealed {

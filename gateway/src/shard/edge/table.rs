@@ -17,6 +17,8 @@ const _: () = assert!(EDGE_BYTES == 96);
 pub(crate) enum State {
     /// No connection has this slot.
     Free,
+    /// A PROXY header is expected.
+    Proxy,
     /// The four bytes of the preface are expected.
     Preface,
     /// Hello is expected.

@@ -44,6 +44,7 @@ impl World {
             tenant: String::new(),
             token_keys: Arc::new(TokenKeys::default()),
             token_rules: TokenRules::default(),
+            listeners: [ListenerRules::PLAIN, ListenerRules::SECURE].into(),
             tls: None,
             incarnation: 1,
             server_run: 1,
@@ -55,7 +56,7 @@ impl World {
     /// A connection of a user that was welcomed.
     fn welcomed(&mut self, slot: u32, role: wire::Role) -> EdgeId {
         let id = edge(slot);
-        self.edges.opened(&mut self.ctx, &mut self.outbox, id, false);
+        self.edges.opened(&mut self.ctx, &mut self.outbox, id, 0, None);
         let edge = self.edges.table.get(id).unwrap();
         edge.state = State::Ready;
         edge.user_id = user("ann").into();
@@ -295,4 +296,5 @@ fn devices_are_asked_to_leave_so_many_a_second() {
     assert_eq!(world.refused(ids[4]), (0, ErrorCode::ErrorGoingAway));
 }
 
+mod entrance;
 mod secure;

@@ -49,7 +49,7 @@ impl Secure {
     fn connect(&mut self, slot: u32) -> (Client, Vec<u8>) {
         let id = edge(slot);
         let World { ctx, outbox, edges } = &mut self.world;
-        edges.opened(ctx, outbox, id, true);
+        edges.opened(ctx, outbox, id, 1, None);
         let name = ServerName::try_from("localhost").unwrap();
         let mut handshake = Handshake::client(&self.client, name, None).unwrap();
         let mut hello = Vec::new();
