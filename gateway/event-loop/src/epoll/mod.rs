@@ -114,6 +114,8 @@ impl Epoll {
             for event in &events {
                 self.note_readiness(event);
             }
+            // Sockets that ended just now are told of before their slots are used again.
+            self.tell_outcomes(&mut turn);
             self.accept_all(&mut turn);
             self.receive_all(&mut turn);
             let flow = handler.on_batch_end(now, &mut actions);

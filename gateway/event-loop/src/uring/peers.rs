@@ -94,6 +94,10 @@ impl Uring {
         let Some(slot) = self.rings.slot(socket) else { return Ok(()) };
         if result < 0 {
             // It was gone before anybody could ask. Nobody heard of it, nobody hears of its end.
+            if result != -libc::ENOTCONN {
+                let error = io::Error::from_raw_os_error(-result);
+                tracing::warn!(%error, "the kernel does not say who connects: it is let go");
+            }
             return self.finish(socket, CloseCause::Reset);
         }
         slot.clear(Flag::UNTOLD);

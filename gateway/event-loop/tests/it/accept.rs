@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 #[derive(Default)]
@@ -287,6 +287,62 @@ fn a_gentle_listener_stops_at_once_when_it_is_paused() {
                 server.waker.wake();
             }
             drop(streams);
+        });
+    });
+}
+
+/// Sends much to the first that comes, and stands still when woken until it is told to go on.
+struct Held {
+    tell: Sender<()>,
+    go_on: Receiver<()>,
+    opened: u32,
+}
+
+impl Handler for Held {
+    fn on_event(&mut self, _: Now, event: Event<'_>, actions: &mut Actions) {
+        match event {
+            Event::Opened { socket, .. } => {
+                self.opened += 1;
+                if self.opened % 2 == 1 {
+                    actions.send(socket, vec![7; 16 << 20]);
+                }
+                self.tell.send(()).unwrap();
+            }
+            Event::Woken => {
+                self.tell.send(()).unwrap();
+                self.go_on.recv().unwrap();
+            }
+            _ => {}
+        }
+    }
+
+    fn on_batch_end(&mut self, _: Now, _: &mut Actions) -> BatchFlow {
+        BatchFlow::Continue
+    }
+}
+
+/// One socket fails while it sends, and another connects, both before the loop looks again: the end
+/// of the first is told before its slot is used again. (The harness looks at that.)
+#[test]
+fn a_slot_is_not_used_again_before_its_end_was_told() {
+    on_both(|kind| {
+        let ((tell, told), (release, go_on)) = (channel(), channel());
+        let handler = Held { tell, go_on, opened: 0 };
+        let settings = Settings { sockets_max: 2, ..Settings::default() };
+        serve(kind, &settings, handler, |server| {
+            let next = || told.recv_timeout(Duration::from_secs(60)).unwrap();
+            for _ in 0..10 {
+                let first = server.connect();
+                next();
+                server.waker.wake();
+                next();
+                socket2::SockRef::from(&first).set_linger(Some(Duration::ZERO)).unwrap();
+                drop(first);
+                let second = server.connect();
+                release.send(()).unwrap();
+                next();
+                drop(second);
+            }
         });
     });
 }
