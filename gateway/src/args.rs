@@ -51,10 +51,10 @@ pub struct ServeArgs {
     /// Keep messages and keys in this folder [default: ./roost-data]
     #[arg(long, value_name = "DIR", env = "ROOST_DATA")]
     pub data: Option<PathBuf>,
-    /// Listen for plain TCP here, or `off` [default: 127.0.0.1:4000]
+    /// Listen for plain TCP here, or `off` [default: 127.0.0.1:4000, off if the file has listeners]
     #[arg(long, value_name = "ADDR", env = "ROOST_TCP")]
     pub tcp: Option<Listen>,
-    /// Listen for TLS here, or `off` [default: 127.0.0.1:4443]
+    /// Listen for TLS here, or `off` [default: 127.0.0.1:4443, off if the file has listeners]
     #[arg(long, value_name = "ADDR", env = "ROOST_TLS")]
     pub tls: Option<Listen>,
     /// Answer /metrics, /live and /ready here, or `off` [default: 127.0.0.1:4080]

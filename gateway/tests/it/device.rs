@@ -14,7 +14,10 @@ use roost_protocol::wire::{self, ErrorCode, ServerFrame};
 use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// A connection, without manners.
@@ -41,9 +44,27 @@ impl Wire {
         wire
     }
 
+    /// Connects from one of this machine's addresses, and says nothing.
+    pub(crate) fn from(own: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((own, 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::over(socket.into())
+    }
+
+    /// Connects to a Unix socket, and says nothing. What is done with it is the same.
+    pub(crate) fn unix(path: &Path) -> Self {
+        let stream = OwnedFd::from(UnixStream::connect(path).unwrap());
+        Self::with(stream.into())
+    }
+
     fn over(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::with(stream)
+    }
+
+    fn with(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { stream, reader: FrameReader::new(), closed: false }
     }
 

@@ -4,11 +4,14 @@
 #![expect(clippy::print_stderr, reason = "what is skipped says so, and what fails shows the log")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names the frames it is about")]
 
+mod certificates;
 mod chat;
 mod config;
 mod crash;
 mod device;
+mod front;
 mod hostile;
+mod leaks;
 mod limits;
 mod load;
 mod mesh;

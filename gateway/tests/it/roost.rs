@@ -84,6 +84,8 @@ pub(crate) struct Setup {
     durability: Option<&'static str>,
     shards: u8,
     log: Option<&'static str>,
+    /// How many descriptors it may have.
+    descriptors: Option<u32>,
     tcp: SocketAddr,
     /// None: no TLS.
     tls: Option<SocketAddr>,
@@ -120,6 +122,7 @@ impl Setup {
             durability: None,
             shards: 2,
             log: None,
+            descriptors: None,
             tcp: ANYWHERE,
             tls: None,
         }
@@ -146,6 +149,12 @@ impl Setup {
         self
     }
 
+    /// It may have no more descriptors than that.
+    pub(crate) const fn descriptors(mut self, max: u32) -> Self {
+        self.descriptors = Some(max);
+        self
+    }
+
     /// Which lines it logs, as `ROOST_LOG` says.
     pub(crate) const fn log(mut self, lines: &'static str) -> Self {
         self.log = Some(lines);
@@ -162,7 +171,15 @@ impl Setup {
 
     /// `roost serve` without a configuration file or a data folder.
     pub(crate) fn bare_command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
+        let roost = env!("CARGO_BIN_EXE_roost");
+        let mut command = match self.descriptors {
+            None => Command::new(roost),
+            Some(max) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {max} && exec \"$0\" \"$@\""), roost]);
+                shell
+            }
+        };
         command.args(["serve", "--json", "--driver", self.driver.name()]);
         let tls = self.tls.map_or_else(|| "off".to_owned(), |address| address.to_string());
         command.env("ROOST_TCP", self.tcp.to_string()).env("ROOST_TLS", tls);
@@ -207,7 +224,10 @@ impl Setup {
         let (tcp, admin) = (address("tcp"), address("admin"));
         let tls = self.tls.map(|_| address("tls"));
         let setup = Self { tls, ..self.clone() };
-        Server { child, files, data: data.to_owned(), tcp, admin, setup }
+        let listeners = ready["listeners"].as_array().unwrap().iter();
+        let listeners = listeners.filter(|at| at["setting"].as_str().unwrap().contains('['));
+        let listeners = listeners.map(|at| at["address"].as_str().unwrap().to_owned()).collect();
+        Server { child, files, data: data.to_owned(), tcp, listeners, admin, setup }
     }
 
     /// Starts one that must not come up, perhaps with more said on the command line; gives what
@@ -242,6 +262,7 @@ pub(crate) struct Server {
     files: Rc<TempDir>,
     data: PathBuf,
     pub(crate) tcp: SocketAddr,
+    listeners: Vec<String>,
     admin: SocketAddr,
     setup: Setup,
 }
@@ -298,6 +319,31 @@ impl Server {
         self.setup.tls.unwrap()
     }
 
+    /// Where the n-th of `[[listeners]]` is.
+    pub(crate) fn listener(&self, index: usize) -> &str {
+        &self.listeners[index]
+    }
+
+    /// Descriptors that it has open, but for files: of those the store has more or fewer.
+    pub(crate) fn descriptors(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        let links = all.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        links.filter(|to| to.is_relative()).collect()
+    }
+
+    /// Waits until it has as many descriptors open as these, or fewer.
+    #[track_caller]
+    pub(crate) fn descriptors_become(&self, before: &[PathBuf]) {
+        let mut last = Vec::new();
+        for _ in 0..LOOKS_MAX {
+            last = self.descriptors();
+            if last.len() <= before.len() {
+                return;
+            }
+        }
+        panic!("{last:?} are open, and {before:?} were before");
+    }
+
     /// A file beside its data folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
@@ -346,6 +392,11 @@ impl Server {
 
     /// A number of /metrics, over all shards.
     pub(crate) fn metric(&self, name: &str) -> u64 {
+        self.metric_by_shard(name).into_iter().sum()
+    }
+
+    /// The same of each shard.
+    pub(crate) fn metric_by_shard(&self, name: &str) -> Vec<u64> {
         let text = self.get("/metrics");
         let lines: Vec<u64> = text
             .lines()
@@ -353,7 +404,7 @@ impl Server {
             .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
             .collect();
         assert!(!lines.is_empty(), "there is no number {name} in {text}");
-        lines.into_iter().sum()
+        lines
     }
 
     /// Waits until a number is what it should be: no event announces that.

@@ -39,14 +39,14 @@ fn certificate(server: &Server) -> PathBuf {
 }
 
 /// What a device says first.
-fn first_words(server: &Server, user: &str, connection: u64) -> Vec<u8> {
+pub(crate) fn first_words(server: &Server, user: &str, connection: u64) -> Vec<u8> {
     let mut bytes = PREFACE.to_vec();
     encode::client(1, Ask::Hello(hello(&server.token(user), 1, connection)), &mut bytes);
     bytes
 }
 
 /// Whether a stream of the server begins with Welcome; none while it is too short to say.
-fn is_welcome(bytes: &[u8]) -> Option<bool> {
+pub(crate) fn is_welcome(bytes: &[u8]) -> Option<bool> {
     use prost::Message as _;
     let mut reader = FrameReader::new();
     reader.push(bytes);
@@ -177,7 +177,7 @@ impl Rustls {
     }
 }
 
-fn socket(server: &Server) -> TcpStream {
+pub(crate) fn socket(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.tls()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn each_network_has_its_own_part_and_gets_it_back() {
         let (limits, mut prefixes) = (limits(), Prefixes::default());
-        let mut enter = |prefixes: &mut Prefixes, slot, peer: &str| {
+        let enter = |prefixes: &mut Prefixes, slot, peer: &str| {
             prefixes.enter(&limits, 1, slot, peer.parse().unwrap())
         };
         for slot in 0..4 {

@@ -200,7 +200,7 @@ fn half_headers_share_the_pool_of_half_frames() {
 fn a_connection_is_of_whom_the_header_names() {
     let mut world = world();
     world.ctx.limits.connections_per_prefix_max = 2;
-    let mut come = |world: &mut World, slot: u32, source: [u8; 4]| {
+    let come = |world: &mut World, slot: u32, source: [u8; 4]| {
         let id = world.opens(slot, PROXIED, ip("10.0.0.1"));
         world.says(id, &v2(source));
         id
