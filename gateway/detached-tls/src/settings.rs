@@ -30,8 +30,8 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// A server with one certificate, the chain with its own first; it speaks these protocols, seals
-    /// one ticket a connection, and asks for no client certificates.
+    /// A server with one certificate, the chain with its own first; it speaks these protocols,
+    /// seals one ticket a connection, and asks for no client certificates.
     ///
     /// # Errors
     /// The key is none, or not that of the certificate.

@@ -103,8 +103,8 @@ impl fmt::Display for ConfigError {
             }
             Self::PlaintextExposed { setting, address } => write!(
                 f,
-                "{setting} is {address}, which other machines reach, and tokens would pass unencrypted; \
-                 use tls there, or a loopback address, or say --allow-plaintext"
+                "{setting} is {address}, which other machines reach, and tokens would pass \
+                 unencrypted; use tls there, or a loopback address, or say --allow-plaintext"
             ),
             Self::AdminExposed { address } => write!(
                 f,

@@ -1,4 +1,5 @@
-//! Certificates of the real server: which one is shown, how they are replaced, and those of clients.
+//! Certificates of the real server: which one is shown, how they are replaced, and those of
+//! clients.
 
 use crate::roost::{Server, Setup, on_both_drivers};
 use crate::tls::{first_words, is_welcome, socket};

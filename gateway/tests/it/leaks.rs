@@ -197,8 +197,9 @@ on_both_drivers! {
             let mut stream = shakes_hands(&server, &other, 2, "nobody");
             listens(&stream);
             // A record that nobody sealed, a new handshake, a goodbye in plain text.
-            for bytes in [&[23, 3, 3, 0, 20][..], &[22, 3, 3, 0, 4, 1, 0, 0, 0], &[21, 3, 3, 0]] {
-                stream = shakes_hands(&server, &good, 5, &format!("user{round}"));
+            let wrong = [&[23, 3, 3, 0, 20][..], &[22, 3, 3, 0, 4, 1, 0, 0, 0], &[21, 3, 3, 0]];
+            for (number, bytes) in wrong.into_iter().enumerate() {
+                stream = shakes_hands(&server, &good, 5, &format!("user{round}.{number}"));
                 stream.write_all(bytes).and_then(|()| stream.write_all(&[1; 20])).unwrap();
                 listens(&stream);
             }

@@ -207,7 +207,8 @@ fn imports_are_seen_however_they_are_written() {
     };
     let shard = "gateway/src/shard/edge/queue.rs";
     assert_eq!(minded(shard, "use std::fs;"), 1);
-    assert_eq!(minded(shard, "use std::{fmt, net::{IpAddr, TcpStream}, io};"), 3);
+    assert_eq!(minded(shard, "use std::{fmt, net::{UdpSocket, TcpStream}, io};"), 3);
+    assert_eq!(minded(shard, "use std::net::{IpAddr, TcpStream};"), 1);
     assert_eq!(minded(shard, "let now = std::time::Instant::now();"), 1);
     assert_eq!(minded(shard, "use std::sync::{Arc, Mutex};"), 1);
     assert_eq!(minded(shard, "use tokio::net;\nuse my_tokio::net;"), 1);

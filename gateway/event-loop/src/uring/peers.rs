@@ -1,5 +1,5 @@
-//! Who connects. An accept into the ring's table gives no address, and there is no descriptor to ask
-//! with; so each new socket is asked through the ring, before the handler hears of it.
+//! Who connects. An accept into the ring's table gives no address, and there is no descriptor to
+//! ask with; so each new socket is asked through the ring, before the handler hears of it.
 
 use super::op::{Op, Tag};
 use super::perform::get_option;

@@ -1,8 +1,8 @@
 //! Listening sockets, all bound before any is served.
 //!
 //! Each shard has a socket of its own for an address: the kernel spreads connections over them
-//! (`SO_REUSEPORT`). A path can have one socket only, so the shards have duplicates of it, take a few
-//! connections at a time and thereby take turns.
+//! (`SO_REUSEPORT`). A path can have one socket only, so the shards have duplicates of it, take a
+//! few connections at a time and thereby take turns.
 
 use super::error::ServeError;
 use crate::config::{Config, ListenAddress, ListenerConfig};

@@ -1,8 +1,8 @@
 //! Who may come in. What is refused here costs a look at an address and a close: no place in the
 //! table, no answer, no handshake.
 //!
-//! A listener for proxies takes connections of the networks it trusts only. Each begins with a header
-//! of the PROXY protocol; from there on the connection is that of whom the header names.
+//! A listener for proxies takes connections of the networks it trusts only. Each begins with a
+//! header of the PROXY protocol; from there on the connection is that of whom the header names.
 
 mod pace;
 mod prefixes;

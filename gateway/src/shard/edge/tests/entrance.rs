@@ -65,10 +65,8 @@ impl World {
         let aborts = |output: &Output| matches!(output, Output::Abort { edge } if *edge == id);
         assert_eq!(outputs.iter().filter(|output| aborts(output)).count(), 1, "{outputs:?}");
         assert!(!outputs.iter().any(|output| matches!(output, Output::Send { .. })));
-        let told = self.ctx.reports.drain(..).any(|report| match report {
-            Report::Refused { why: told, .. } => told == why,
-            _ => false,
-        });
+        let tells = |report: &Report| matches!(report, Report::Refused { why: w, .. } if *w == why);
+        let told = self.ctx.reports.drain(..).filter(tells).count() > 0;
         assert!(told, "nobody was told of {why:?}");
         self.edges.closed(&mut self.ctx, id);
         assert_eq!(self.state(id), None);
@@ -84,7 +82,7 @@ impl World {
     }
 
     #[track_caller]
-    fn keeps_nothing(&mut self) {
+    fn keeps_nothing(&self) {
         assert_eq!((self.ctx.stats.connections, self.edges.table.open()), (0, 0));
         assert_eq!((self.edges.partials.bytes(), self.edges.address_prefixes()), (0, 0));
     }
@@ -169,10 +167,7 @@ fn a_header_that_does_not_come_in_time_ends_it() {
     let aborted: Vec<EdgeId> = world
         .outbox
         .drain()
-        .filter_map(|output| match output {
-            Output::Abort { edge } => Some(edge),
-            _ => None,
-        })
+        .filter_map(|output| if let Output::Abort { edge } = output { Some(edge) } else { None })
         .collect();
     assert!(aborted.contains(&silent) && aborted.contains(&drips));
     assert_eq!(world.ctx.stats.refused_no_proxy_header_total, 2);
@@ -274,11 +269,11 @@ fn connections_that_come_too_fast_wait() {
         world.ctx.now.monotonic.ns += 100_000_000;
         world.edges.sweep(&mut world.ctx, &mut world.outbox, 50 + taken);
         for output in world.outbox.drain() {
-            match output {
-                Output::PauseAccepting => (open, pauses) = (false, pauses + 1),
-                Output::ResumeAccepting => (open, resumes) = (true, resumes + 1),
-                other => panic!("{other:?}"),
-            }
+            let resumed = matches!(output, Output::ResumeAccepting);
+            assert!(resumed || matches!(output, Output::PauseAccepting), "{output:?}");
+            open = resumed;
+            resumes += u64::from(resumed);
+            pauses += u64::from(!resumed);
         }
     }
     // Ten seconds' worth, and what is saved up and taken at once.
