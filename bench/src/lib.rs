@@ -5,9 +5,8 @@
 //! and drives a `swarm` of devices, which do what a `scenario` says and speak to a `target` (the
 //! `wire` of Roost, or another broker's); a meter of `measure` counts. What was found is a
 //! `result`, one schema for all; `report` and `html` show it, `compare` holds two against each
-//! other. `store` needs no server: it measures the storage engine alone, beside others.
-#![forbid(unsafe_code)]
-
+//! other. `tun` has devices without sockets. `store` needs no server: it measures the storage engine
+//! alone, beside others.
 pub mod agents;
 pub mod args;
 pub mod compare;
@@ -30,5 +29,6 @@ pub mod store;
 pub mod swarm;
 pub mod target;
 pub mod tokens;
+pub mod tun;
 pub mod versus;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! What can be known before a run: better refused with a reason than failed in the middle.
 
-use crate::args::{Common, Output, Scenario as Wanted};
+use crate::args::{Common, Output, Peers, Scenario as Wanted};
 use crate::process::available_bytes;
 use roost_event_loop::{Choice, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,6 +15,9 @@ use std::time::Duration;
 const OTHER_DESCRIPTORS: u64 = 200;
 /// Memory of a connection: both ends in the kernel, the server's part and the generator's.
 const CONNECTION_BYTES: u64 = 9_300;
+/// The other end is not in the kernel: the server's part, the device's own few bytes, and the
+/// namespace's table of connections.
+const LONE_CONNECTION_BYTES: u64 = 4_700;
 /// The other end is elsewhere.
 const FAR_CONNECTION_BYTES: u64 = 5_500;
 /// What must be left for everybody else.
@@ -30,10 +33,13 @@ pub fn check(wanted: &Wanted) -> Result<(), Refused> {
     let common = wanted.common();
     output(&common.output)?;
     let connections = u64::from(wanted.connections());
-    descriptors(descriptors_needed(connections))?;
-    memory(common, connections)?;
+    let behind_tun = matches!(wanted, Wanted::Idle(args) if args.peers == Peers::Tun);
+    descriptors(descriptors_needed(if behind_tun { 0 } else { connections }))?;
+    memory(common, behind_tun, connections)?;
     if let Some(server) = common.server {
-        ports(server, connections)?;
+        if !behind_tun {
+            ports(server, connections)?;
+        }
         TcpStream::connect_timeout(&server, PATIENCE)
             .map_err(|source| Refused::Unreachable { server, source })?;
     }
@@ -80,8 +86,12 @@ fn descriptors(needed: u64) -> Result<(), Refused> {
     Err(Refused::Descriptors { needed, allowed: limit.maximum.unwrap_or(u64::MAX) })
 }
 
-fn memory(common: &Common, connections: u64) -> Result<(), Refused> {
-    let each = if common.spawn { CONNECTION_BYTES } else { FAR_CONNECTION_BYTES };
+fn memory(common: &Common, behind_tun: bool, connections: u64) -> Result<(), Refused> {
+    let each = match (behind_tun, common.spawn) {
+        (true, _) => LONE_CONNECTION_BYTES,
+        (false, true) => CONNECTION_BYTES,
+        (false, false) => FAR_CONNECTION_BYTES,
+    };
     let needed = connections * each + SPARE_BYTES;
     match available_bytes() {
         Some(available) if needed > available && !common.force => {

@@ -65,7 +65,8 @@ pub fn tcp_sockets() -> Option<(u64, u64)> {
     Some((of("inuse")?, of("mem")? * page))
 }
 
-/// Memory that a new process could have without harming others.
+/// Memory that a new process could have without harming others: free, or of files. What the kernel
+/// calls available has 1 kB of each socket in it, which is held as long as the socket.
 #[must_use]
 pub fn available_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;

@@ -1,6 +1,6 @@
 //! Tokens for all devices, signed before the run so that signing disturbs nothing.
 
-use roost_gateway::keys::{KeysError, sign_token};
+use roost_gateway::keys::{KeysError, SigningKey};
 use roost_protocol::ids::UserId;
 use std::path::Path;
 use std::thread;
@@ -8,18 +8,24 @@ use std::thread;
 /// For how long tokens are good; the longest run is a day.
 const TTL_S: u64 = 48 * 60 * 60;
 
+/// The token of one user, good from now on.
+///
+/// # Errors
+/// The key does not sign.
+pub fn sign_one(key: &SigningKey, user: &str) -> Result<String, KeysError> {
+    let user = UserId::new(user).expect("names are made by us");
+    key.token(&user, None, TTL_S, roost_event_loop::now().wall)
+}
+
 /// One token for each user, in the same order, signed on all processors.
 ///
 /// # Errors
 /// The data folder has no key.
 pub fn sign(data: &Path, users: &[String]) -> Result<Vec<String>, KeysError> {
-    let now = roost_event_loop::now().wall;
+    let key = SigningKey::load(data)?;
     let threads = thread::available_parallelism().map_or(1, Into::into);
     let share = users.len().div_ceil(threads).max(1);
-    let sign_one = |user: &String| {
-        let user = UserId::new(user).expect("names are made by us");
-        sign_token(data, &user, None, TTL_S, now)
-    };
+    let sign_one = |user: &String| sign_one(&key, user);
     let shares: Vec<Result<Vec<String>, KeysError>> = thread::scope(|scope| {
         let running: Vec<_> = users
             .chunks(share)

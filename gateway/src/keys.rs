@@ -98,6 +98,28 @@ impl SigningKey {
         format!("dev-{:08x}", u32::from_be_bytes(*start))
     }
 
+    /// Signs a token for development, good for `ttl_s` seconds.
+    ///
+    /// # Errors
+    /// [`KeysError::Damaged`]: the key does not sign.
+    pub fn token(
+        &self,
+        user: &UserId,
+        device: Option<&str>,
+        ttl_s: u64,
+        now: Timestamp,
+    ) -> Result<String, KeysError> {
+        let iat = now.ms / 1_000;
+        let claims = NewClaims { sub: user.as_str(), device, iat, exp: iat.saturating_add(ttl_s) };
+        let header = Header { kid: Some(self.kid()), ..Header::new(Algorithm::EdDSA) };
+        let private = EncodingKey::from_ed_der(self.pair.serialized_der());
+        jsonwebtoken::encode(&header, &claims, &private).map_err(|_| KeysError::Damaged {
+            path: self.path.clone(),
+            what: "does not sign",
+            remedy: "restore it, or remove it and the tokens it signed",
+        })
+    }
+
     /// What the server checks tokens with.
     ///
     /// # Errors
@@ -133,8 +155,7 @@ struct NewClaims<'a> {
     exp: u64,
 }
 
-/// Signs a token for development, good for `ttl_s` seconds. Reads the signing key and nothing
-/// else.
+/// Signs one token, as [`SigningKey::token`] does. Reads the signing key and nothing else.
 ///
 /// # Errors
 /// As [`SigningKey::load`].
@@ -145,16 +166,7 @@ pub fn sign_token(
     ttl_s: u64,
     now: Timestamp,
 ) -> Result<String, KeysError> {
-    let key = SigningKey::load(data)?;
-    let iat = now.ms / 1_000;
-    let claims = NewClaims { sub: user.as_str(), device, iat, exp: iat.saturating_add(ttl_s) };
-    let header = Header { kid: Some(key.kid()), ..Header::new(Algorithm::EdDSA) };
-    let private = EncodingKey::from_ed_der(key.pair.serialized_der());
-    jsonwebtoken::encode(&header, &claims, &private).map_err(|_| KeysError::Damaged {
-        path: key.path,
-        what: "does not sign",
-        remedy: "restore it, or remove it and the tokens it signed",
-    })
+    SigningKey::load(data)?.token(user, device, ttl_s, now)
 }
 
 // ---- what the operator configured ----

@@ -15,8 +15,8 @@ pub use compare::CompareArgs;
 pub use floor::FloorArgs;
 pub use load::LoadArgs;
 pub use scenarios::{
-    CapacityArgs, CatchupArgs, FanoutArgs, HotArgs, IdleArgs, MixedArgs, Of, PairsArgs, SlowArgs,
-    SoakArgs, StormArgs, TiesArgs,
+    CapacityArgs, CatchupArgs, FanoutArgs, HotArgs, IdleArgs, MixedArgs, Of, PairsArgs, Peers,
+    SlowArgs, SoakArgs, StormArgs, TiesArgs,
 };
 pub use target::{TargetArgs, TargetName};
 pub use versus::VersusArgs;

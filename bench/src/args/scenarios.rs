@@ -25,6 +25,18 @@ pub struct IdleArgs {
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub rate: u32,
+    /// What the devices are: with `tun` they have no sockets of this machine's kernel (as root)
+    #[arg(long, value_enum, default_value_t = Peers::Sockets)]
+    pub peers: Peers,
+}
+
+/// What the devices of `idle` are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Peers {
+    /// Sockets
+    Sockets,
+    /// A few bytes each behind a TUN device, whose packets the generator answers itself
+    Tun,
 }
 
 /// What users of a run have.

@@ -6,6 +6,7 @@ use crate::measure::{Look, Metered};
 use crate::result::{Curve, GeneratorFigures, KernelFigures, Round, ServerFigures};
 use crate::scenario::{catchup, idle, rooms, storm};
 use crate::swarm::Counts;
+use crate::tun;
 use hdrhistogram::Histogram;
 use roost_protocol::time::Instant;
 use serde_json::json;
@@ -249,6 +250,56 @@ pub fn of_idle(found: idle::Findings, came: Came, floor_bytes_per_pair: Option<f
         of.fail(format!("{missing} heartbeats were not answered"));
     }
     of.round.failures.extend(found.failure);
+    of
+}
+
+/// Of a run that holds connections whose other ends are no sockets.
+#[must_use]
+pub fn of_tun(found: tun::Findings, floor_bytes_per_pair: Option<f64>) -> Found {
+    let connected = found.idle.connected.map(|look| look.at);
+    let came = Came { counts: found.counts, started: found.started, connected };
+    let (tally, us) = (found.idle.metered.counts, whole(found.idle.metered.length.ns / 1_000));
+    let mut of = of_idle(found.idle, came, None);
+    let figures = &mut of.round.figures;
+    if let Some(kernel) = &mut figures.kernel {
+        // There is no other end, so this is the server's alone.
+        kernel.bytes_per_connection = kernel.slab_bytes_per_connection_pair.take();
+        kernel.floor_bytes_per_pair = floor_bytes_per_pair.map(round);
+        kernel.bytes_per_connection_above_floor = kernel
+            .bytes_per_connection
+            .zip(floor_bytes_per_pair)
+            .map(|(each, floor)| round(each - floor / 2.0));
+    }
+    if let (Some(server), Some(left)) = (&mut figures.server, found.rss_bytes_left) {
+        server.more.insert("rss_bytes_left".to_owned(), json!(left));
+    }
+    if let Some(generator) = &mut figures.generator {
+        let [received, sent] = found.packets;
+        for (name, count) in [
+            ("packets_received", received),
+            ("packets_sent", sent),
+            ("packets_dropped", found.dropped),
+            ("segments_sent_again", found.retried),
+            ("segments_came_again", found.repeated),
+        ] {
+            generator.more.insert(name.to_owned(), json!(count));
+        }
+    }
+    if let Some(talk) = found.talk {
+        let per_second = |count: u64| Some(round(ratio(whole(count) * 1e6, us)));
+        figures.sent_per_s = per_second(tally.sent);
+        figures.delivered_per_s = per_second(tally.delivered);
+        figures.ticked_per_s = per_second(tally.ticked);
+        (figures.lost, figures.duplicated) = (Some(talk.lost), Some(talk.duplicated));
+        of.more("unanswered", talk.unanswered);
+        of.more("repeated", talk.repeated);
+        of.must_be_zero(&[
+            (talk.lost, "accepted messages never came"),
+            (talk.duplicated, "messages arrived twice"),
+            (talk.unanswered, "messages were never answered"),
+        ]);
+        of.round.failures.extend(talk.complaints);
+    }
     of
 }
 

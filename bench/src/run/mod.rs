@@ -4,6 +4,7 @@ mod capacity;
 mod others;
 mod round;
 mod settings;
+mod tun;
 
 pub use round::{Devices, own_rss_bytes, part};
 
@@ -19,6 +20,7 @@ use crate::scenario::mix::MixError;
 use crate::server::ServerError;
 use crate::stop;
 use crate::swarm::TlsError;
+use crate::tun::TunError;
 use hdrhistogram::Histogram;
 use roost_event_loop::now;
 use roost_gateway::keys::KeysError;
@@ -42,6 +44,7 @@ pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
     if !wanted.common().target.is_roost() && !others::can(wanted) {
         return Err(RunError::NoMeaning);
     }
+    tun::prepare(wanted)?;
     stop::watch().map_err(RunError::Loop)?;
     let document = match wanted {
         Wanted::Capacity(args) => capacity::search(args, document(wanted))?,
@@ -178,11 +181,21 @@ pub enum RunError {
     NoTls,
     /// Nobody is trusted.
     Tls(TlsError),
+    /// Devices without sockets cannot do it.
+    NotBehindTun(String),
+    /// There are no devices without sockets.
+    Tun(TunError),
 }
 
 impl From<AgentError> for RunError {
     fn from(error: AgentError) -> Self {
         Self::Agents(error)
+    }
+}
+
+impl From<TunError> for RunError {
+    fn from(error: TunError) -> Self {
+        Self::Tun(error)
     }
 }
 
@@ -227,6 +240,8 @@ impl fmt::Display for RunError {
             ),
             Self::NoTls => write!(f, "--tls is for Roost; other brokers are measured without"),
             Self::Tls(error) => error.fmt(f),
+            Self::NotBehindTun(why) => f.write_str(why),
+            Self::Tun(error) => error.fmt(f),
         }
     }
 }
@@ -241,7 +256,12 @@ impl std::error::Error for RunError {
             Self::Mix(error) => Some(error),
             Self::Agents(error) => Some(error),
             Self::Tls(error) => Some(error),
-            Self::NoTls | Self::CannotShare | Self::NoMeaning | Self::NoPeers(_) => None,
+            Self::Tun(error) => Some(error),
+            Self::NoTls
+            | Self::CannotShare
+            | Self::NoMeaning
+            | Self::NotBehindTun(_)
+            | Self::NoPeers(_) => None,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! One round.
 
-use super::{RunError, others};
+use super::{RunError, others, tun};
 use crate::agents;
-use crate::args::{CatchupArgs, Common, IdleArgs, Scenario as Wanted, StormArgs, TiesArgs, Tls};
+use crate::args::{
+    CatchupArgs, Common, IdleArgs, Peers, Scenario as Wanted, StormArgs, TiesArgs, Tls,
+};
 use crate::floor;
 use crate::machine::FlushTime;
 use crate::measure::Meter;
@@ -37,6 +39,11 @@ const TICK_MS: u64 = 2;
 
 /// One round, from a server of its own to the last arrival.
 pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, RunError> {
+    if let Wanted::Idle(args) = wanted
+        && args.peers == Peers::Tun
+    {
+        return tun::round(args, wanted.seconds(), document);
+    }
     let common = wanted.common();
     let started = now().wall;
     let server = Server::of(common)?;
@@ -301,7 +308,7 @@ pub(super) fn ended(found: Found, server: Server) -> Found {
     noted(found, server.stop())
 }
 
-fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
+pub(super) fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
     let failures = &mut found.round.failures;
     let stopped_badly = matches!(ending, Ending::Failed | Ending::Killed);
     if stopped_badly {
@@ -368,7 +375,7 @@ fn names(count: u32, run: u64) -> Vec<String> {
     (0..count).map(|index| format!("{run}{}", base_36(index.into()))).collect()
 }
 
-fn base_36(mut number: u64) -> String {
+pub(super) fn base_36(mut number: u64) -> String {
     let mut digits = Vec::new();
     while number > 0 || digits.is_empty() {
         let digit = u32::try_from(number % 36).unwrap_or_default();

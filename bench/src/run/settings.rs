@@ -64,6 +64,7 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
         Wanted::Idle(args) => {
             settings["ties"] = ties(&args.ties);
             settings["rate"] = json!(args.rate);
+            settings["peers"] = json!(format!("{:?}", args.peers).to_lowercase());
         }
         Wanted::Catchup(args) => {
             settings["users"] = json!(args.users);

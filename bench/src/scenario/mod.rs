@@ -10,3 +10,4 @@ pub mod population;
 mod retries;
 pub mod rooms;
 pub mod storm;
+pub mod talk;

@@ -39,6 +39,11 @@ impl Retries {
         Some(first.remove())
     }
 
+    /// A request of a device was not refused again.
+    pub(super) fn answered(&mut self, device: DeviceIndex, request: u64) {
+        self.attempts.remove(&(device, request));
+    }
+
     /// A phase is over: its requests are answered.
     pub(super) fn forget(&mut self) {
         self.attempts.clear();

@@ -8,6 +8,7 @@ mod endings;
 mod refusals;
 mod scenarios;
 mod store;
+mod tun;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

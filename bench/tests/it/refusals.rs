@@ -54,6 +54,14 @@ fn sealed_connections_are_for_roost() {
 }
 
 #[test]
+fn devices_without_sockets_are_for_plain_roost() {
+    let refused = |line: &str| errors(&format!("idle --spawn {line}"), 1);
+    assert!(refused("--peers tun --target redis").contains("--peers tun is for Roost"));
+    assert!(refused("--peers tun --groups 2").contains("no --groups"));
+    assert!(refused("--peers tun --connections 8 --rate 2").contains("16 devices"));
+}
+
+#[test]
 fn results_that_are_none_are_not_compared() {
     let file = result_file("none");
     std::fs::write(&file, "{\"schema\": 1}").unwrap();
