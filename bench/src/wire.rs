@@ -45,6 +45,8 @@ pub enum Incoming<'a> {
     Error {
         /// An `ErrorCode`.
         code: u64,
+        /// Milliseconds after which it may be asked again; 0: whoever asks knows best.
+        after_ms: u32,
     },
     /// Anything else.
     Other,
@@ -106,7 +108,8 @@ pub fn read(content: &[u8]) -> (u64, Incoming<'_>) {
             (5, Value::Bytes(body)) => incoming = Incoming::Sync(body),
             (6, Value::Bytes(body)) => incoming = Incoming::History(body),
             (9, Value::Bytes(body)) => {
-                incoming = Incoming::Error { code: number_in(body, 1) };
+                let after_ms = u32::try_from(number_in(body, 4)).unwrap_or(u32::MAX);
+                incoming = Incoming::Error { code: number_in(body, 1), after_ms };
             }
             (10 | 19, Value::Bytes(_)) => incoming = Incoming::Behind,
             (16, Value::Bytes(body)) => {

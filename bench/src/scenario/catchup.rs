@@ -463,8 +463,8 @@ impl Scenario for Catchup {
                 let us = now.since(self.devices[index as usize].hello).ns / 1_000;
                 self.findings.welcomed_us.saturating_record(us);
             }
-            Incoming::Error { code: BUSY } => self.retries.put(index, frame.request, now),
-            Incoming::Error { code } => {
+            Incoming::Error { code: BUSY, .. } => self.retries.put(index, frame.request, now),
+            Incoming::Error { code, .. } => {
                 self.fail(load::refused(index, frame.request, code));
             }
             Incoming::Welcome { .. }

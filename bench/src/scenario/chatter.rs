@@ -182,8 +182,8 @@ impl Chatter {
                 }
             }
             Incoming::Behind => self.fail(|| format!("device {index}: behind")),
-            Incoming::Error { code: BUSY } => self.retries.put(index, frame.request, now),
-            Incoming::Error { code } => {
+            Incoming::Error { code: BUSY, .. } => self.retries.put(index, frame.request, now),
+            Incoming::Error { code, .. } => {
                 meter.error();
                 self.fail(|| format!("device {index}: error {code}"));
             }

@@ -52,6 +52,7 @@ impl<T: Target> Scenario for Held<T> {
                 | Happened::Arrived { .. }
                 | Happened::Ticked { .. }
                 | Happened::Acted
+                | Happened::Refused
                 | Happened::Pulled => {}
             }
         }

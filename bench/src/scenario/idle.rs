@@ -149,7 +149,7 @@ impl Scenario for Idle {
             return;
         }
         self.population.frame(swarm, index, &frame);
-        if let Incoming::Error { code } = frame.says {
+        if let Incoming::Error { code, .. } = frame.says {
             self.fail(format!("device {index}: error {code}"));
         }
     }

@@ -299,7 +299,7 @@ impl Scenario for Storm {
                 self.meter.delivered();
                 self.meter.took(BACK, self.broke, now);
             }
-            Incoming::Error { code } => {
+            Incoming::Error { code, .. } => {
                 self.fail(load::refused(index, frame.request, code));
             }
             Incoming::Sync(_)

@@ -204,10 +204,10 @@ impl Talk {
                 let far = wire::receipts(body).max().unwrap_or(0);
                 self.ticked(pair, far, now, meter);
             }
-            Incoming::Error { code: BUSY } if request >= FIRST => {
+            Incoming::Error { code: BUSY, .. } if request >= FIRST => {
                 self.retries.put(device, request, now);
             }
-            Incoming::Error { code } => {
+            Incoming::Error { code, .. } => {
                 meter.error();
                 self.complain(|| format!("device {device}: a message was refused: error {code}"));
             }

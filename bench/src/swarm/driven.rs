@@ -159,7 +159,7 @@ fn tell<S: Scenario + ?Sized>(
                 swarm.heartbeat_every(heartbeat_ms);
                 swarm.welcomed_with(index, ticket);
             }
-            Incoming::Error { code } => {
+            Incoming::Error { code, .. } => {
                 swarm.refused(index, || format!("refused with error {code}"));
                 return;
             }

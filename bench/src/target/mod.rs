@@ -10,6 +10,7 @@
 //! nearest thing that it has (a topic, a subject, a stream), and say in [`Target::differences`]
 //! what that does not promise.
 
+mod again;
 pub mod layout;
 pub mod mqtt;
 pub mod nats;
@@ -23,6 +24,7 @@ pub mod websocket;
 pub use layout::{Layout, Room, Seat, SeatIndex};
 
 use crate::swarm::DeviceIndex;
+use roost_protocol::time::Instant;
 use std::fmt;
 
 /// What a target gives back beside the message itself.
@@ -83,6 +85,8 @@ pub enum Happened {
     Acted,
     /// The device asked for what it missed.
     Pulled,
+    /// The target refused something for the moment: it is said again later ([`Target::again`]).
+    Refused,
     /// The target wants the device to say a [`Heartbeat`] once in so many milliseconds.
     HeartbeatEvery(u32),
     /// The target answered a [`Heartbeat`].
@@ -160,6 +164,13 @@ pub trait Target: fmt::Debug {
     /// such thing here.
     fn act(&mut self, device: DeviceIndex, act: Act, out: &mut Vec<u8>) -> Option<u32> {
         let _: (DeviceIndex, Act, &mut Vec<u8>) = (device, act, out);
+        None
+    }
+
+    /// Says again what was refused for the moment, if something of it is due, and names the device.
+    /// Called once a turn until there is nothing.
+    fn again(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<DeviceIndex> {
+        let _: (Instant, &mut Vec<u8>) = (now, out);
         None
     }
 

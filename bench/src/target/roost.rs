@@ -1,14 +1,16 @@
 //! Roost as a target: direct conversations and groups, durable before the first tick, pushes that
 //! were dropped for a slow reader are pulled again.
 
+use super::again::{Again, Refused, is_for_the_moment};
 use super::layout::{Layout, SeatIndex};
-use super::{Act, Happened, Heartbeat, Promises, Refusal, Target, read_body, scramble};
+use super::{Act, Happened, Heartbeat, Promises, Refusal, Target, mark_body, read_body, scramble};
 use crate::marks::Marks;
 use crate::scenario::population::direct;
 use crate::swarm::{DeviceIndex, FRAME_MAX_BYTES};
 use crate::wire::{self, ConversationBytes, Incoming, Pushed, Write};
 use roost_protocol::frame::{self, Cut, HEARTBEAT};
 use roost_protocol::preface::PREFACE;
+use roost_protocol::time::Instant;
 use std::rc::Rc;
 
 /// What a server says unless its Welcome says something else.
@@ -29,10 +31,20 @@ struct Seat {
     /// The server answered in this conversation: it is there.
     is_known: bool,
     seen: u64,
+    written: u64,
     answered: u64,
     arrived_seq: u64,
     mark_due: bool,
     pull: Pull,
+}
+
+impl Seat {
+    /// Requests hold the low bits of a number; few are unanswered, so the rest is known.
+    fn number_of(&self, request: u32) -> u64 {
+        let answered = u32::try_from(self.answered & u64::from(NUMBER_MASK)).expect("20 bits");
+        let ahead = (request & NUMBER_MASK).wrapping_sub(answered) & NUMBER_MASK;
+        self.answered + u64::from(ahead)
+    }
 }
 
 /// Whether a device asks for what it missed in a conversation.
@@ -58,6 +70,9 @@ pub struct Roost {
     was_away: Vec<bool>,
     seats: Vec<Seat>,
     arrived: Marks,
+    refused: Refused,
+    /// The last body; all differ in their marks only.
+    body: Vec<u8>,
 }
 
 impl Roost {
@@ -84,6 +99,8 @@ impl Roost {
         Self {
             seats,
             arrived: Marks::of(&layout),
+            refused: Refused::new(connection_number),
+            body: Vec::new(),
             connection_numbers: vec![connection_number; devices],
             was_away: vec![false; devices],
             layout,
@@ -156,12 +173,9 @@ impl Roost {
                 happened.push(Happened::Ready);
                 self.catch_up(device, out, happened);
             }
-            Incoming::Error { code } => {
-                return Err(Refusal(if request == HELLO {
-                    refused_hello(device, code)
-                } else {
-                    format!("device {device}: request {request} was refused: error {code}")
-                }));
+            Incoming::Error { code, after_ms } => {
+                self.refused(device, request, code, after_ms)?;
+                happened.push(Happened::Refused);
             }
             Incoming::History(_) | Incoming::Other if kind == ACT => happened.push(Happened::Acted),
             Incoming::History(_) | Incoming::Message(_) | Incoming::Sync(_) | Incoming::Other => {}
@@ -180,15 +194,77 @@ impl Roost {
         let place = (request >> NUMBER_BITS).wrapping_sub(1);
         let seat = self.seat_at(device, place)?;
         let of = self.seat(seat);
-        // Requests hold the low bits of a number; few are unanswered, so the rest is known.
-        let answered = u32::try_from(of.answered & u64::from(NUMBER_MASK)).expect("20 bits");
-        let ahead = (request & NUMBER_MASK).wrapping_sub(answered) & NUMBER_MASK;
-        let number = of.answered + u64::from(ahead);
+        let number = of.number_of(request);
         of.answered = number.max(of.answered);
         of.seen = of.seen.max(seq);
         of.is_known = true;
+        self.refused.accepted(seat, number);
         happened.push(Happened::Accepted { seat, number, place: seq });
         Ok(())
+    }
+
+    /// A request was refused: repeated later, if the server means that.
+    fn refused(
+        &mut self,
+        device: DeviceIndex,
+        request: u64,
+        code: u64,
+        after_ms: u32,
+    ) -> Result<(), Refusal> {
+        if request == HELLO {
+            return Err(Refusal(refused_hello(device, code)));
+        }
+        let why =
+            || Refusal(format!("device {device}: request {request} was refused: error {code}"));
+        let request = u32::try_from(request).map_err(|_| why())?;
+        if !is_for_the_moment(code) {
+            return Err(why());
+        }
+        let place = request & NUMBER_MASK;
+        match request & !NUMBER_MASK {
+            PULL => self.refused.put(Again::Pull(self.seat_at(device, place)?), after_ms),
+            CREATE => self.refused.put(Again::Create(self.seat_at(device, place)?), after_ms),
+            // What somebody did besides writing is not done, and not counted as answered.
+            ACT => {}
+            _ => {
+                let seat = self.seat_at(device, (request >> NUMBER_BITS).wrapping_sub(1))?;
+                let of = &self.seats[seat as usize];
+                let (number, written) = (of.number_of(request), of.written);
+                if !self.refused.put_write(seat, number, written, after_ms) {
+                    return Err(why());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self, device: DeviceIndex, seat: SeatIndex, out: &mut Vec<u8>) {
+        let room = self.layout.room_of(seat);
+        let members = (room.first + 1)..(room.first + room.seats);
+        let name = |seat| self.users[self.layout.seat(seat).device as usize].clone();
+        let request = CREATE | self.place_of(device, seat);
+        wire::create_group(request, u128::from(seat) + 1, members.map(name).collect(), out);
+    }
+
+    fn say(&self, seat: SeatIndex, number: u64, body: &[u8], out: &mut Vec<u8>) {
+        let device = self.layout.seat(seat).device;
+        let place = self.place_of(device, seat);
+        let low = u32::try_from(number & u64::from(NUMBER_MASK)).expect("20 bits");
+        let request = (place + 1) << NUMBER_BITS | low;
+        let of = &self.seats[seat as usize];
+        let write = Write {
+            conversation: &of.conversation,
+            number,
+            id: scramble(u64::from(seat) << 40 | number),
+            seen: of.seen,
+            body,
+        };
+        if of.is_known {
+            wire::send_as(request, &write, out);
+        } else {
+            let other = self.layout.other(seat);
+            wire::send_first(request, &self.users[other as usize], &write, out);
+        }
     }
 
     fn pushed(
@@ -346,40 +422,49 @@ impl Target for Roost {
 
     fn set_up(&mut self, device: DeviceIndex, out: &mut Vec<u8>) -> u32 {
         let mut begun = 0;
-        for (place, seat) in self.layout.seats_of(device).iter().enumerate() {
+        for seat in self.layout.seats_of(device) {
             let room = self.layout.room_of(*seat);
-            if room.direct || room.first != *seat {
-                continue;
+            if !room.direct && room.first == *seat {
+                self.create(device, *seat, out);
+                begun += 1;
             }
-            let members = (room.first + 1)..(room.first + room.seats);
-            let name = |seat| self.users[self.layout.seat(seat).device as usize].clone();
-            let request = CREATE | u32::try_from(place).expect("a device has few seats");
-            let nonce = u128::from(*seat) + 1;
-            wire::create_group(request, nonce, members.map(name).collect(), out);
-            begun += 1;
         }
         begun
     }
 
     fn write(&mut self, seat: SeatIndex, number: u64, body: &[u8], out: &mut Vec<u8>) {
-        let device = self.layout.seat(seat).device;
-        let place = self.place_of(device, seat);
-        let low = u32::try_from(number & u64::from(NUMBER_MASK)).expect("20 bits");
-        let request = (place + 1) << NUMBER_BITS | low;
-        let of = &self.seats[seat as usize];
-        let write = Write {
-            conversation: &of.conversation,
-            number,
-            id: scramble(u64::from(seat) << 40 | number),
-            seen: of.seen,
-            body,
-        };
-        if of.is_known {
-            wire::send_as(request, &write, out);
-        } else {
-            let other = self.layout.other(seat);
-            wire::send_first(request, &self.users[other as usize], &write, out);
+        if self.body.len() != body.len() {
+            self.body = body.to_vec();
         }
+        self.seats[seat as usize].written = number;
+        if !self.refused.waits(seat, number) {
+            self.say(seat, number, body, out);
+        }
+    }
+
+    fn again(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<DeviceIndex> {
+        let again = self.refused.next(now)?;
+        let (Again::Write(seat, ..) | Again::Pull(seat) | Again::Create(seat)) = again;
+        let device = self.layout.seat(seat).device;
+        match again {
+            Again::Write(_, first, last) => {
+                let mut body = std::mem::take(&mut self.body);
+                for number in first..=last {
+                    mark_body(&mut body, device, number);
+                    self.say(seat, number, &body, out);
+                }
+                self.body = body;
+            }
+            // Who left meanwhile pulls when it is back.
+            Again::Pull(_) if self.seats[seat as usize].pull == Pull::Idle => {}
+            Again::Pull(_) => {
+                let of = &self.seats[seat as usize];
+                let request = PULL | self.place_of(device, seat);
+                wire::history(request, &of.conversation, of.arrived_seq, out);
+            }
+            Again::Create(_) => self.create(device, seat, out),
+        }
+        Some(device)
     }
 
     fn acknowledge(&mut self, device: DeviceIndex, out: &mut Vec<u8>) {
@@ -499,6 +584,35 @@ mod tests {
         encode::server(PULL, Body::History(page), &mut bytes);
         let refusal = roost.receive(1, &bytes, &mut Vec::new(), &mut Vec::new()).unwrap_err();
         assert!(refusal.0.contains("lacks"), "{refusal}");
+    }
+
+    #[test]
+    fn a_busy_server_is_told_the_same_again_in_order() {
+        let mut roost = pair();
+        let (mut body, mut first) = (vec![7; 20], Vec::new());
+        for number in 1..=2 {
+            mark_body(&mut body, 0, number);
+            roost.write(0, number, &body, &mut first);
+        }
+        for (number, code) in [(1, messages::ErrorCode::Busy), (2, messages::ErrorCode::Gap)] {
+            let error = messages::Error { code: code.into(), ..Default::default() };
+            let request = 1 << NUMBER_BITS | number;
+            assert_eq!(told(&mut roost, 0, request, Body::Error(error)), [Happened::Refused]);
+        }
+        let mut out = Vec::new();
+        mark_body(&mut body, 0, 3);
+        roost.write(0, 3, &body, &mut out);
+        assert!(out.is_empty(), "it waits behind the others");
+        roost.write(1, 1, &body, &mut out);
+        assert!(!out.is_empty(), "another seat does not");
+        out.clear();
+        assert_eq!(roost.again(Instant { ns: 1_000_000 }, &mut out), None);
+        assert_eq!(roost.again(Instant { ns: 10_000_000_000 }, &mut out), Some(0));
+        assert!(out.starts_with(&first) && out.len() > first.len(), "one and two, and three");
+        let error = messages::Error { code: 41, ..Default::default() };
+        let mut bytes = Vec::new();
+        encode::server(1 << NUMBER_BITS | 3, Body::Error(error), &mut bytes);
+        assert!(roost.receive(0, &bytes, &mut Vec::new(), &mut Vec::new()).is_err());
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Guests {
                 self.counts.welcomed += 1;
                 self.ready_bits.set(index, true);
             }
-            Incoming::Error { code } if self.talk.is_none() || !is_ready => {
+            Incoming::Error { code, .. } if self.talk.is_none() || !is_ready => {
                 if is_ready {
                     self.complain(|| format!("device {index}: error {code}"));
                 } else {

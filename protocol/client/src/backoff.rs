@@ -4,15 +4,18 @@ use crate::limits::{BACKOFF_BASE, BACKOFF_MAX, BACKOFF_MIN, RETRY_DEFAULT, RETRY
 use crate::prng::Prng;
 use roost_protocol::time::Duration;
 
-/// Delays that double, each drawn from the whole range below it.
+/// Delays that double, each drawn from the whole range below it. A generator of load waits as long
+/// as a device does.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     attempt: u32,
     prng: Prng,
 }
 
 impl Backoff {
-    pub(crate) const fn new(seed: u64) -> Self {
+    /// The first delay is next. The same seed gives the same delays.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
         Self { attempt: 0, prng: Prng::new(seed) }
     }
 
@@ -30,8 +33,9 @@ impl Backoff {
         self.attempt = 0;
     }
 
-    /// The delay before a refused request is repeated: what was asked for, and up to half more.
-    pub(crate) fn retry(&mut self, asked_ms: u32) -> Duration {
+    /// The delay before a refused request is repeated: what was asked for (0: a second), and up to
+    /// half more.
+    pub fn retry(&mut self, asked_ms: u32) -> Duration {
         let asked = if asked_ms == 0 { RETRY_DEFAULT } else { Duration::from_ms(asked_ms.into()) };
         let asked = asked.min(RETRY_MAX);
         self.prng.between(asked, Duration { ns: asked.ns.saturating_add(asked.ns / 2) })

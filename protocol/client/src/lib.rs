@@ -49,6 +49,7 @@ mod watches;
 mod blocking;
 
 pub use answer::Answer;
+pub use backoff::Backoff;
 pub use blocking::BlockingClient;
 pub use config::{Config, Credential, Order};
 pub use error::RestoreError;

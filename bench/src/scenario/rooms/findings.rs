@@ -17,6 +17,8 @@ pub struct Findings {
     pub unanswered: u64,
     /// Due while measuring and not even written (open loop): far behind.
     pub unsent: u64,
+    /// Refused for the moment and said again.
+    pub repeated: u64,
     /// Pages pulled because pushes were dropped or missing.
     pub pulls: u64,
     /// What devices did, by name; messages are counted apart.

@@ -369,6 +369,7 @@ impl<T: Target> Rooms<T> {
             }
             Happened::Echoed => swarm.counts.echoes += 1,
             Happened::Pulled => self.findings.pulls += 1,
+            Happened::Refused => self.findings.repeated += 1,
             Happened::Acted => self.findings.answered += 1,
         }
     }
@@ -424,6 +425,9 @@ impl<T: Target> Scenario for Rooms<T> {
         }
         self.meter.turn(now, swarm.ready().into());
         self.stall_and_return(swarm, now);
+        while let Some(device) = self.target.again(now, &mut self.scratch) {
+            self.send_scratch(swarm, device);
+        }
         while let Some(device) = self.gathering.next(now) {
             self.quiet[device as usize].gathers = false;
             self.acknowledge(swarm, device, now);
