@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use roost_bench::args::{AgentArgs, Args, CompareArgs, Output, Wanted};
+use roost_bench::args::{AgentArgs, Args, CompareArgs, MEASURED_FIRST, Output, Wanted};
 use roost_bench::compare::{Comparison, Overall};
 use roost_bench::report::Report;
 use roost_bench::result::Document;
@@ -25,6 +25,10 @@ fn main() -> ExitCode {
     {
         return complain(&refused.to_string());
     }
+    let floor = match floor_of(&wanted) {
+        Ok(floor) => floor,
+        Err(error) => return complain(&error),
+    };
     let report = match &wanted {
         Wanted::Server(scenario) => run::run(scenario).map_err(|error| error.to_string()),
         Wanted::Versus(args) => versus::run(args).map_err(|error| error.to_string()),
@@ -37,11 +41,8 @@ fn main() -> ExitCode {
         Ok(report) => report,
         Err(error) => return complain(&error),
     };
-    if let Some(file) = wanted.output().and_then(|output| output.floor.as_deref())
-        && let Err(error) = floor::add_ratios(&mut report.document, file)
-    {
-        report.document.failures.push(error.to_string());
-        complain(&error.to_string());
+    if let Some(floor) = &floor {
+        report.hold_against(floor);
     }
     print(report.lines());
     match write(&report, wanted.output()) {
@@ -49,6 +50,19 @@ fn main() -> ExitCode {
         Ok(()) if report.document.is_good() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
     }
+}
+
+/// What figures are held against, read or measured before anything else.
+fn floor_of(wanted: &Wanted) -> Result<Option<Document>, String> {
+    let Some(file) = wanted.output().and_then(|output| output.floor.as_deref()) else {
+        return Ok(None);
+    };
+    if file != Path::new(MEASURED_FIRST) {
+        return floor::read(file).map(Some).map_err(|error| error.to_string());
+    }
+    let report = floor::run(&wanted.floor()).map_err(|error| error.to_string())?;
+    print(report.lines());
+    Ok(Some(report.document))
 }
 
 /// Says where it listens, then takes orders.

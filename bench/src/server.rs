@@ -55,6 +55,8 @@ pub struct Server {
     pub version: Option<String>,
     /// Of another broker: it flushes before it acknowledges, if its configuration says so.
     pub flushes: bool,
+    /// Its system calls are to be counted.
+    counts_syscalls: bool,
     spawned: Option<Spawned>,
 }
 
@@ -99,15 +101,16 @@ impl Server {
     /// # Errors
     /// It does not start.
     pub fn of(args: &Common) -> Result<Self, ServerError> {
-        match args.server {
-            Some(address) => Ok(Self {
+        let server = match args.server {
+            Some(address) => Self {
                 pid: args.server_pid,
                 admin: args.server_admin,
                 data: args.data.clone().unwrap_or_default(),
                 ..Self::elsewhere(address)
-            }),
-            None => Self::spawn(args),
-        }
+            },
+            None => Self::spawn(args)?,
+        };
+        Ok(Self { counts_syscalls: args.syscalls, ..server })
     }
 
     /// Another broker, in a folder of its own.
@@ -142,6 +145,7 @@ impl Server {
             shards: None,
             version: None,
             flushes: false,
+            counts_syscalls: false,
             spawned: None,
         }
     }
@@ -218,7 +222,7 @@ impl Server {
     /// Where it can be seen.
     #[must_use]
     pub const fn observed(&self) -> Observed {
-        Observed { pid: self.pid, admin: self.admin }
+        Observed { pid: self.pid, admin: self.admin, counts_syscalls: self.counts_syscalls }
     }
 
     /// Stops it, drops the page cache, and starts it again over the same data.

@@ -6,6 +6,9 @@ use clap::{Args as ClapArgs, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// In place of the name of a file: the floor is measured first.
+pub const MEASURED_FIRST: &str = "measured-first";
+
 /// What all scenarios take.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(group = clap::ArgGroup::new("measured").required(true).args(["spawn", "server"]))]
@@ -73,6 +76,9 @@ pub struct Common {
     /// for idle, pairs and storm
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub agents: Vec<String>,
+    /// Count the server's system calls with perf, which makes all of them a little slower
+    #[arg(long)]
+    pub syscalls: bool,
     /// Go on though this machine has too little memory for what is asked
     #[arg(long)]
     pub force: bool,
@@ -90,9 +96,9 @@ pub struct Output {
     /// Write a report with plots here, one file that needs nothing else
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Put figures into the result as shares of what the machine does without a broker, which
-    /// `roost-bench floor --json FILE` found
-    #[arg(long, value_name = "FILE")]
+    /// Show figures as shares of what the machine does without a broker, which `roost-bench floor
+    /// --json FILE` found; without FILE it is found first, in this run
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = MEASURED_FIRST)]
     pub floor: Option<PathBuf>,
     /// Show progress though standard error is no terminal
     #[arg(long)]

@@ -10,7 +10,7 @@ mod target;
 mod versus;
 
 pub use agent::AgentArgs;
-pub use common::{Common, Output, Tls};
+pub use common::{Common, MEASURED_FIRST, Output, Tls};
 pub use compare::CompareArgs;
 pub use floor::FloorArgs;
 pub use load::LoadArgs;
@@ -63,6 +63,30 @@ impl Wanted {
             Self::Versus(args) => Some(&args.output),
             Self::Floor(args) => Some(&args.output),
             Self::Agent(_) => None,
+        }
+    }
+}
+
+impl Wanted {
+    /// How the floor of the same machine is measured.
+    #[must_use]
+    pub fn floor(&self) -> FloorArgs {
+        let (server_cpus, cpus) = match self {
+            Self::Server(scenario) => {
+                let common = scenario.common();
+                (common.spawned_cpus(), common.generator_cpus())
+            }
+            Self::Versus(args) => (args.server_cpus.clone(), args.cpus.clone()),
+            Self::Floor(args) => return args.clone(),
+            Self::Store(_) | Self::Compare(_) | Self::Agent(_) => (vec![0], Vec::new()),
+        };
+        FloorArgs {
+            seconds: 3,
+            connections: 1_000,
+            data: None,
+            server_cpus,
+            cpus,
+            output: Output::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ mod ratios;
 mod slab;
 mod spin;
 
-pub use ratios::{FloorError, add_ratios};
+pub use ratios::{FLOOR_RATIO, FloorError, add_ratios, read};
 pub use slab::slab_bytes_per_pair;
 
 use crate::args::FloorArgs;

@@ -6,6 +6,9 @@ use serde_json::{Map, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// Where the ratios stand in a result.
+pub const FLOOR_RATIO: &str = "floor_ratio";
+
 /// A figure, what of the floor it is held against (the first that is there), as they are called.
 const HELD: [(&str, &[&str]); 5] = [
     (
@@ -21,22 +24,23 @@ const HELD: [(&str, &[&str]); 5] = [
     ("kernel.slab_bytes_per_connection_pair", &["accept.kernel_bytes_per_pair"]),
 ];
 
-/// Puts `floor_ratio` into a result: each figure divided by what the machine does without a broker.
+/// What the machine does without a broker, as a file says.
 ///
 /// # Errors
 /// The file is no result of `floor`.
-pub fn add_ratios(document: &mut Document, file: &Path) -> Result<(), FloorError> {
+pub fn read(file: &Path) -> Result<Document, FloorError> {
     let failed = |why: String| FloorError { file: file.to_owned(), why };
     let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
     let floor = Document::parse(&text).map_err(|error| failed(error.to_string()))?;
     if floor.scenario != "floor" {
         return Err(failed(format!("it is a result of {}", floor.scenario)));
     }
-    add(document, &floor);
-    Ok(())
+    Ok(floor)
 }
 
-fn add(document: &mut Document, floor: &Document) {
+/// Puts [`FLOOR_RATIO`] into a result and into those within: each figure divided by what the
+/// machine does without a broker.
+pub fn add_ratios(document: &mut Document, floor: &Document) {
     let below = numbers(&floor.figures);
     let figures = numbers(&document.figures);
     let mut ratios = Map::new();
@@ -48,9 +52,9 @@ fn add(document: &mut Document, floor: &Document) {
             ratios.insert(name.to_owned(), json!(round(ratio(*figure, *floor))));
         }
     }
-    document.figures.more.insert("floor_ratio".to_owned(), ratios.into());
+    document.figures.more.insert(FLOOR_RATIO.to_owned(), ratios.into());
     for result in &mut document.results {
-        add(result, floor);
+        add_ratios(result, floor);
     }
 }
 
@@ -65,7 +69,7 @@ impl fmt::Display for FloorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "--floor {}: {}; make one with: roost-bench floor --json FILE",
+            "--floor {}: {}; make one with: roost-bench floor --json FILE, or say --floor without a file",
             self.file.display(),
             self.why
         )
@@ -97,7 +101,7 @@ mod tests {
         document.figures.connect_per_s = Some(10_000.0);
         document.figures.sent_per_s = Some(1.0);
         document.results.push(document.clone());
-        add(&mut document, &floor);
+        add_ratios(&mut document, &floor);
         let expected = json!({ "delivered_per_s": 0.25, "connect_per_s": 0.2 });
         assert_eq!(document.figures.more["floor_ratio"], expected);
         assert_eq!(document.results[0].figures.more["floor_ratio"], expected);

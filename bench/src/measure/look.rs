@@ -11,6 +11,8 @@ pub struct Observed {
     pub pid: Option<u32>,
     /// Its admin listener.
     pub admin: Option<SocketAddr>,
+    /// Its system calls are to be counted.
+    pub counts_syscalls: bool,
 }
 
 /// What was seen at one moment.

@@ -2,6 +2,7 @@
 
 use super::admin::{Asked, Values};
 use super::progress::Progress;
+use super::syscalls::Counting;
 use super::{Look, Observed};
 use crate::latency::{Latency, curve, histogram};
 use crate::process::{self, Usage};
@@ -51,6 +52,8 @@ pub struct Meter {
     measured: Tally,
     looks: [Option<Look>; 2],
     asked: [Option<Asked>; 2],
+    counting: Option<Counting>,
+    syscalls: Option<Result<u64, String>>,
     began: Option<Instant>,
     second: Option<Second>,
     samples: Vec<Sample>,
@@ -90,6 +93,8 @@ impl Meter {
             measured: Tally::default(),
             looks: [None; 2],
             asked: [None, None],
+            counting: None,
+            syscalls: None,
             began: None,
             second: None,
             samples: Vec::new(),
@@ -163,6 +168,8 @@ impl Meter {
         self.at_begin = self.total;
         self.looks[0] = Some(Look::at(self.observed, now));
         self.asked[0] = Some(Asked::at(self.observed.admin));
+        let counted = self.observed.pid.filter(|_| self.observed.counts_syscalls);
+        self.counting = counted.map(Counting::begin);
         self.enter("measuring", Some(self.window[1]));
     }
 
@@ -181,6 +188,7 @@ impl Meter {
         };
         self.looks[1] = Some(Look::at(self.observed, now));
         self.asked[1] = Some(Asked::at(self.observed.admin));
+        self.syscalls = self.counting.take().map(Counting::end);
     }
 
     /// Once a turn.
@@ -251,6 +259,7 @@ impl Meter {
             said: [answer(asked_begin), answer(asked_end)],
             pss_bytes: self.observed.pid.and_then(process::pss_bytes),
             samples: self.samples,
+            syscalls: self.syscalls,
         }
     }
 }
@@ -283,6 +292,8 @@ pub struct Metered {
     pub pss_bytes: Option<u64>,
     /// Every second.
     pub samples: Vec<Sample>,
+    /// The server's system calls, or why they were not counted; none: they were not to be.
+    pub syscalls: Option<Result<u64, String>>,
 }
 
 #[cfg(test)]

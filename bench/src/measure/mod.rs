@@ -4,6 +4,7 @@ pub mod admin;
 pub mod look;
 pub mod meter;
 pub mod progress;
+pub mod syscalls;
 
 pub use look::{Look, Observed};
 pub use meter::{Meter, Metered};

@@ -4,6 +4,7 @@ pub mod arithmetic;
 pub mod rounds;
 pub mod summary;
 
+use crate::floor;
 use crate::result::{Document, SCHEMA};
 use serde_json::{Map, Value};
 
@@ -56,7 +57,15 @@ impl Report {
         Self { document, lines }
     }
 
-    /// The lines for the terminal, failures last.
+    /// Holds its figures against what the machine does without a broker.
+    pub fn hold_against(&mut self, floor: &Document) {
+        floor::add_ratios(&mut self.document, floor);
+        let below = floor.figures.more.clone();
+        self.document.figures.more.insert("floor".to_owned(), below.into());
+        summary::floor_ratios(&mut self.lines, &self.document);
+    }
+
+    /// The lines for the terminal, failures last but for what is beside the figures.
     #[must_use]
     pub fn lines(&self) -> &str {
         &self.lines

@@ -108,6 +108,8 @@ pub fn server(metered: &Metered, us: f64) -> Option<ServerFigures> {
         Some(end? - begin?)
     };
     let said = |name: &str| metered.said[1].get(name).copied().and_then(bytes);
+    let counted = metered.syscalls.as_ref();
+    let syscalls = counted.and_then(|counted| counted.as_ref().ok()).map(|count| whole(*count));
     Some(ServerFigures {
         cpu_us_per_message: each(cpu_us),
         cpu_share: Some(round(ratio(cpu_us, us))),
@@ -126,6 +128,9 @@ pub fn server(metered: &Metered, us: f64) -> Option<ServerFigures> {
             Some(a_second(whole(last.disk_bytes?.saturating_sub(first.disk_bytes?))))
         }),
         flushes_per_s: grown("roost_flushes_total").map(a_second),
+        syscalls_per_message: syscalls.and_then(each),
+        syscalls_per_s: syscalls.map(a_second),
+        syscalls_not_measured: counted.and_then(|counted| counted.as_ref().err().cloned()),
         ..ServerFigures::default()
     })
 }
@@ -172,9 +177,12 @@ pub fn of_rooms(found: rooms::Findings, came: Came, ticks: bool) -> Found {
     figures.lost = Some(found.lost);
     figures.duplicated = Some(found.duplicated);
     of.metered(found.metered);
-    for (name, count) in
-        [("unanswered", found.unanswered), ("unsent", found.unsent), ("pulls", found.pulls)]
-    {
+    for (name, count) in [
+        ("unanswered", found.unanswered),
+        ("unsent", found.unsent),
+        ("pulls", found.pulls),
+        ("repeated", found.repeated),
+    ] {
         of.more(name, count);
     }
     if !found.acts.is_empty() {

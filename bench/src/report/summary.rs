@@ -1,7 +1,9 @@
 //! A result as a few lines for a terminal.
 
 use super::arithmetic::{mebibytes, thousands};
+use crate::floor::FLOOR_RATIO;
 use crate::result::{Document, Figures, ServerFigures};
+use serde_json::Value;
 use std::fmt::Write as _;
 
 /// A line: its name, then what it says.
@@ -116,12 +118,43 @@ fn server_lines(lines: &mut String, server: &ServerFigures) {
     if let Some(each) = server.voluntary_switches_per_message {
         parts.push(format!("{each:.3} voluntary switches a message"));
     }
+    match (server.syscalls_per_message, server.syscalls_per_s) {
+        (Some(each), _) => parts.push(format!("{each:.3} system calls a message")),
+        (None, Some(rate)) => parts.push(format!("{} system calls/s", thousands(rate))),
+        (None, None) => {}
+    }
+    if let Some(why) = &server.syscalls_not_measured {
+        parts.push(format!("system calls not measured: {why}"));
+    }
     if !parts.is_empty() {
         line(lines, "system", &parts.join(", "));
     }
 }
 
+/// Figures as shares of what the machine does without a broker, if that is known: a line for each
+/// result that has any.
+pub(crate) fn floor_ratios(lines: &mut String, document: &Document) {
+    let ratios = document.figures.more.get(FLOOR_RATIO).and_then(Value::as_object);
+    let ratios: Vec<String> =
+        ratios.into_iter().flatten().map(|(name, ratio)| format!("{name} {ratio}")).collect();
+    if !ratios.is_empty() {
+        let of = format!("{} {}: ", document.target, document.scenario);
+        line(lines, "of floor", &(of + &ratios.join(", ")));
+    }
+    for result in &document.results {
+        floor_ratios(lines, result);
+    }
+}
+
 fn other_lines(lines: &mut String, figures: &Figures) {
+    if let Some(kernel) = &figures.kernel
+        && kernel.slab_bytes_per_connection_pair.is_none()
+        && let (Some(own), Some(above)) =
+            (kernel.bytes_per_connection, kernel.bytes_per_connection_above_floor)
+    {
+        let text = format!("{own:.0} B of slab a connection, {above:.0} above half a bare pair");
+        line(lines, "kernel", &text);
+    }
     if let Some(kernel) = &figures.kernel
         && let Some(pair) = kernel.slab_bytes_per_connection_pair
     {

@@ -21,7 +21,7 @@ pub struct Spread {
 }
 
 /// What must not be is added up over rounds; everything else is a median.
-const SUMS: [&str; 10] = [
+const SUMS: [&str; 11] = [
     "lost",
     "duplicated",
     "disconnected",
@@ -32,6 +32,7 @@ const SUMS: [&str; 10] = [
     "heartbeats_answered",
     "out_of_order",
     "pulls",
+    "repeated",
 ];
 
 impl Spread {

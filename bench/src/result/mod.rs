@@ -160,6 +160,15 @@ pub struct ServerFigures {
     /// Context switches a second: somebody else took the processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub involuntary_switches_per_s: Option<f64>,
+    /// System calls a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syscalls_per_message: Option<f64>,
+    /// System calls a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syscalls_per_s: Option<f64>,
+    /// Why there are no system calls, though they were to be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syscalls_not_measured: Option<String>,
     /// Bytes a second that it made the disk write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_bytes_per_s: Option<f64>,

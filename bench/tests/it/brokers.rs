@@ -204,6 +204,7 @@ fn the_floor_is_measured_and_figures_are_held_against_it() {
         std::fs::remove_file(&file).unwrap();
         assert!(result["floor_ratio"]["delivered_per_s"].as_f64().unwrap() > 0.0, "{result}");
     }
-    let output = bench("pairs --spawn --target redis --floor /none --pairs 1 --seconds 1");
-    assert!(!output.status.success());
+    let output = bench("pairs --spawn --target redis --pairs 1 --seconds 1 --floor /none");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("--floor /none"), "{text}");
 }
