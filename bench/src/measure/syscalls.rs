@@ -33,7 +33,7 @@ impl Counting {
     pub fn end(mut self) -> Result<u64, String> {
         let child = self.child.as_mut().map_err(std::mem::take)?;
         // One that has ended already says why.
-        drop(kill_process(Pid::from_child(child), Signal::INT));
+        let _result = kill_process(Pid::from_child(child), Signal::INT);
         let mut said = String::new();
         if let Some(stderr) = &mut child.stderr {
             stderr.read_to_string(&mut said).map_err(|error| error.to_string())?;

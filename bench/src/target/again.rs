@@ -64,7 +64,8 @@ pub(super) struct Refused {
 impl Refused {
     pub(super) const fn new(seed: u64) -> Self {
         let backoff = Backoff::new(seed);
-        let (holds, due) = (BTreeMap::new(), BTreeMap::new());
+        let holds = BTreeMap::new();
+        let due = BTreeMap::new();
         Self { holds, due, number: 0, backoff, now: Instant { ns: 0 } }
     }
 

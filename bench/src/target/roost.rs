@@ -594,8 +594,8 @@ mod tests {
             mark_body(&mut body, 0, number);
             roost.write(0, number, &body, &mut first);
         }
-        for (number, code) in [(1, messages::ErrorCode::Busy), (2, messages::ErrorCode::Gap)] {
-            let error = messages::Error { code: code.into(), ..Default::default() };
+        for (number, code) in [(1, 48), (2, 46)] {
+            let error = messages::Error { code, ..Default::default() };
             let request = 1 << NUMBER_BITS | number;
             assert_eq!(told(&mut roost, 0, request, Body::Error(error)), [Happened::Refused]);
         }

@@ -375,7 +375,8 @@ impl Simulation {
             | Report::SendQueuesFull { .. }
             | Report::ConnectionsFull { .. }
             | Report::ClockBehind { .. }
-            | Report::HelloRefused { .. } => {}
+            | Report::HelloRefused { .. }
+            | Report::Refused { .. } => {}
         }
         Ok(())
     }

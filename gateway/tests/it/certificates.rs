@@ -128,7 +128,7 @@ fn beats(stream: &mut Stream) {
 }
 
 fn refusal(outcome: Result<Stream, String>) -> String {
-    outcome.err().expect("it was let in")
+    outcome.expect_err("it was let in")
 }
 
 on_both_drivers! {
