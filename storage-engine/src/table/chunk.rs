@@ -490,6 +490,21 @@ mod tests {
     }
 
     #[test]
+    fn sizes_that_lie_leave_damage_in_its_chunk() {
+        // Three sizes of two bytes each, in whose place is one that no file has.
+        let bodies = [noise(1, 200), noise(2, 200), noise(3, 200)];
+        let mut chunk = chunk_of(&bodies, false, OfStream::default()).to_vec();
+        let head = Head::parse(&chunk).unwrap().head;
+        put(&mut chunk, head - 6, &[0xff, 0xff, 0xff, 0xff, 0xff, 7]);
+        let sum = crc(&chunk[4..head]);
+        put(&mut chunk, 0, &sum.to_le_bytes());
+        let (mut faults, end) = (Vec::new(), u64_of(chunk.len()));
+        assert!(decode(&Bytes::from(chunk), STREAM, &mut faults).is_empty());
+        assert_eq!(faults.len(), 3);
+        assert!(faults.iter().all(|fault| fault.at <= end), "{faults:?}");
+    }
+
+    #[test]
     fn hostile_heads_are_faults() {
         for byte in [0, MARK, 0xff] {
             for length in 0..80 {

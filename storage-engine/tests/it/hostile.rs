@@ -43,8 +43,6 @@ fn pages_that_lie_with_right_checksums_are_survived() {
 /// What the fuzzer found: each was a panic once.
 #[test]
 fn found_damage_is_survived() {
-    // A piece with a size that no file has, before another one that is not whole.
-    bodies::folder(b"\x8b\x00\x8b\x00\x00\x28\x65\xff\xff\xff\xff\xff\x07");
     // A number of streams that no leaf has lines for.
     bodies::folder(b"\xff\x0a\x7b\x41\x25\xf0\xf0\x6d\x91\x41\x6d\x6d\x00\x6d");
 }
