@@ -110,20 +110,21 @@ mod tests {
     fn a_name_finds_its_certificate() {
         let [one, two, three] = [
             certificate(&["chat.example", "127.0.0.1"]),
-            certificate(&["*.example", "OTHER.example"]),
-            certificate(&["deep.chat.example"]),
+            certificate(&["*.rooms.example", "OTHER.example"]),
+            certificate(&["own.rooms.example"]),
         ];
         assert_eq!(one.names(), ["chat.example"]);
-        assert_eq!(two.names(), ["*.example", "other.example"]);
+        assert_eq!(two.names(), ["*.rooms.example", "other.example"]);
         let chosen = ByName::new(&[one.clone(), two.clone(), three.clone()]);
         for (name, expected) in [
             ("chat.example", Some(&one)),
             ("Chat.Example", Some(&one)),
             ("other.example", Some(&two)),
-            ("any.example", Some(&two)),
-            ("deep.chat.example", Some(&three)),
-            ("deeper.chat.example", None),
-            ("example", None),
+            ("any.rooms.example", Some(&two)),
+            ("own.rooms.example", Some(&three)),
+            ("any.chat.example", None),
+            ("rooms.example", None),
+            ("too.deep.rooms.example", None),
             ("", None),
         ] {
             let found = chosen.named(name).and_then(|list| list.first());
