@@ -5,8 +5,8 @@
 //! and drives a `swarm` of devices, which do what a `scenario` says and speak to a `target` (the
 //! `wire` of Roost, or another broker's); a meter of `measure` counts. What was found is a
 //! `result`, one schema for all; `report` and `html` show it, `compare` holds two against each
-//! other. `tun` has devices without sockets. `store` needs no server: it measures the storage engine
-//! alone, beside others.
+//! other. `tun` has devices without sockets. `store` needs no server: it measures the storage
+//! engine alone, beside others.
 pub mod agents;
 pub mod args;
 pub mod compare;

@@ -45,7 +45,8 @@ pub struct Settings {
     /// be, so that a cold stream is in one or two files.
     pub idle_merge_ms: u64,
     /// Milliseconds without a commit after which the segment being written is sealed before it is
-    /// full, if records of many streams are in it: their index takes memory, and none is active.
+    /// full, if a quarter of it is written and records of many streams are in it: their index takes
+    /// memory, and none is active.
     pub rest_after_ms: u64,
     /// As many streams are many.
     pub rest_streams: usize,

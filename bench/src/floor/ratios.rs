@@ -69,7 +69,8 @@ impl fmt::Display for FloorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "--floor {}: {}; make one with: roost-bench floor --json FILE, or say --floor without a file",
+            "--floor {}: {}; make one with: roost-bench floor --json FILE, or say --floor without \
+             a file",
             self.file.display(),
             self.why
         )

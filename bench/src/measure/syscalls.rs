@@ -1,6 +1,6 @@
-//! System calls of the server while it is measured, counted by `perf stat`, which must be installed
-//! and allowed. Counting makes every call of the machine a little slower, so it is done only when it
-//! is asked for.
+//! System calls of the server while it is measured, counted by `perf stat`, which must be
+//! installed and allowed. Counting makes every call of the machine a little slower, so it is done
+//! only when it is asked for.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Read;

@@ -168,7 +168,7 @@ fn tls(common: &Common, server: &Server) -> Result<Option<TlsPlan>, RunError> {
     plan.map(Some).map_err(RunError::Tls)
 }
 
-/// Stops the server. `floor`: the slab of a bare pair of sockets, which connections are held against.
+/// Stops the server. `floor`: the slab of a bare pair of sockets, for comparison.
 pub(super) fn idle_ended(swarm: Swarm, idle: Idle, server: Server, floor: Option<f64>) -> Found {
     let came = came(&swarm, idle.connected());
     let found = idle.into_findings(now().monotonic);

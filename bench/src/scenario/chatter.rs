@@ -1,5 +1,5 @@
-//! Durable messages between devices drawn at random, each writing to its neighbour: what it costs to
-//! be spoken to when a million others are silent, or while they all return. An open loop; every
+//! Durable messages between devices drawn at random, each writing to its neighbour: what it costs
+//! to be spoken to when a million others are silent, or while they all return. An open loop; every
 //! message must arrive once, in order.
 
 use super::population::direct;

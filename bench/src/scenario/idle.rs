@@ -1,4 +1,4 @@
-//! Connections that only say that they are there, and, if that is wanted, a few messages among them.
+//! Connections that only say that they are there, and, if wanted, a few messages among them.
 
 use super::chatter::{Chatter, Talk};
 use super::load;

@@ -1,7 +1,7 @@
 //! Everybody leaves at once and everybody returns at once, as after a fault of the network: with
 //! resume tickets, as a client does, and with its delays when a connection cannot be had. Each
-//! device asks for what it missed, and is back when it knows. Some may stay, and write to each other
-//! before, while the others leave, and while they return.
+//! device asks for what it missed, and is back when it knows. Some may stay, and write to each
+//! other before, while the others leave, and while they return.
 
 use super::chatter::{Chatter, Talk};
 use super::load;
@@ -60,8 +60,8 @@ pub struct Settings {
 /// What the run found.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Of those who stay: accepted messages that never arrived, messages without an answer, and what
-    /// arrived twice.
+    /// Of those who stay: accepted messages that never arrived, messages without an answer, and
+    /// what arrived twice.
     pub lost: u64,
     /// See `lost`.
     pub unanswered: u64,

@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 
 /// Packets of the kernel that may wait for us.
 const QUEUE_PACKETS: u32 = 1 << 16;
-/// Buckets of the namespace's own table of connections: two for each, at most what the kernel takes.
+/// Buckets of the namespace's own table of connections: at most what the kernel takes.
 const BUCKETS_MAX: u32 = 1 << 24;
 /// With fewer connections the machine's table will do.
 const BUCKETS_FROM: u32 = 200_000;

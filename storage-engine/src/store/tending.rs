@@ -109,13 +109,23 @@ impl Store {
         }
     }
 
-    /// Rolls over a segment that nobody writes to: the index of its streams need not be kept then.
+    /// Rolls over a segment that nobody writes to, so that the index of its streams need not be
+    /// kept. Only onto one that is made already, which is so once a quarter is written, and only
+    /// while nothing waits to be sealed: else a segment that cannot be sealed, or a full disk,
+    /// would cost a file for every pause.
     pub(super) fn rest(&mut self) {
         let quiet_us = self.now_us.saturating_sub(self.commit_begun_us);
+        let next_is_made = self.next.as_ref().is_some_and(|next| next.making == Making::Ready);
+        let nothing_waits = self.rolled.is_empty()
+            && self.held.old.is_empty()
+            && self.tending.obstacle == Obstacle::Nothing;
         if quiet_us >= self.settings.rest_after_ms * 1_000
             && self.active.index.len() >= self.settings.rest_streams
             && !self.is_committing()
             && self.active.making == Making::Ready
+            && next_is_made
+            && nothing_waits
+            && !self.full
         {
             self.roll();
         }

@@ -165,10 +165,11 @@ impl Uring {
         if listener.closing || listener.paused {
             return if listener.armed > 0 { self.cancel_accepts(id, listener) } else { Ok(()) };
         }
+        if listener.waiting {
+            // Also while others of its accepts are armed: what failed would fail again at once.
+            return Ok(());
+        }
         if listener.armed == 0 {
-            if listener.waiting {
-                return Ok(());
-            }
             match self.rings.with_room(self.waker.fd()) {
                 Ok(ring) => listener.ring = ring,
                 Err(reason) => {
@@ -193,6 +194,9 @@ impl Uring {
         }
         let fd = types::Fd(listener.socket.as_raw_fd());
         let user_data = Tag::index(Op::Accept, id.0).encode();
+        // Places that are kept for one listener are lost to the others.
+        let count = u32::try_from(self.listeners.listeners.len()).unwrap_or(u32::MAX);
+        let gentle_singles = (self.rings.sockets_max() / (4 * count)).clamp(1, GENTLE_SINGLES);
         listener.multishot = listener.armed == 0 && free > MULTISHOT_ROOM && !listener.is_gentle;
         let ring = self.rings.at(listener.ring);
         if listener.multishot {
@@ -200,7 +204,7 @@ impl Uring {
             let accept = opcode::AcceptMulti::new(fd).allocate_file_index(true).build();
             return ring.ring.push_plain(&accept.user_data(user_data));
         }
-        let most = if listener.is_gentle { GENTLE_SINGLES } else { SINGLES_MAX };
+        let most = if listener.is_gentle { gentle_singles } else { SINGLES_MAX };
         let count = most.saturating_sub(listener.armed).min(free);
         listener.armed += count;
         ring.reserve(count);

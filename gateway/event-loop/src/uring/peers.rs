@@ -74,9 +74,11 @@ impl Uring {
         bytes: u32,
     ) -> io::Result<()> {
         self.rings.slot(socket).expect("it was just opened").set(Flag::UNTOLD);
-        let mut address = Box::new(SockAddrStorage::zeroed());
-        let to = std::ptr::from_mut(&mut *address).cast();
+        let address = Box::new(SockAddrStorage::zeroed());
         let index = self.peers.insert(Entry { socket, listener, address, bytes });
+        // Taken from where the box stays: moving it would end the pointer's right to write.
+        let entry = self.peers.entries[index as usize].as_mut().expect("it was just put there");
+        let to = std::ptr::from_mut(&mut *entry.address).cast();
         let (ring, place) = self.rings.of(socket.slot);
         let ask = get_option(place, libc::SOL_SOCKET, SO_PEERNAME, to, bytes);
         // SAFETY: the address stays in its box until the completion, and has room for `bytes`.

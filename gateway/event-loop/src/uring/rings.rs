@@ -106,6 +106,11 @@ impl Rings {
         self.rings.iter().position(|ring| ring.free() > 0).ok_or(limit)
     }
 
+    /// Sockets that all rings together may have.
+    pub(super) const fn sockets_max(&self) -> u32 {
+        self.sockets_max
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.rings.len()
     }

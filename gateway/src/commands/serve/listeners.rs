@@ -170,26 +170,33 @@ fn inode_of(path: &Path) -> io::Result<(u64, u64)> {
 fn bind_unix(path: &Path, mode: u32, shards: u8) -> io::Result<(Vec<Listening>, SocketFile)> {
     refuse_if_in_use(path)?;
     let draft = path.with_added_extension(std::process::id().to_string());
-    let listener = bind_draft(&draft, mode).and_then(|listener| {
+    // Left by one of the same number that was killed; anything else there is somebody's.
+    if fs::symlink_metadata(&draft).is_ok_and(|facts| facts.file_type().is_socket()) {
+        fs::remove_file(&draft)?;
+    }
+    let listener = bind_draft(&draft)?;
+    let listening = listen_draft(&listener, &draft, mode).and_then(|()| {
         let sockets = (1..shards).map(|_| listener.try_clone()).collect::<io::Result<Vec<_>>>()?;
         let inode = inode_of(&draft)?;
         fs::rename(&draft, path)?;
         let sockets = sockets.into_iter().chain([listener]).map(Listening::from).collect();
         Ok((sockets, SocketFile { path: path.to_owned(), inode }))
     });
-    if listener.is_err() {
-        // It may not have been made.
+    if listening.is_err() {
         drop(fs::remove_file(&draft));
     }
-    listener
+    listening
 }
 
-fn bind_draft(path: &Path, mode: u32) -> io::Result<UnixListener> {
+fn bind_draft(path: &Path) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
-    socket.listen(BACKLOG)?;
     Ok(std::os::fd::OwnedFd::from(socket).into())
+}
+
+fn listen_draft(listener: &UnixListener, path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    socket2::SockRef::from(listener).listen(BACKLOG)
 }
 
 /// A file that is no socket stays, and so does one that somebody listens at.

@@ -155,10 +155,11 @@ impl Server {
         let shared = Arc::new(Shared::default());
         shared.working.store(usize::from(self.shards), Ordering::SeqCst);
         shared.owing.store(usize::from(self.shards), Ordering::SeqCst);
+        // Before anybody is told that we are ready: who is may send signals.
+        let signals = signals().map_err(ServeError::Signals)?;
         let running = self.start(&metrics, &shared)?;
         ready.store(true, Ordering::SeqCst);
         self.announce(admin.as_ref().map(|(address, _)| *address));
-        let signals = signals().map_err(ServeError::Signals)?;
         let mut end = Remains { max_stamp: 0, told: true };
         let mut failure = None;
         self.supervise(&signals, &running, &shared, &ready)?;
@@ -266,7 +267,8 @@ impl Server {
             since_look += step;
             if since_look >= CERTIFICATES_EVERY {
                 since_look = Duration::ZERO;
-                if self.tls_source.as_mut().is_some_and(TlsSource::has_changed) {
+                let source = self.tls_source.as_mut();
+                if source.is_some_and(|source| source.has_changed() || source.retries()) {
                     self.reload(running);
                 }
             }
@@ -279,12 +281,14 @@ impl Server {
     }
 
     /// Reads certificates again, for connections that come from now on.
-    fn reload(&self, running: &[Running]) {
-        let Some(source) = &self.tls_source else {
+    fn reload(&mut self, running: &[Running]) {
+        let Some(source) = &mut self.tls_source else {
             tracing::info!("nothing to read again: nobody speaks TLS here");
             return;
         };
-        match source.read() {
+        let read = source.read();
+        source.has_failed = read.is_err();
+        match read {
             Ok(settings) => {
                 for worker in running {
                     worker.tell(Control::Certificates(settings.clone()));
@@ -293,7 +297,7 @@ impl Server {
             Err(error) => tracing::error!(
                 %error,
                 "certificates were not replaced: those that were read before are used on. Tried \
-                 again when a file changes, or at SIGHUP"
+                 again when a file changes, within a minute, and at SIGHUP"
             ),
         }
     }

@@ -20,7 +20,14 @@ pub(super) struct TlsSource {
     client_ca: Option<ClientCa>,
     pub(super) tickets: Arc<Tickets>,
     seen: Vec<Option<Mark>>,
+    /// What the files say now is not in use: they could not be read, or do not fit.
+    pub(super) has_failed: bool,
+    /// Looks since that was tried.
+    looks: u32,
 }
+
+/// After so many looks it is tried again: what failed for want of a descriptor may not any more.
+const RETRY_LOOKS: u32 = 30;
 
 /// What changes with a file's contents: when it was written, how long it is, which file it is.
 type Mark = (i64, i64, u64, u64);
@@ -37,10 +44,27 @@ impl TlsSource {
             config.tls_files.clone()
         };
         let client_ca = config.client_ca.clone();
-        let mut source = Self { certificates, client_ca, tickets, seen: Vec::new() };
+        let mut source = Self {
+            certificates,
+            client_ca,
+            tickets,
+            seen: Vec::new(),
+            has_failed: false,
+            looks: 0,
+        };
         source.seen = source.marks();
         let settings = source.read()?;
         Ok((source, settings))
+    }
+
+    /// Whether it is time to read again what could not be read. Asked at each look.
+    pub(super) fn retries(&mut self) -> bool {
+        self.looks += 1;
+        if self.looks < RETRY_LOOKS {
+            return false;
+        }
+        self.looks = 0;
+        self.has_failed
     }
 
     /// Whether a file is not what it was when this was asked last.
