@@ -90,7 +90,10 @@ impl ResolvesServerCert for ByName {
         let named = client_hello.server_name().and_then(|name| self.named(name));
         let schemes = client_hello.signature_schemes();
         let mut fitting = named.into_iter().flatten().chain(&self.all);
-        fitting.find(|one| one.key.choose_scheme(schemes).is_some()).map(Arc::clone)
+        // Where none fits rustls finds out why by itself, and says so: `None` would be called a
+        // denial, also to a device that only lacks the suite.
+        let fits = fitting.find(|one| one.key.choose_scheme(schemes).is_some());
+        fits.or_else(|| self.all.first()).map(Arc::clone)
     }
 }
 
