@@ -72,6 +72,17 @@ impl Found {
         }
     }
 
+    /// What messages must not be, of whatever scenario.
+    fn losses(&mut self, lost: u64, duplicated: u64, unanswered: u64) {
+        let figures = &mut self.round.figures;
+        (figures.lost, figures.duplicated) = (Some(lost), Some(duplicated));
+        self.must_be_zero(&[
+            (lost, "deliveries of accepted messages never came"),
+            (duplicated, "messages arrived twice"),
+            (unanswered, "messages were never answered"),
+        ]);
+    }
+
     /// What a meter found.
     fn metered(&mut self, metered: Metered) {
         let us = whole(metered.length.ns / 1_000);
@@ -174,8 +185,6 @@ pub fn of_rooms(found: rooms::Findings, came: Came, ticks: bool) -> Found {
     figures.sent_per_s = per_second(counts.sent);
     figures.delivered_per_s = per_second(counts.delivered);
     figures.ticked_per_s = ticks.then(|| per_second(counts.ticked)).flatten();
-    figures.lost = Some(found.lost);
-    figures.duplicated = Some(found.duplicated);
     of.metered(found.metered);
     for (name, count) in [
         ("unanswered", found.unanswered),
@@ -196,11 +205,7 @@ pub fn of_rooms(found: rooms::Findings, came: Came, ticks: bool) -> Found {
             generator.more.insert((*name).to_owned(), json!(each));
         }
     }
-    of.must_be_zero(&[
-        (found.lost, "deliveries of accepted messages never came"),
-        (found.duplicated, "messages arrived twice"),
-        (found.unanswered, "messages were never answered"),
-    ]);
+    of.losses(found.lost, found.duplicated, found.unanswered);
     of.round.failures.extend(found.failure);
     of
 }
@@ -220,15 +225,9 @@ pub fn of_idle(found: idle::Findings, came: Came, floor_bytes_per_pair: Option<f
         let figures = &mut of.round.figures;
         figures.sent_per_s = per_second(metered.counts.sent);
         figures.delivered_per_s = per_second(metered.counts.delivered);
-        figures.lost = Some(found.lost);
-        figures.duplicated = Some(found.duplicated);
         of.more("unanswered", found.unanswered);
         of.more("repeated", found.repeated);
-        of.must_be_zero(&[
-            (found.lost, "deliveries of accepted messages never came"),
-            (found.duplicated, "messages arrived twice"),
-            (found.unanswered, "messages were never answered"),
-        ]);
+        of.losses(found.lost, found.duplicated, found.unanswered);
     }
     of.metered(metered);
     of.more("heartbeats", counts.heartbeats);
@@ -298,14 +297,9 @@ pub fn of_tun(found: tun::Findings, floor_bytes_per_pair: Option<f64>) -> Found 
         figures.sent_per_s = per_second(tally.sent);
         figures.delivered_per_s = per_second(tally.delivered);
         figures.ticked_per_s = per_second(tally.ticked);
-        (figures.lost, figures.duplicated) = (Some(talk.lost), Some(talk.duplicated));
         of.more("unanswered", talk.unanswered);
         of.more("repeated", talk.repeated);
-        of.must_be_zero(&[
-            (talk.lost, "accepted messages never came"),
-            (talk.duplicated, "messages arrived twice"),
-            (talk.unanswered, "messages were never answered"),
-        ]);
+        of.losses(talk.lost, talk.duplicated, talk.unanswered);
         of.round.failures.extend(talk.complaints);
     }
     of
@@ -393,13 +387,7 @@ pub fn of_storm(found: storm::Findings, mut came: Came) -> Found {
     of.more("repeated", found.repeated);
     of.more("took_s", round(took_s));
     of.more("returned_per_s", round(ratio(whole(found.back), took_s)));
-    of.round.figures.lost = Some(found.lost);
-    of.round.figures.duplicated = Some(found.duplicated);
-    of.must_be_zero(&[
-        (found.lost, "deliveries of accepted messages never came"),
-        (found.duplicated, "messages arrived twice"),
-        (found.unanswered, "messages were never answered"),
-    ]);
+    of.losses(found.lost, found.duplicated, found.unanswered);
     if let [Some(before), Some(after)] = found.looks
         && let (Some(before), Some(after), Some(server)) =
             (before.server, after.server, &mut of.round.figures.server)

@@ -106,6 +106,11 @@ impl Chatter {
         (count(|it| it.accepted && !it.arrived) as u64, count(|it| !it.accepted) as u64)
     }
 
+    /// Whether nobody waits for anything.
+    pub(super) fn is_done(&self) -> bool {
+        self.flights.is_empty()
+    }
+
     /// How often the server had no room.
     pub(super) const fn repeated(&self) -> u64 {
         self.retries.count

@@ -199,7 +199,7 @@ impl Scenario for Idle {
             Phase::Draining
                 if over
                     || swarm.counts().echoes == swarm.counts().heartbeats
-                        && self.chatter.open() == (0, 0) =>
+                        && self.chatter.is_done() =>
             {
                 return Flow::Stop;
             }

@@ -208,7 +208,7 @@ impl Storm {
                 self.chatter.stop();
                 self.enter(Phase::Draining, "draining", now + ARRIVALS);
             }
-            Phase::Draining if over || self.chatter.open() == (0, 0) => return true,
+            Phase::Draining if over || self.chatter.is_done() => return true,
             Phase::Returning if over => {
                 let missing = self.findings.left - self.findings.back;
                 self.fail(format!("{missing} devices did not come back in time"));

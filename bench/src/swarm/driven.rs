@@ -4,7 +4,7 @@ use super::{DeviceIndex, Swarm};
 use crate::stop;
 use crate::wire::{self, Incoming};
 use roost_event_loop::{Actions, BatchFlow, CloseCause, Event, Handler, SocketId, Waker};
-use roost_protocol::frame::{self, Cut};
+use roost_protocol::frame::{self, Cut, FrameError};
 use roost_protocol::time::{Instant, Now};
 
 /// Longest frame that a server sends: a page of 128 KiB and some room.
@@ -116,6 +116,40 @@ impl<S: Scenario> Driven<S> {
     }
 }
 
+/// What is cut out of what a server sent.
+#[derive(Debug)]
+pub(crate) enum Piece<'a> {
+    /// A heartbeat came back.
+    Heartbeat,
+    /// The content of a frame.
+    Frame(&'a [u8]),
+    /// No frame, and so nothing behind it either: why.
+    Broken(FrameError),
+}
+
+/// Hands over all whole frames. Says how many bytes they took: all when one is broken.
+pub(crate) fn cut_all<'a>(bytes: &'a [u8], mut take: impl FnMut(Piece<'a>)) -> usize {
+    let mut used = 0;
+    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+        match frame::cut(rest, FRAME_MAX_BYTES) {
+            Ok(Cut::Heartbeat) => {
+                take(Piece::Heartbeat);
+                used += 1;
+            }
+            Ok(Cut::Frame { content, consumed }) => {
+                take(Piece::Frame(content));
+                used += consumed;
+            }
+            Ok(Cut::Incomplete { .. }) => break,
+            Err(error) => {
+                take(Piece::Broken(error));
+                return bytes.len();
+            }
+        }
+    }
+    used
+}
+
 /// Tells the scenario all whole frames. Says how many bytes they took.
 fn cut<S: Scenario + ?Sized>(
     scenario: &mut S,
@@ -124,25 +158,13 @@ fn cut<S: Scenario + ?Sized>(
     bytes: &[u8],
     now: Instant,
 ) -> usize {
-    let mut used = 0;
-    while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-        match frame::cut(rest, FRAME_MAX_BYTES) {
-            Ok(Cut::Heartbeat) => {
-                swarm.counts.echoes += 1;
-                used += 1;
-            }
-            Ok(Cut::Frame { content, consumed }) => {
-                tell(scenario, swarm, index, content, now);
-                used += consumed;
-            }
-            Ok(Cut::Incomplete { .. }) => break,
-            Err(error) => {
-                swarm.refused(index, || format!("what came is no frame of Roost: {error:?}"));
-                return bytes.len();
-            }
+    cut_all(bytes, |piece| match piece {
+        Piece::Heartbeat => swarm.counts.echoes += 1,
+        Piece::Frame(content) => tell(scenario, swarm, index, content, now),
+        Piece::Broken(error) => {
+            swarm.refused(index, || format!("what came is no frame of Roost: {error:?}"));
         }
-    }
-    used
+    })
 }
 
 fn tell<S: Scenario + ?Sized>(

@@ -8,6 +8,7 @@ mod driven;
 mod sealed;
 
 pub use driven::{Driven, FRAME_MAX_BYTES, Flow, Frame, Scenario};
+pub(crate) use driven::{Piece, cut_all};
 pub use sealed::{TlsError, TlsPlan};
 
 use crate::wire;

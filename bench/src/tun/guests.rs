@@ -3,9 +3,8 @@
 use super::crowd::{App, End};
 use crate::measure::Meter;
 use crate::scenario::talk::Talk;
-use crate::swarm::{Counts, DeviceIndex, FRAME_MAX_BYTES};
+use crate::swarm::{Counts, DeviceIndex, Piece, cut_all};
 use crate::wire::{self, Incoming};
-use roost_protocol::frame::{self, Cut};
 use roost_protocol::preface::PREFACE;
 use roost_protocol::time::Instant;
 use std::collections::BTreeMap;
@@ -150,25 +149,13 @@ impl Guests {
 
     /// Takes all whole frames. Says how many bytes they took.
     fn cut(&mut self, index: DeviceIndex, bytes: &[u8], now: Instant, out: &mut Vec<u8>) -> usize {
-        let mut used = 0;
-        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            match frame::cut(rest, FRAME_MAX_BYTES) {
-                Ok(Cut::Heartbeat) => {
-                    self.counts.echoes += 1;
-                    used += 1;
-                }
-                Ok(Cut::Frame { content, consumed }) => {
-                    self.frame(index, content, now, out);
-                    used += consumed;
-                }
-                Ok(Cut::Incomplete { .. }) => break,
-                Err(error) => {
-                    self.complain(|| format!("device {index}: what came is no frame: {error:?}"));
-                    return bytes.len();
-                }
+        cut_all(bytes, |piece| match piece {
+            Piece::Heartbeat => self.counts.echoes += 1,
+            Piece::Frame(content) => self.frame(index, content, now, out),
+            Piece::Broken(error) => {
+                self.complain(|| format!("device {index}: what came is no frame: {error:?}"));
             }
-        }
-        used
+        })
     }
 }
 
