@@ -41,7 +41,8 @@ impl Driver {
             Self::Uring => Choice::Uring,
             Self::Epoll => Choice::Epoll,
         };
-        match roost_event_loop::probe(choice) {
+        // In a thread of its own: what a ring leaves behind interrupts its thread's later reads.
+        match std::thread::spawn(move || roost_event_loop::probe(choice)).join().unwrap() {
             Ok(_) => true,
             Err(error) => {
                 eprintln!("SKIPPED, this machine has no {}: {error}", self.name());
