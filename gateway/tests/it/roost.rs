@@ -42,7 +42,8 @@ impl Driver {
             Self::Epoll => Choice::Epoll,
         };
         // In a thread of its own: what a ring leaves behind interrupts its thread's later reads.
-        match std::thread::spawn(move || roost_event_loop::probe(choice)).join().unwrap() {
+        let probing = std::thread::Builder::new().name("probe".to_owned());
+        match probing.spawn(move || roost_event_loop::probe(choice)).unwrap().join().unwrap() {
             Ok(_) => true,
             Err(error) => {
                 eprintln!("SKIPPED, this machine has no {}: {error}", self.name());

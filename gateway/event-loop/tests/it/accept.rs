@@ -308,11 +308,9 @@ impl Handler for Held {
                 }
                 self.tell.send(()).unwrap();
             }
-            Event::Woken => {
-                // An error: the client is done, and this is the wake-up that ends the loop.
-                if self.tell.send(()).is_ok() {
-                    let _result = self.go_on.recv();
-                }
+            // An error: the client is done, and this is the wake-up that ends the loop.
+            Event::Woken if self.tell.send(()).is_ok() => {
+                let _result = self.go_on.recv();
             }
             _ => {}
         }

@@ -17,7 +17,8 @@ use std::time::Duration;
 pub(crate) fn on_both(test: impl Fn(Kind)) {
     test(Kind::Epoll);
     // In a thread of its own: what a ring leaves behind interrupts its thread's later reads.
-    match std::thread::spawn(|| probe(Choice::Uring)).join().unwrap() {
+    let probing = std::thread::Builder::new().name("probe".to_owned());
+    match probing.spawn(|| probe(Choice::Uring)).unwrap().join().unwrap() {
         Ok(probed) => test(probed.kind),
         Err(error) => eprintln!("SKIPPED on io_uring, so this half is NOT TESTED: {error}"),
     }
