@@ -1,6 +1,8 @@
 //! What a handler asks of its loop.
 
+use crate::clock;
 use crate::event::{ListenerId, SocketId};
+use roost_protocol::time::{Duration, Instant};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
@@ -8,6 +10,7 @@ use std::os::fd::RawFd;
 #[derive(Debug, Default)]
 pub struct Actions {
     queue: Vec<Action>,
+    last_turn: Duration,
 }
 
 /// One thing to do.
@@ -45,6 +48,18 @@ pub(crate) enum FileKind {
 }
 
 impl Actions {
+    /// How long the turn before this one took, from when its sleep ended until all it asked for was
+    /// performed.
+    #[must_use]
+    pub const fn last_turn(&self) -> Duration {
+        self.last_turn
+    }
+
+    /// A turn is over that began then.
+    pub(crate) fn note_turn(&mut self, began: Instant) {
+        self.last_turn = clock::now().monotonic.since(began);
+    }
+
     /// Sends the whole buffer; `Sent` hands it back. A socket has at most one send outstanding:
     /// a second one before `Sent` is a mistake of the handler and stops the process.
     pub fn send(&mut self, socket: SocketId, buffer: Vec<u8>) {

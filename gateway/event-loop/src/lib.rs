@@ -16,7 +16,8 @@
 //!   much it was sending.
 //! - When the peer ends its direction, what is being sent still goes out; `Closed` follows when no
 //!   send is outstanding after a turn.
-//! - No socket takes more than its share of a turn, however much it sends.
+//! - No socket takes more than its share of a turn, however much it sends; and all those together
+//!   that say their first words or end take no more than `Settings::gate_per_turn` of it.
 //!
 //! Architecture invariant: this crate knows no protocol. Of ours it only uses the types of time.
 //! Unsafe code is only in `uring/`. Only `clock.rs` asks the system for the time.
@@ -27,6 +28,7 @@ mod clock;
 mod epoll;
 mod event;
 mod event_loop;
+mod gate;
 mod linger;
 mod listener;
 mod sends;

@@ -18,6 +18,12 @@ pub struct Settings {
     pub tick_ms: u64,
     /// Most sockets at a time, both ways together. Default 1,048,576.
     pub sockets_max: u32,
+    /// Most connections that one listener takes in a turn. Default 32.
+    pub accepts_per_turn: u32,
+    /// Of how many sockets that say their first words or end, all together, this is read in a turn;
+    /// the others wait for the next ones, so that whoever else has something to say waits no longer
+    /// than for that. Default 32.
+    pub gate_per_turn: u32,
     /// Sockets of one ring (`io_uring` only). The kernel rounds its table up to a power of two and
     /// refuses more than `RLIMIT_NOFILE`, so a loop opens as many rings as it needs.
     /// Default 16,384.
@@ -33,6 +39,8 @@ impl Default for Settings {
             linger_bytes_max: 1024 * 1024,
             tick_ms: 100,
             sockets_max: 1 << 20,
+            accepts_per_turn: 32,
+            gate_per_turn: 32,
             ring_slots: 16 * 1024,
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! Adding a number of a shard is adding one line to the list below.
 
+use super::turns::Turns;
 use crate::budget;
 use crate::shard::Shard;
 use prometheus_client::collector::Collector;
@@ -62,6 +63,8 @@ macro_rules! shard_metrics {
         #[repr(align(128))]
         pub struct ShardMetrics {
             $(#[doc = $help] pub $name: Metric,)+
+            /// How long the loop's turns take.
+            pub turns: Turns,
         }
 
         impl ShardMetrics {
@@ -204,6 +207,12 @@ impl Collector for Shards {
                     ConstGauge::new(value).encode(encoder)?;
                 }
             }
+        }
+        let help = "How long the turns of the event loop take, which a message waits for";
+        let (name, kind) = ("roost_turn_seconds", MetricType::Histogram);
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for ((shard, _), metrics) in shards.iter().zip(&self.0) {
+            metrics.turns.encode(family.encode_family(&[("shard", shard.as_str())])?)?;
         }
         Ok(())
     }

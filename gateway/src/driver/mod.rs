@@ -5,4 +5,5 @@ pub mod disk;
 pub mod log;
 pub mod mesh;
 pub mod metrics;
+pub mod turns;
 pub mod worker;

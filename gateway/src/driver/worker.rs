@@ -257,6 +257,7 @@ impl Handler for Worker {
         if more {
             self.waker.wake();
         }
+        self.metrics.turns.note(actions.last_turn());
         self.publish(now);
         if self.ends(now) || self.shared.failed.load(Ordering::SeqCst) {
             return BatchFlow::Stop;

@@ -10,9 +10,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-/// Most connections one listener takes in a turn, so that those there are still have theirs.
-const ACCEPTS_PER_TURN: u32 = 256;
-
 /// Listeners' tokens have this bit; sockets' generations never reach it.
 const LISTENER_BIT: usize = 1 << 62;
 
@@ -71,14 +68,20 @@ struct Listener {
 }
 
 /// All listeners of a loop, by id; closed ones leave a hole.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Listeners {
     listeners: Vec<Option<Listener>>,
+    /// Most connections that one takes in a turn, so that those there are still have theirs.
+    accepts_per_turn: u32,
     /// Which one `next_ready` looks at.
     cursor: usize,
 }
 
 impl Listeners {
+    pub(super) fn new(accepts_per_turn: u32) -> Self {
+        Self { listeners: Vec::new(), accepts_per_turn: accepts_per_turn.max(1), cursor: 0 }
+    }
+
     pub(super) fn add(&mut self, registry: &Registry, socket: Listening) -> io::Result<ListenerId> {
         let id = self.listeners.len();
         let inner = Inner::registered(socket, registry, Token(LISTENER_BIT | id))?;
@@ -142,9 +145,10 @@ impl Listeners {
         sockets: &mut Sockets,
         turn: &mut Turn<'_>,
     ) {
+        let most = self.accepts_per_turn;
         let Some(listener) = self.get_mut(id) else { return };
         listener.retry = false;
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..most {
             if sockets.is_full() {
                 listener.limit(id, Limit::Sockets { max: sockets.max() }, turn);
                 return;

@@ -9,6 +9,7 @@ mod socket;
 use crate::actions::Actions;
 use crate::clock;
 use crate::event::{BatchFlow, CloseCause, Event, Handler, ListenerId, SocketId};
+use crate::gate::{Gate, Pass};
 use crate::linger::Lingering;
 use crate::listener::Listening;
 use crate::sends::Sends;
@@ -41,6 +42,7 @@ pub(crate) struct Epoll {
     listeners: Listeners,
     sends: Sends,
     lingering: Lingering,
+    gate: Gate,
     /// Sockets that may have something to read.
     ready: VecDeque<SocketId>,
     /// Sockets whose peer ended its direction; they close once nothing is outstanding.
@@ -77,9 +79,10 @@ impl Epoll {
             poll,
             waker,
             sockets: Sockets::new(settings.sockets_max),
-            listeners: Listeners::default(),
+            listeners: Listeners::new(settings.accepts_per_turn),
             sends: Sends::default(),
             lingering: Lingering::new(settings),
+            gate: Gate::new(settings.gate_per_turn),
             ready: VecDeque::new(),
             ended: Vec::new(),
             outcomes: VecDeque::new(),
@@ -111,6 +114,7 @@ impl Epoll {
             self.tell_outcomes(&mut turn);
             self.tell_time(&mut turn);
             self.tell_files(&mut turn);
+            self.open_gate();
             for event in &events {
                 self.note_readiness(event);
             }
@@ -121,6 +125,7 @@ impl Epoll {
             let flow = handler.on_batch_end(now, &mut actions);
             self.perform_all(&mut actions);
             self.close_ended();
+            actions.note_turn(now.monotonic);
             self.wake_by = match flow {
                 BatchFlow::Continue => None,
                 BatchFlow::WakeBy(by) => Some(by),
@@ -159,6 +164,7 @@ impl Epoll {
         !self.outcomes.is_empty()
             || !self.ready.is_empty()
             || !self.ended.is_empty()
+            || self.gate.has_work()
             || self.listeners.has_work(self.sockets.is_full())
             || self.files.as_mut().is_some_and(FileThread::has_answers)
     }
@@ -223,13 +229,27 @@ impl Epoll {
         }
         let failed_while_paused = event.is_error() && slot.paused;
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.want_receive(socket);
+            slot.stands = self.gate.arrive(socket, slot.stands, slot.hung_up);
+            if slot.stands == Pass::Past {
+                self.want_receive(socket);
+            }
         }
         if event.is_writable() {
             self.go_on_sending(socket);
         }
         if failed_while_paused {
             self.close_failed(socket);
+        }
+    }
+
+    /// A turn begins: those at the gate have their share of it.
+    fn open_gate(&mut self) {
+        self.gate.begin_turn();
+        while let Some(socket) = self.gate.next() {
+            if let Some(slot) = self.sockets.get_mut(socket) {
+                slot.stands = Pass::Past;
+                self.want_receive(socket);
+            }
         }
     }
 

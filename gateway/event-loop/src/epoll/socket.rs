@@ -1,6 +1,7 @@
 //! One socket's state, and the table of them. Slots are reused last in, first out.
 
 use crate::event::SocketId;
+use crate::gate::Pass;
 use crate::sends::SendIndex;
 use mio::Token;
 use mio::net::TcpStream;
@@ -32,6 +33,8 @@ pub(super) struct Slot {
     pub(super) closing: bool,
     /// The last word is out; what comes is thrown away until the peer ends.
     pub(super) lingering: bool,
+    /// Where it stands, seen from the gate.
+    pub(super) stands: Pass,
 }
 
 /// All sockets of a loop.
@@ -57,6 +60,7 @@ impl Sockets {
 
     /// Takes a slot for a stream. The caller made sure that there is one.
     pub(super) fn open(&mut self, stream: TcpStream, connecting: bool) -> SocketId {
+        let stands = if connecting { Pass::Past } else { Pass::Newcomer };
         assert!(!self.is_full(), "a slot is free");
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::free());
@@ -64,7 +68,7 @@ impl Sockets {
         });
         let entry = &mut self.slots[slot as usize];
         let generation = if entry.generation == GENERATION_MAX { 0 } else { entry.generation + 1 };
-        *entry = Slot { stream: Some(stream), generation, connecting, ..Slot::free() };
+        *entry = Slot { stream: Some(stream), generation, connecting, stands, ..Slot::free() };
         SocketId { slot, generation }
     }
 
@@ -108,6 +112,7 @@ impl Slot {
             ended: false,
             closing: false,
             lingering: false,
+            stands: Pass::Past,
         }
     }
 }

@@ -1,32 +1,29 @@
-//! Accepting. A listener accepts into one ring at a time, because an accept waits exclusively: with
-//! two armed, one that is cancelled can take a wake-up with it. While a table has plenty of room
-//! one multishot accept takes all that come; near the end of a table it is cancelled, and single
-//! accepts, no more than there are free places, fill it exactly. When they have all ended the
-//! listener moves on to another ring.
+//! Accepting. A listener has a few single accepts armed, and renews them once a turn: so a turn
+//! takes no more connections than that, however many wait in the kernel, and whoever is connected
+//! has its share. (One multishot accept takes all that wait in one call, as far as there is room
+//! for completions, at some ten microseconds each.) They are no more than there are free places,
+//! so a table is filled exactly.
 //!
-//! A gentle listener takes single accepts only, a few at a time. Each waits at the end of the
-//! kernel's queue, so loops that share a socket take turns.
+//! A listener accepts into one ring at a time, because an accept waits exclusively: with two rings
+//! armed, one that is cancelled can take a wake-up with it. When a ring is full and its accepts have
+//! all ended, the listener moves on to another.
+//!
+//! Each accept waits at the end of the kernel's queue, so loops that share a socket take turns.
 
 use super::op::{Op, Tag};
 use super::peers::address_bytes;
-use super::ring::{COMPLETIONS, Completion};
+use super::ring::Completion;
 use super::{Outcome, Turn, Uring};
 use crate::event::{Event, ListenerId};
+use crate::gate::Pass;
 use crate::listener::{AcceptError, Listening};
 use crate::settings::Accepting;
 use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// One call takes at most one connection more than there are places for completions; below twice
-/// that many free slots a multishot accept could overrun the table.
-const MULTISHOT_ROOM: u32 = 2 * (COMPLETIONS + 1);
-
-/// Single accepts armed at a time.
-const SINGLES_MAX: u32 = 32;
-
-/// The same of a gentle listener.
-const GENTLE_SINGLES: u32 = 8;
+/// Accepts of a gentle listener that are armed at a time.
+const GENTLE_ACCEPTS: u32 = 8;
 
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about one listener")]
@@ -34,14 +31,12 @@ struct Listener {
     socket: OwnedFd,
     /// How many bytes the address of a peer has, if it is to be told.
     peer_bytes: Option<u32>,
-    /// It takes single accepts only.
+    /// It has few accepts armed.
     is_gentle: bool,
     /// Where it accepts now.
     ring: usize,
     /// Accepts with the kernel.
     armed: u32,
-    /// The one that is armed takes many.
-    multishot: bool,
     /// Those armed are being cancelled.
     cancelling: bool,
     /// The handler wants none.
@@ -82,7 +77,6 @@ impl Listeners {
             is_gentle: accepting.is_gentle,
             ring: 0,
             armed: 0,
-            multishot: false,
             cancelling: false,
             paused: false,
             closing: false,
@@ -115,11 +109,6 @@ impl Listeners {
     /// A socket was closed.
     pub(super) fn note_room(&mut self) {
         self.retry();
-    }
-
-    /// A slot was taken by somebody else.
-    pub(super) const fn note_taken(&mut self, free: u32) {
-        self.dirty |= free <= MULTISHOT_ROOM;
     }
 
     /// Whoever waits for room tries again.
@@ -181,31 +170,14 @@ impl Uring {
                 }
             }
         }
-        let free = self.rings.at(listener.ring).free();
-        if listener.armed > 0 && listener.multishot {
-            if free <= MULTISHOT_ROOM {
-                return self.cancel_accepts(id, listener);
-            }
-            return Ok(());
-        }
-        if listener.armed > 0 && free > 2 * MULTISHOT_ROOM && !listener.is_gentle {
-            // The table emptied meanwhile.
-            return self.cancel_accepts(id, listener);
-        }
+        // Places that are kept for one listener are lost to the others.
+        let listeners = u32::try_from(self.listeners.listeners.len()).unwrap_or(u32::MAX);
+        let share = (self.rings.sockets_max() / listeners.saturating_mul(4)).max(1);
+        let most = if listener.is_gentle { GENTLE_ACCEPTS } else { self.accepts_per_turn };
         let fd = types::Fd(listener.socket.as_raw_fd());
         let user_data = Tag::index(Op::Accept, id.0).encode();
-        // Places that are kept for one listener are lost to the others.
-        let count = u32::try_from(self.listeners.listeners.len()).unwrap_or(u32::MAX);
-        let gentle_singles = (self.rings.sockets_max() / (4 * count)).clamp(1, GENTLE_SINGLES);
-        listener.multishot = listener.armed == 0 && free > MULTISHOT_ROOM && !listener.is_gentle;
         let ring = self.rings.at(listener.ring);
-        if listener.multishot {
-            listener.armed = 1;
-            let accept = opcode::AcceptMulti::new(fd).allocate_file_index(true).build();
-            return ring.ring.push_plain(&accept.user_data(user_data));
-        }
-        let most = if listener.is_gentle { gentle_singles } else { SINGLES_MAX };
-        let count = most.saturating_sub(listener.armed).min(free);
+        let count = most.min(share).saturating_sub(listener.armed).min(ring.free());
         listener.armed += count;
         ring.reserve(count);
         for _ in 0..count {
@@ -235,7 +207,7 @@ impl Uring {
             Ok(place) => self.opened(ring, id, place, turn)?,
             Err(_) => failed = Some(-completion.result),
         }
-        let short = self.rings.at(ring).free() <= MULTISHOT_ROOM;
+        self.rings.at(ring).release();
         let listeners = &mut self.listeners;
         let Some(Some(listener)) = listeners.listeners.get_mut(id.0 as usize) else {
             return Ok(());
@@ -243,20 +215,11 @@ impl Uring {
         if failed.is_none() {
             listener.told = false;
         }
-        if !completion.more {
-            listener.armed -= 1;
-            if !listener.multishot {
-                self.rings.at(ring).release();
-            }
-            if listener.armed == 0 {
-                listener.cancelling = false;
-            }
-            listeners.dirty = true;
-        } else if short && !listener.cancelling {
-            // At once, so that the cancel goes with the next enter of this very turn.
-            listener.cancelling = true;
-            self.rings.at(ring).ring.push_cancel(completion.user_data, true)?;
+        listener.armed -= 1;
+        if listener.armed == 0 {
+            listener.cancelling = false;
         }
+        listeners.dirty = true;
         let Some(errno) = failed.filter(|errno| *errno != libc::ECANCELED) else { return Ok(()) };
         match AcceptError::from_errno(errno) {
             AcceptError::Retry => {}
@@ -278,7 +241,7 @@ impl Uring {
         turn: &mut Turn<'_>,
     ) -> io::Result<()> {
         self.vacate(ring, place, turn);
-        let socket = self.rings.open(ring, place);
+        let socket = self.rings.open(ring, place, Pass::Newcomer);
         if let Some(bytes) = self.listeners.peer_bytes(listener) {
             return self.ask_peer(socket, listener, bytes);
         }
@@ -287,8 +250,8 @@ impl Uring {
         Ok(())
     }
 
-    /// A multishot accept may tell of a reused place before the close that freed it is told, within
-    /// one call. Then the close happened, and its own completion finds an old generation.
+    /// An accept may tell of a reused place before the close that freed it is told, within one call.
+    /// Then the close happened, and its own completion finds an old generation.
     pub(super) fn vacate(&mut self, ring: usize, place: u32, turn: &mut Turn<'_>) {
         if let Some(socket) = self.rings.occupant(ring, place) {
             self.closed(socket, turn);

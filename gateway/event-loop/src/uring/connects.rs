@@ -6,6 +6,7 @@ use super::perform::set_option;
 use super::slots::Flag;
 use super::{Outcome, Turn, Uring};
 use crate::event::{CloseCause, Event, SocketId};
+use crate::gate::Pass;
 use io_uring::squeue::Flags;
 use io_uring::{opcode, types};
 use socket2::{Domain, SockAddr, Type};
@@ -80,7 +81,6 @@ impl Uring {
         let socket = socket.file_index(Some(types::DestinationSlot::auto_target())).build();
         let ring = self.rings.at(ring);
         ring.reserve(1);
-        self.listeners.note_taken(ring.free());
         ring.ring.push_plain(&socket.user_data(Tag::index(Op::Socket, index).encode()))
     }
 
@@ -97,7 +97,7 @@ impl Uring {
             return Ok(());
         };
         self.vacate(ring, place, turn);
-        let socket = self.rings.open(ring, place);
+        let socket = self.rings.open(ring, place, Pass::Past);
         self.rings.slot(socket).expect("it was just opened").set(Flag::UNTOLD);
         let entry = self.connects.entries.get_mut(index as usize);
         let entry = entry.and_then(Option::as_mut).expect("it is under way");

@@ -5,6 +5,7 @@ use super::ring::Completion;
 use super::slots::Flag;
 use super::{Turn, Uring};
 use crate::event::{CloseCause, Event, SocketId};
+use crate::gate::Pass;
 use io_uring::{opcode, types};
 use std::io;
 
@@ -77,8 +78,28 @@ impl Uring {
         }
         // After a hang-up it would fire at once, and everything is read anyway until the end.
         let rearm = !completion.more && !slot.has(Flag::HUNG_UP);
-        self.want_receive(socket);
+        self.note_readable(socket);
         if rearm { self.arm_poll(socket) } else { Ok(()) }
+    }
+
+    /// Something can be read. First words and ends pass the gate.
+    fn note_readable(&mut self, socket: SocketId) {
+        let Some(slot) = self.rings.slot(socket) else { return };
+        slot.stands = self.gate.arrive(socket, slot.stands, slot.has(Flag::HUNG_UP));
+        if slot.stands == Pass::Past {
+            self.want_receive(socket);
+        }
+    }
+
+    /// A turn begins: those at the gate have their share of it.
+    pub(super) fn open_gate(&mut self) {
+        self.gate.begin_turn();
+        while let Some(socket) = self.gate.next() {
+            if let Some(slot) = self.rings.slot(socket) {
+                slot.stands = Pass::Past;
+                self.want_receive(socket);
+            }
+        }
     }
 
     /// Queues one receive. A paused socket only remembers that there was something.

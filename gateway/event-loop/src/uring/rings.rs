@@ -5,6 +5,7 @@ use super::op::SLOTS_MAX;
 use super::ring::Ring;
 use super::slots::{Flag, Slot};
 use crate::event::{Limit, SocketId};
+use crate::gate::Pass;
 use crate::listener::{AcceptError, descriptors_max};
 use crate::settings::Settings;
 use rustix::fd::BorrowedFd;
@@ -151,10 +152,10 @@ impl Rings {
     }
 
     /// The kernel put a new socket into this place.
-    pub(super) fn open(&mut self, ring: usize, place: u32) -> SocketId {
+    pub(super) fn open(&mut self, ring: usize, place: u32, stands: Pass) -> SocketId {
         let entry = &mut self.rings[ring];
         entry.used += 1;
-        entry.slots[place as usize].open();
+        entry.slots[place as usize].open(stands);
         let generation = entry.slots[place as usize].generation;
         self.id(ring, place, generation)
     }

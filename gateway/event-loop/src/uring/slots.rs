@@ -2,6 +2,7 @@
 //! The kernel chooses the slot (it is the place in a ring's table); we give it a generation.
 
 use super::op::GENERATION_MAX;
+use crate::gate::Pass;
 use crate::sends::SendIndex;
 
 /// What is true of a socket, as bits.
@@ -49,6 +50,8 @@ pub(super) struct Slot {
     flags: u16,
     /// Full buffers this socket filled in this turn.
     pub(super) receives: u8,
+    /// Where it stands, seen from the gate.
+    pub(super) stands: Pass,
 }
 
 /// Bytes that a loop keeps for a socket of which nothing is under way.
@@ -58,7 +61,7 @@ const _: () = assert!(SOCKET_BYTES == 12);
 
 impl Slot {
     pub(super) const FREE: Self =
-        Self { generation: 0, send: SendIndex::NONE, flags: 0, receives: 0 };
+        Self { generation: 0, send: SendIndex::NONE, flags: 0, receives: 0, stands: Pass::Past };
 
     pub(super) const fn has(&self, flag: Flag) -> bool {
         self.flags & flag.0 != 0
@@ -80,10 +83,10 @@ impl Slot {
     }
 
     /// Takes the slot for a new socket.
-    pub(super) fn open(&mut self) {
+    pub(super) fn open(&mut self, stands: Pass) {
         assert!(!self.has(Flag::OPEN), "a slot is free before it is taken again");
         let generation = if self.generation == GENERATION_MAX { 0 } else { self.generation + 1 };
-        *self = Self { generation, ..Self::FREE };
+        *self = Self { generation, stands, ..Self::FREE };
         self.set(Flag::OPEN);
     }
 

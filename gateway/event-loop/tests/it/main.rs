@@ -8,6 +8,7 @@ mod connect;
 mod echo;
 mod files;
 mod flow;
+mod gate;
 mod harness;
 mod linger;
 mod wake;
