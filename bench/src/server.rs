@@ -1,8 +1,9 @@
 //! The server that is measured: started and stopped by the run, or somebody else's.
 
-use crate::args::{Common, Tls};
+use crate::args::{Common, Tls, Tokens};
 use crate::measure::Observed;
 use crate::peers::{Broker, BrokerError, log_tail};
+use crate::tokens::Secret;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,8 @@ pub struct Server {
     pub flushes: bool,
     /// Its system calls are to be counted.
     counts_syscalls: bool,
+    /// What it was told to check tokens with, if that is not its own key.
+    pub secret: Option<Secret>,
     spawned: Option<Spawned>,
 }
 
@@ -146,6 +149,7 @@ impl Server {
             version: None,
             flushes: false,
             counts_syscalls: false,
+            secret: None,
             spawned: None,
         }
     }
@@ -173,7 +177,13 @@ impl Server {
         let is_given = |name: &str| given.iter().any(|word| word.split('=').next() == Some(name));
         let shards = args.spawned_cpus().len().to_string();
         let config = folder.join("server.toml");
-        fs::write(&config, configuration(args.heartbeat)).map_err(ServerError::Folder)?;
+        let secret = match args.tokens {
+            Tokens::Eddsa => None,
+            Tokens::Hs256 => Some(Secret::in_folder(&folder).map_err(ServerError::Folder)?),
+        };
+        let told = secret.as_ref().map(Secret::configuration).unwrap_or_default();
+        let told = configuration(args.heartbeat) + &told;
+        fs::write(&config, told).map_err(ServerError::Folder)?;
         let config = config.to_string_lossy();
         let seals = args.tls != Tls::Off;
         let defaults = [
@@ -214,6 +224,7 @@ impl Server {
             data,
             driver: Some(driver),
             shards: Some(shards),
+            secret,
             spawned: Some(spawned),
             ..Self::elsewhere(address)
         })

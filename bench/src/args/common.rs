@@ -72,6 +72,10 @@ pub struct Common {
     /// With --tls: trust what is in this PEM file [default: the development certificate in --data]
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// With --spawn: how tokens are signed: eddsa by the server's own key, hs256 by a secret that it
+    /// is told, which costs it less to check
+    #[arg(long, value_enum, value_name = "ALGORITHM", default_value = "eddsa")]
+    pub tokens: Tokens,
     /// Let these generators do it together, each its share: `roost-bench agent` listens there. Only
     /// for idle, pairs and storm
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
@@ -114,6 +118,16 @@ pub enum Tls {
     Full,
     /// TLS 1.3, whoever comes back resumes its session
     Resume,
+}
+
+/// How tokens are signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Tokens {
+    /// With Ed25519: who checks them cannot make them
+    #[default]
+    Eddsa,
+    /// With HMAC and SHA-256: who checks them can make them
+    Hs256,
 }
 
 impl Common {

@@ -10,7 +10,7 @@ mod target;
 mod versus;
 
 pub use agent::AgentArgs;
-pub use common::{Common, MEASURED_FIRST, Output, Tls};
+pub use common::{Common, MEASURED_FIRST, Output, Tls, Tokens};
 pub use compare::CompareArgs;
 pub use floor::FloorArgs;
 pub use load::LoadArgs;

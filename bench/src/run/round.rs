@@ -24,7 +24,7 @@ use crate::stop;
 use crate::swarm::{CONNECTING_MAX, Driven, Plan, Scenario, Swarm, TlsPlan};
 use crate::target::roost::Roost;
 use crate::target::{Layout, Target};
-use crate::tokens;
+use crate::tokens::Signer;
 use roost_event_loop::{Choice, EventLoop, Settings as LoopSettings, now};
 use roost_gateway::keys;
 use roost_protocol::time::{Duration, Instant};
@@ -70,7 +70,7 @@ pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, R
     }
     // Signing may use every processor; measuring may not.
     server::pin(&both(&common.spawned_cpus(), &common.generator_cpus()))?;
-    let tokens = tokens::sign(&server.data, &users)?;
+    let tokens = Signer::new(server.secret.as_ref(), &server.data)?.sign(&users)?;
     server::pin(&common.generator_cpus())?;
     let devices = Devices { users, tokens, connection_number: started.ms, rss_before_bytes };
     if wanted.load().is_some() {

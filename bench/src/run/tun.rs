@@ -15,7 +15,6 @@ use crate::swarm::DeviceIndex;
 use crate::tokens;
 use crate::tun::{self, HOST, Link, Settings, Signer};
 use roost_event_loop::now;
-use roost_gateway::keys::SigningKey;
 use roost_protocol::time::Duration;
 
 /// Lets a server listen in plain text elsewhere than at a loopback address.
@@ -69,7 +68,7 @@ pub(super) fn round(
     let address = tun::reachable(server.address)?;
     let prefix = base_36(started.ms);
     let name = move |index: DeviceIndex| format!("{prefix}{}", base_36(index.into()));
-    let key = SigningKey::load(&server.data)?;
+    let key = tokens::Signer::new(server.secret.as_ref(), &server.data)?;
     server::pin(&common.generator_cpus())?;
     let settings = Settings {
         server: address,
@@ -89,8 +88,8 @@ pub(super) fn round(
 }
 
 /// Tokens are signed when they are needed: those of millions would fill the memory.
-fn signer(key: SigningKey, name: impl Fn(DeviceIndex) -> String + 'static) -> Signer {
-    Box::new(move |index| tokens::sign_one(&key, &name(index)).map_err(|error| error.to_string()))
+fn signer(key: tokens::Signer, name: impl Fn(DeviceIndex) -> String + 'static) -> Signer {
+    Box::new(move |index| key.sign_one(&name(index)).map_err(|error| error.to_string()))
 }
 
 fn meter(args: &IdleArgs, server: &Server) -> Meter {
