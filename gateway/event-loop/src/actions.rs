@@ -6,6 +6,9 @@ use roost_protocol::time::{Duration, Instant};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
+/// Actions for which room is kept from turn to turn.
+const QUEUE_ROOM: usize = 4_096;
+
 /// Queued while events are delivered, performed in order after `Handler::on_batch_end`.
 #[derive(Debug, Default)]
 pub struct Actions {
@@ -142,5 +145,13 @@ impl Actions {
 
     pub(crate) const fn queue_mut(&mut self) -> &mut Vec<Action> {
         &mut self.queue
+    }
+
+    /// Takes the room of a queue that was performed, for the next turn; what only a crowd needed
+    /// goes.
+    pub(crate) fn queue_again(&mut self, mut queue: Vec<Action>) {
+        queue.clear();
+        queue.shrink_to(QUEUE_ROOM);
+        self.queue = queue;
     }
 }

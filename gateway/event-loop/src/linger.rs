@@ -10,6 +10,9 @@ use crate::settings::Settings;
 use roost_protocol::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Ends for which room is kept.
+const ENDS_ROOM: usize = 1_024;
+
 /// All sockets of a loop that linger.
 #[derive(Debug)]
 pub(crate) struct Lingering {
@@ -54,6 +57,9 @@ impl Lingering {
             if self.left_bytes.contains_key(&socket) {
                 return Some(socket);
             }
+        }
+        if self.ends.is_empty() {
+            self.ends.shrink_to(ENDS_ROOM);
         }
         None
     }

@@ -1,6 +1,9 @@
 //! Sends under way. Few sockets send at any moment, so a socket keeps a small index into this
 //! table and no buffer of its own.
 
+/// Places that stay when all sends are over.
+const KEPT_MAX: usize = 1_024;
+
 /// A place in `Sends`. Fits where a socket keeps its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SendIndex(u32);
@@ -56,13 +59,30 @@ impl Sends {
     /// Ends a send and hands its buffer back.
     pub(crate) fn remove(&mut self, index: SendIndex) -> Vec<u8> {
         self.free.push(index.0);
-        std::mem::take(&mut self.entries[index.at()]).buffer
+        let buffer = std::mem::take(&mut self.entries[index.at()]).buffer;
+        if self.free.len() == self.entries.len() && self.entries.len() > KEPT_MAX {
+            // A crowd's sends are over: they leave no memory.
+            *self = Self::default();
+        }
+        buffer
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crowd_leaves_no_memory() {
+        let mut sends = Sends::default();
+        let all: Vec<SendIndex> = (0..5_000).map(|_| sends.insert(vec![1])).collect();
+        for index in all {
+            assert_eq!(sends.remove(index), [1]);
+        }
+        assert_eq!((sends.entries.capacity(), sends.free.capacity()), (0, 0));
+        let first = sends.insert(vec![2]);
+        assert_eq!(sends.remove(first), [2]);
+    }
 
     #[test]
     fn places_are_reused() {

@@ -18,7 +18,7 @@ impl Epoll {
         for action in queue.drain(..) {
             self.perform(action);
         }
-        *actions.queue_mut() = queue;
+        actions.queue_again(queue);
     }
 
     fn perform(&mut self, action: Action) {

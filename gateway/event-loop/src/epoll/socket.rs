@@ -6,6 +6,9 @@ use crate::sends::SendIndex;
 use mio::Token;
 use mio::net::TcpStream;
 
+/// Slots that stay when all sockets are gone.
+const KEPT_MAX: usize = 1_024;
+
 /// Generations have 24 bits, as under `io_uring`.
 const GENERATION_MAX: u32 = (1 << 24) - 1;
 
@@ -43,11 +46,13 @@ pub(super) struct Sockets {
     slots: Vec<Slot>,
     free: Vec<u32>,
     max: u32,
+    /// Of slots that went: their highest generation, so that no id comes again.
+    generation: u32,
 }
 
 impl Sockets {
     pub(super) const fn new(max: u32) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), max }
+        Self { slots: Vec::new(), free: Vec::new(), max, generation: 0 }
     }
 
     pub(super) const fn max(&self) -> u32 {
@@ -63,7 +68,7 @@ impl Sockets {
         let stands = if connecting { Pass::Past } else { Pass::Newcomer };
         assert!(!self.is_full(), "a slot is free");
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::free());
+            self.slots.push(Slot { generation: self.generation, ..Slot::free() });
             u32::try_from(self.slots.len() - 1).expect("fewer slots than sockets_max")
         });
         let entry = &mut self.slots[slot as usize];
@@ -85,6 +90,12 @@ impl Sockets {
     pub(super) fn close(&mut self, socket: SocketId) -> Option<TcpStream> {
         let stream = self.get_mut(socket)?.stream.take();
         self.free.push(socket.slot);
+        if self.free.len() == self.slots.len() && self.slots.len() > KEPT_MAX {
+            // A crowd is gone: it leaves no memory.
+            let generations = self.slots.iter().map(|slot| slot.generation);
+            self.generation = generations.max().unwrap_or(self.generation);
+            (self.slots, self.free) = (Vec::new(), Vec::new());
+        }
         stream
     }
 

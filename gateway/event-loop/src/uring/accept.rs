@@ -179,7 +179,7 @@ impl Uring {
         let ring = self.rings.at(listener.ring);
         let count = most.min(share).saturating_sub(listener.armed).min(ring.free());
         listener.armed += count;
-        ring.reserve(count);
+        ring.reserve_accepts(count);
         for _ in 0..count {
             let null = std::ptr::null_mut();
             let accept = opcode::Accept::new(fd, null, std::ptr::null_mut());
@@ -187,6 +187,27 @@ impl Uring {
             ring.ring.push_plain(&accept.user_data(user_data))?;
         }
         Ok(())
+    }
+
+    /// Whoever accepts in a ring behind the first so many does so further in front from now on.
+    /// Says whether nobody accepts there any more.
+    pub(super) fn leave_rings(&mut self, rings: usize) -> io::Result<bool> {
+        if !self.rings.have_plenty(rings) {
+            return Ok(false);
+        }
+        let mut are_left = true;
+        for index in 0..self.listeners.listeners.len() {
+            let Some(mut listener) = self.listeners.listeners[index].take() else { continue };
+            if listener.armed > 0 && listener.ring >= rings {
+                are_left = false;
+                if !listener.cancelling {
+                    let id = ListenerId(u32::try_from(index).expect("few listeners"));
+                    self.cancel_accepts(id, &mut listener)?;
+                }
+            }
+            self.listeners.listeners[index] = Some(listener);
+        }
+        Ok(are_left)
     }
 
     fn cancel_accepts(&mut self, id: ListenerId, listener: &mut Listener) -> io::Result<()> {
@@ -207,7 +228,7 @@ impl Uring {
             Ok(place) => self.opened(ring, id, place, turn)?,
             Err(_) => failed = Some(-completion.result),
         }
-        self.rings.at(ring).release();
+        self.rings.at(ring).release_accept();
         let listeners = &mut self.listeners;
         let Some(Some(listener)) = listeners.listeners.get_mut(id.0 as usize) else {
             return Ok(());

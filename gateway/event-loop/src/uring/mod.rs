@@ -241,7 +241,17 @@ impl Uring {
             while let Some(socket) = self.lingering.next_overdue(turn.now.monotonic) {
                 self.finish(socket, CloseCause::Requested)?;
             }
+            self.give_back_rings()?;
             turn.tell(Event::Tick);
+        }
+        Ok(())
+    }
+
+    /// Lets go of rings at the end that nobody needs any more.
+    fn give_back_rings(&mut self) -> io::Result<()> {
+        let Some(enough) = self.rings.enough() else { return Ok(()) };
+        if self.leave_rings(enough)? {
+            self.rings.keep(enough);
         }
         Ok(())
     }

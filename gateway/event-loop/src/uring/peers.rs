@@ -36,6 +36,8 @@ struct Entry {
 pub(super) struct Peers {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
+    /// Why the kernel did not answer, as it was logged: that is so for all or for none.
+    told: Option<i32>,
 }
 
 impl Peers {
@@ -53,7 +55,7 @@ impl Peers {
         self.free.push(index);
         if self.free.len() == self.entries.len() {
             // A burst is over: it leaves no memory.
-            *self = Self::default();
+            *self = Self { told: self.told, ..Self::default() };
         }
         Some(entry)
     }
@@ -96,9 +98,14 @@ impl Uring {
         let Some(slot) = self.rings.slot(socket) else { return Ok(()) };
         if result < 0 {
             // It was gone before anybody could ask. Nobody heard of it, nobody hears of its end.
-            if result != -libc::ENOTCONN {
+            if result != -libc::ENOTCONN && self.peers.told.replace(result) != Some(result) {
                 let error = io::Error::from_raw_os_error(-result);
-                tracing::warn!(%error, "the kernel does not say who connects: it is let go");
+                tracing::error!(
+                    %error,
+                    "the kernel does not say through the ring who connects, so nobody is let in \
+                     where that must be known: at listeners for proxies, and with limits by \
+                     network. Use the epoll driver, or allow getsockopt on rings. Not said again"
+                );
             }
             return self.finish(socket, CloseCause::Reset);
         }

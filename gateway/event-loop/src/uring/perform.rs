@@ -20,7 +20,7 @@ impl Uring {
         for action in queue.drain(..) {
             self.perform(action)?;
         }
-        *actions.queue_mut() = queue;
+        actions.queue_again(queue);
         Ok(())
     }
 

@@ -12,6 +12,10 @@ use rustix::fd::BorrowedFd;
 use std::collections::VecDeque;
 use std::io;
 
+/// After so many ticks rings go that nobody needed meanwhile: a crowd that has just left may come
+/// back, and making a ring takes a moment.
+const UNUSED_TICKS: u32 = 50;
+
 /// A ring and the sockets in its table.
 #[derive(Debug)]
 pub(super) struct SocketRing {
@@ -23,26 +27,29 @@ pub(super) struct SocketRing {
     pub(super) later: Vec<SocketId>,
     /// Slots taken.
     used: u32,
-    /// Slots that accepts and connects under way may take.
+    /// Slots that connects under way may take.
     reserved: u32,
+    /// Slots that single accepts may take.
+    accepting: u32,
 }
 
 impl SocketRing {
-    fn new(slots: u32, eventfd: BorrowedFd<'_>) -> io::Result<Self> {
+    fn new(slots: u32, generation: u32, eventfd: BorrowedFd<'_>) -> io::Result<Self> {
         Ok(Self {
             ring: Ring::new(slots, Some(eventfd))?,
-            slots: vec![Slot::FREE; slots as usize],
+            slots: vec![Slot::free_after(generation); slots as usize],
             to_receive: VecDeque::new(),
             later: Vec::new(),
             used: 0,
             reserved: 0,
+            accepting: 0,
         })
     }
 
     /// Slots that nothing has a claim to.
     pub(super) fn free(&self) -> u32 {
         let slots = u32::try_from(self.slots.len()).expect("a table is small");
-        slots.saturating_sub(self.used + self.reserved)
+        slots.saturating_sub(self.used + self.reserved + self.accepting)
     }
 
     pub(super) const fn reserve(&mut self, count: u32) {
@@ -53,8 +60,22 @@ impl SocketRing {
         self.reserved = self.reserved.saturating_sub(1);
     }
 
+    pub(super) const fn reserve_accepts(&mut self, count: u32) {
+        self.accepting += count;
+    }
+
+    pub(super) const fn release_accept(&mut self) {
+        self.accepting = self.accepting.saturating_sub(1);
+    }
+
     pub(super) fn has_work(&mut self) -> bool {
         !self.to_receive.is_empty() || !self.later.is_empty() || self.ring.has_work()
+    }
+
+    /// Whether it has sockets, or will, or something of them is still to be looked at. Of a ring
+    /// of which this is not so the kernel holds no pointers, but for a listener's accepts.
+    fn is_used(&mut self) -> bool {
+        self.used > 0 || self.reserved > 0 || self.has_work()
     }
 }
 
@@ -64,6 +85,11 @@ pub(super) struct Rings {
     rings: Vec<SocketRing>,
     slots_per_ring: u32,
     sockets_max: u32,
+    /// Of rings that went: the highest generation of their slots, so that no id comes again.
+    generations: Vec<u32>,
+    /// So many rings were needed at a time since it was last looked whether some may go.
+    needed: usize,
+    ticks: u32,
 }
 
 impl Rings {
@@ -72,7 +98,14 @@ impl Rings {
         let limit = u32::try_from(descriptors_max()).unwrap_or(u32::MAX);
         let sockets_max = settings.sockets_max.clamp(1, SLOTS_MAX);
         let slots_per_ring = settings.ring_slots.min(limit).min(sockets_max).max(1);
-        let mut rings = Self { rings: Vec::new(), slots_per_ring, sockets_max };
+        let mut rings = Self {
+            rings: Vec::new(),
+            slots_per_ring,
+            sockets_max,
+            generations: Vec::new(),
+            needed: 1,
+            ticks: 0,
+        };
         rings.add(eventfd)?;
         Ok(rings)
     }
@@ -80,8 +113,45 @@ impl Rings {
     fn add(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<usize> {
         let before = u32::try_from(self.rings.len()).expect("few rings") * self.slots_per_ring;
         let slots = self.slots_per_ring.min(self.sockets_max - before);
-        self.rings.push(SocketRing::new(slots, eventfd)?);
+        let generation = self.generations.get(self.rings.len()).copied().unwrap_or(0);
+        self.rings.push(SocketRing::new(slots, generation, eventfd)?);
         Ok(self.rings.len() - 1)
+    }
+
+    /// A tick passed. Says how many rings are enough, when those behind them have not been needed
+    /// for a while.
+    pub(super) fn enough(&mut self) -> Option<usize> {
+        let used = self.rings.iter_mut().rposition(SocketRing::is_used);
+        self.needed = self.needed.max(used.map_or(1, |last| last + 1));
+        self.ticks += 1;
+        if self.ticks < UNUSED_TICKS {
+            return None;
+        }
+        self.ticks = 0;
+        let enough = std::mem::replace(&mut self.needed, 1);
+        (enough < self.rings.len()).then_some(enough)
+    }
+
+    /// Whether a listener would find its place in the first so many.
+    pub(super) fn have_plenty(&self, rings: usize) -> bool {
+        self.rings.iter().take(rings).any(|ring| ring.free() > self.slots_per_ring / 8)
+    }
+
+    /// Gives rings back, with their tables and queues. No accepts are armed there.
+    pub(super) fn keep(&mut self, rings: usize) {
+        while self.rings.len() > rings {
+            let Some(mut gone) = self.rings.pop() else { return };
+            if gone.is_used() {
+                // An answer that nobody waits for came just now: the next time.
+                return self.rings.push(gone);
+            }
+            let highest = gone.slots.iter().map(|slot| slot.generation).max().unwrap_or(0);
+            let index = self.rings.len();
+            if self.generations.len() <= index {
+                self.generations.resize(index + 1, 0);
+            }
+            self.generations[index] = highest;
+        }
     }
 
     /// A ring with free slots: the first one with plenty, else a new one, else any.

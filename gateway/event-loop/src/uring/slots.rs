@@ -63,6 +63,11 @@ impl Slot {
     pub(super) const FREE: Self =
         Self { generation: 0, send: SendIndex::NONE, flags: 0, receives: 0, stands: Pass::Past };
 
+    /// A free slot whose next generation follows this one.
+    pub(super) const fn free_after(generation: u32) -> Self {
+        Self { generation, ..Self::FREE }
+    }
+
     pub(super) const fn has(&self, flag: Flag) -> bool {
         self.flags & flag.0 != 0
     }

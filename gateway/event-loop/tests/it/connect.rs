@@ -109,6 +109,56 @@ fn thousands_of_connections_over_many_small_rings() {
     });
 }
 
+/// Ticks between two crowds: rings that nobody needed for fifty of them go, and before that those
+/// who accept there move.
+const REST_TICKS: u32 = 160;
+
+/// One crowd after the other, with a time in which nobody is there.
+struct Crowds {
+    crowd: Loopback,
+    left: u32,
+    rest: u32,
+}
+
+impl Handler for Crowds {
+    fn on_event(&mut self, now: Now, event: Event<'_>, actions: &mut Actions) {
+        if matches!(event, Event::Tick) {
+            self.rest = self.rest.saturating_sub(1);
+        }
+        self.crowd.on_event(now, event, actions);
+    }
+
+    fn on_batch_end(&mut self, now: Now, actions: &mut Actions) -> BatchFlow {
+        if self.rest > 0 {
+            return BatchFlow::Continue;
+        }
+        let flow = self.crowd.on_batch_end(now, actions);
+        if flow == BatchFlow::Stop && self.left > 0 {
+            self.left -= 1;
+            self.rest = REST_TICKS;
+            self.crowd = Loopback::new(self.crowd.remote, self.crowd.wanted, false);
+            return BatchFlow::Continue;
+        }
+        flow
+    }
+}
+
+/// What a crowd needed goes, and comes again with the next one; no id names two sockets. (The
+/// harness looks at that.)
+#[test]
+fn crowds_come_and_go() {
+    on_both(|kind| {
+        let settings = Settings { ring_slots: 64, tick_ms: 2, ..Settings::default() };
+        let ran = run_alone(kind, &settings, |remote| Crowds {
+            crowd: Loopback::new(remote, 1500, false),
+            left: 3,
+            rest: 0,
+        });
+        assert_eq!(ran.causes.len(), 4 * 3000);
+        assert_eq!(ran.inner.crowd.open_max, 3000);
+    });
+}
+
 #[test]
 fn slots_are_reused_with_new_generations() {
     on_both(|kind| {

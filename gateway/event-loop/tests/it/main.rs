@@ -11,4 +11,5 @@ mod flow;
 mod gate;
 mod harness;
 mod linger;
+mod overflow;
 mod wake;

@@ -6,15 +6,23 @@ use roost_protocol::time::Now;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 const ROUNDS: u64 = 100_000;
+/// How often a thread sleeps before a wake-up counts as lost, and for how long at most.
+const PARKS_MAX: u32 = 600;
+const PARK_MOST: Duration = Duration::from_millis(100);
 
-/// Hits the ball when it is on its side, and wakes the other player. The tick is an hour away, so
+/// No game takes so long.
+const TICK_MS: u64 = 600_000;
+
+/// Hits the ball when it is on its side, and wakes the other player. The next tick is far away, so
 /// one lost wake-up ends the game.
 struct Player {
     ball: Arc<AtomicU64>,
     side: u64,
     other: Waker,
+    ticks: u32,
 }
 
 impl Player {
@@ -30,7 +38,13 @@ impl Player {
 impl Handler for Player {
     fn on_event(&mut self, _: Now, event: Event<'_>, _: &mut Actions) {
         match event {
-            Event::Woken | Event::Tick => self.hit(),
+            Event::Woken => self.hit(),
+            Event::Tick => {
+                // The first comes at the beginning.
+                self.ticks += 1;
+                assert!(self.ticks == 1, "a wake-up was lost");
+                self.hit();
+            }
             other => unreachable!("{other:?}"),
         }
     }
@@ -43,7 +57,7 @@ impl Handler for Player {
 
 fn play(kind: Kind) {
     let ball = Arc::new(AtomicU64::new(0));
-    let settings = Settings { tick_ms: 3_600_000, ring_slots: 64, ..Settings::default() };
+    let settings = Settings { tick_ms: TICK_MS, ring_slots: 64, ..Settings::default() };
     let (tell_left, told_left) = channel::<Waker>();
     let (tell_right, told_right) = channel::<Waker>();
     std::thread::scope(|scope| {
@@ -53,7 +67,8 @@ fn play(kind: Kind) {
                 let mut event_loop = EventLoop::new(kind, &settings).unwrap();
                 tell.send(event_loop.waker()).unwrap();
                 let other = told.recv().unwrap();
-                event_loop.run(&mut Player { ball, side, other: other.clone() }).unwrap();
+                let mut player = Player { ball, side, other: other.clone(), ticks: 0 };
+                event_loop.run(&mut player).unwrap();
                 other.wake();
             });
         }
@@ -91,7 +106,7 @@ fn wakes_under_load() {
         let woken = Arc::new(AtomicU64::new(0));
         let thread = std::thread::current();
         let handler = Counting { echo: Echo::default(), woken: Arc::clone(&woken), thread };
-        let settings = Settings { tick_ms: 3_600_000, ..Settings::default() };
+        let settings = Settings { tick_ms: TICK_MS, ..Settings::default() };
         serve(kind, &settings, handler, |server| {
             std::thread::scope(|scope| {
                 scope.spawn(|| {
@@ -102,9 +117,14 @@ fn wakes_under_load() {
                 });
                 for round in 1..=10_000 {
                     server.waker.wake();
-                    while woken.load(Ordering::SeqCst) < round {
-                        std::thread::park();
+                    // It is unparked for each; a server that is gone must not keep it here.
+                    for _ in 0..PARKS_MAX {
+                        if woken.load(Ordering::SeqCst) >= round {
+                            break;
+                        }
+                        std::thread::park_timeout(PARK_MOST);
                     }
+                    assert!(woken.load(Ordering::SeqCst) >= round, "wake-up {round} was lost");
                 }
             });
         });
