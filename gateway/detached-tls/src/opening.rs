@@ -70,7 +70,10 @@ impl Detached {
             }
             // What is no data is looked at where it was opened, and does not stay there.
             let content = plain.split_off(start);
-            self.counts_as_empty()?;
+            // New keys are counted by themselves.
+            if kind != HANDSHAKE || content.first() != Some(&KEY_UPDATE) {
+                self.counts_as_empty()?;
+            }
             match kind {
                 HANDSHAKE => {
                     if self.handshake_came(&content, on_ticket)? {
@@ -134,7 +137,6 @@ impl Detached {
         Ok(())
     }
 
-    /// New keys are counted by themselves.
     fn counts_as_empty(&mut self) -> Result<(), OpenError> {
         self.empty_records += 1;
         if self.empty_records > EMPTY_RECORDS_MAX {
@@ -170,7 +172,6 @@ impl Detached {
             }
             _ => return Err(Violation::Malformed.into()),
         };
-        self.empty_records -= 1;
         self.key_updates += 1;
         if self.key_updates > KEY_UPDATES_MAX {
             return Err(Violation::TooManyKeyUpdates.into());

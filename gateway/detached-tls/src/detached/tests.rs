@@ -263,6 +263,22 @@ fn a_key_update_rolls_at_once_and_is_answered_before_data() {
 }
 
 #[test]
+fn a_key_update_is_welcome_after_as_many_empty_records_as_may_be() {
+    let (mut client, mut server) = aes();
+    let mut stream = Vec::new();
+    for _ in 0..32 {
+        client.seal_any(APPLICATION_DATA, &[], &mut stream);
+    }
+    client.seal_any(HANDSHAKE, &[24, 0, 0, 1, 0], &mut stream);
+    client.update_without_a_word();
+    assert_eq!(opened(&mut server, &stream).unwrap(), b"");
+    // It does not make room for another empty one.
+    let mut stream = Vec::new();
+    client.seal_any(APPLICATION_DATA, &[], &mut stream);
+    assert_eq!(opened(&mut server, &stream), broke(Violation::TooManyEmptyRecords));
+}
+
+#[test]
 fn data_under_the_old_key_does_not_open_after_the_new_one() {
     let (mut client, mut server) = aes();
     let mut stream = Vec::new();
