@@ -318,7 +318,10 @@ pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeysErr
 /// Puts a new version in the place of a file.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeysError> {
     let draft = write_draft(path, bytes, mode)?;
-    fs::rename(&draft, path).map_err(KeysError::file("replace", path))?;
+    if let Err(error) = fs::rename(&draft, path) {
+        drop(fs::remove_file(&draft));
+        return Err(KeysError::file("replace", path)(error));
+    }
     sync_folder(path)
 }
 
@@ -331,9 +334,11 @@ fn write_draft(path: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf, KeysErro
         .mode(mode)
         .open(&draft)
         .map_err(KeysError::file("create", &draft))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(KeysError::file("write", &draft))?;
+    if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+        // Half a secret is of no use, and this is tried again. That it stays says nothing new.
+        drop(fs::remove_file(&draft));
+        return Err(KeysError::file("write", &draft)(error));
+    }
     Ok(draft)
 }
 
@@ -502,6 +507,19 @@ mod tests {
         };
         assert!(load_token_keys(&[public]).is_ok());
         assert_eq!(fs::read_dir(&keys).unwrap().count(), 2, "no draft is left");
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_no_draft() {
+        let folder = folder();
+        // What is in the way can be replaced by no file.
+        let path = folder.path().join("keys.json");
+        fs::create_dir_all(path.join("in the way")).unwrap();
+        for _ in 0..3 {
+            let error = replace(&path, b"secret", PRIVATE).unwrap_err();
+            assert!(told(&folder, &error).contains("DATA/keys.json"), "{error}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
