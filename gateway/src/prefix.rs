@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 /// An IPv4 address is here one of IPv6, behind so many bits.
 const IPV4_AT: u8 = 96;
+/// The first of those.
+const IPV4_FIRST: u128 = 0xffff_0000_0000;
 
 /// All addresses that begin alike, as `10.0.0.0/8` or `2001:db8::/32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -19,6 +21,12 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// Whether all addresses of a kind are among them.
+    #[must_use]
+    pub const fn is_everything(&self) -> bool {
+        self.bits == 0 || (self.bits == IPV4_AT && self.first == IPV4_FIRST)
+    }
+
     /// Whether an address is one of them. One of IPv4 that was mapped into IPv6 is one of IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -117,6 +125,21 @@ mod tests {
             assert_eq!(prefix(&again), prefix(network));
         }
         assert_eq!(prefix("10.0.0.0/8").to_string(), "10.0.0.0/8");
+    }
+
+    #[test]
+    fn everything_is_what_leaves_nobody_out() {
+        for (text, is) in [
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("::ffff:0.0.0.0/96", true),
+            ("0.0.0.0/1", false),
+            ("::/96", false),
+            ("10.0.0.0/8", false),
+            ("::/1", false),
+        ] {
+            assert_eq!(prefix(text).is_everything(), is, "{text}");
+        }
     }
 
     #[test]

@@ -161,6 +161,10 @@ fn listener(index: usize, file: &ListenerFile) -> Result<ListenerConfig, ConfigE
             "is a Unix socket, where whoever may open the file is trusted; remove `trusted`, and \
              choose `mode`",
         ),
+        _ if file.trusted.iter().any(Prefix::is_everything) => Some(
+            "trusts every address with a PROXY header, and whoever reaches it could pretend to be \
+             anybody; name the networks of your proxies in its `trusted`",
+        ),
         _ if file.mode.is_some() && !is_unix => {
             Some("is no Unix socket and has no `mode`; remove it")
         }

@@ -344,6 +344,8 @@ fn listeners_do_not_contradict_themselves_or_each_other() {
         "[[listeners]]\naddress = \"[::1]:1\"\nproxy = true",
         "[[listeners]]\naddress = \"[::1]:1\"\ntrusted = [\"10.0.0.0/8\"]",
         "[[listeners]]\naddress = \"unix:a\"\nproxy = true\ntrusted = [\"::1\"]",
+        "[[listeners]]\naddress = \"[::1]:1\"\nproxy = true\ntrusted = [\"::1\", \"::/0\"]",
+        "[[listeners]]\naddress = \"[::1]:1\"\nproxy = true\ntrusted = [\"0.0.0.0/0\"]",
         "[[listeners]]\naddress = \"[::1]:1\"\nmode = \"0600\"",
         "tls = \"0.0.0.0:443\"\n[[listeners]]\naddress = \"[::]:443\"\ntls = true",
         "[[listeners]]\naddress = \"unix:a\"\n[[listeners]]\naddress = \"unix:a\"",
@@ -362,6 +364,12 @@ fn listeners_do_not_contradict_themselves_or_each_other() {
             listeners[0] is a Unix socket, where whoever may open the file is trusted;
               remove `trusted`,
               and choose `mode`
+            listeners[0] trusts every address with a PROXY header,
+              and whoever reaches it could pretend to be anybody;
+              name the networks of your proxies in its `trusted`
+            listeners[0] trusts every address with a PROXY header,
+              and whoever reaches it could pretend to be anybody;
+              name the networks of your proxies in its `trusted`
             listeners[0] is no Unix socket and has no `mode`;
               remove it
             tls is 0.0.0.0:443 and listeners[0] is [::]:443,
