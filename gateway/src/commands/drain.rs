@@ -1,5 +1,6 @@
 //! `roost drain`: asks the server of a data folder to stop, and waits until it has.
 
+use super::lock_note::{LOCK, LockNote};
 use crate::args::DrainArgs;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -9,10 +10,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::PathBuf;
 
-/// The file that a running server holds locked, with its process id; in the data folder.
-const LOCK: &str = "store/lock";
-
-/// Sends SIGTERM and waits. Gives the process that ended.
+/// Sends SIGTERM, unless the server is stopping already, and waits. Gives the process that ended.
 ///
 /// # Errors
 /// No server runs there, it cannot be signalled, or it did not end in time.
@@ -33,8 +31,12 @@ pub fn run(args: &DrainArgs) -> Result<u32, DrainError> {
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
     let text = fs::read_to_string(&path).map_err(failed)?;
-    let pid = text.trim().parse().ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| DrainError::NoProcess { path: path.clone() })?;
+    let no_process = || DrainError::NoProcess { path: path.clone() };
+    let note = LockNote::parse(&text).ok_or_else(no_process)?;
+    if !note.is_of_here() {
+        return Err(DrainError::Elsewhere { path });
+    }
+    let pid = Pid::from_raw(note.pid).ok_or_else(no_process)?;
     let signal = |error: Errno| DrainError::Signal { pid: pid.as_raw_pid(), source: error.into() };
     // Readable when the process has ended (pidfd_open(2)).
     let process = pidfd_open(pid, PidfdFlags::empty()).map_err(signal)?;
@@ -42,7 +44,10 @@ pub fn run(args: &DrainArgs) -> Result<u32, DrainError> {
     if lock.try_lock_shared().is_ok() {
         return Err(DrainError::NobodyRuns { data: args.data.clone() });
     }
-    pidfd_send_signal(&process, Signal::TERM).map_err(signal)?;
+    // A second signal would end it at once, with all who are still being told to leave.
+    if !note.is_draining {
+        pidfd_send_signal(&process, Signal::TERM).map_err(signal)?;
+    }
     let ended = PollFd::new(&process, PollFlags::IN);
     let wait = Timespec { tv_sec: i64::try_from(args.wait_s).unwrap_or(i64::MAX), tv_nsec: 0 };
     if poll(&mut [ended], Some(&wait)).map_err(signal)? == 0 {
@@ -69,6 +74,11 @@ pub enum DrainError {
     /// The lock file names no process.
     NoProcess {
         /// Which file.
+        path: PathBuf,
+    },
+    /// The server runs where its process has another number, or on another machine.
+    Elsewhere {
+        /// Which file says so.
         path: PathBuf,
     },
     /// The signal could not be sent.
@@ -101,6 +111,12 @@ impl fmt::Display for DrainError {
                 "{} names no process; send SIGTERM to the server yourself",
                 path.display()
             ),
+            Self::Elsewhere { path } => write!(
+                f,
+                "{} is held by a server in another container, or on another machine; run this \
+                 there, or send SIGTERM to the server yourself",
+                path.display()
+            ),
             Self::Signal { pid, source } => write!(
                 f,
                 "cannot signal process {pid}: {source}; run this where it runs, as its user"
@@ -118,7 +134,10 @@ impl std::error::Error for DrainError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreadable { source, .. } | Self::Signal { source, .. } => Some(source),
-            Self::NobodyRuns { .. } | Self::NoProcess { .. } | Self::StillRuns { .. } => None,
+            Self::NobodyRuns { .. }
+            | Self::NoProcess { .. }
+            | Self::Elsewhere { .. }
+            | Self::StillRuns { .. } => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod drain;
+mod lock_note;
 pub mod serve;
 pub mod store;
 pub mod token;

@@ -1,10 +1,14 @@
 //! The process ends at any moment under load; what was acknowledged is there when it is back.
 //! (The page cache outlives a process, so this says nothing about the flush: see `power_cut`.)
 
+use crate::device::{Device, message};
 use crate::load::{Load, UNHELD};
-use crate::roost::{Setup, on_both_drivers};
+use crate::roost::{Setup, on_both_drivers, refused, waits_until};
+use roost_protocol::wire::server_frame::Body as Told;
 use rustix::process::Signal;
-use std::process::Command;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// Kills in one test; `ROOST_KILL_ROUNDS` asks for more.
 fn rounds() -> u64 {
@@ -42,6 +46,44 @@ on_both_drivers! {
         assert!(server.wait().success());
         let server = server.start_again();
         assert_eq!(load.ask_everybody(&server), [""; 0]);
+    }
+
+    fn a_second_drain_waits_like_the_first(driver) {
+        let mut server = Setup::new(driver).config("limits.drain_ms = 60000\n").start();
+        let drain = |data: &Path| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
+            command.arg("drain").arg("--data").arg(data).stdin(Stdio::null());
+            command.stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let mut device = Device::sign_in(&server, "ann");
+        // Two at once, and one that comes late.
+        let mut drains = vec![drain(server.data()), drain(server.data())];
+        while !matches!(device.push(), Told::GoAway(_)) {}
+        server.logs("draining");
+        let lock = server.data().join("store/lock");
+        waits_until("it says so", || fs::read_to_string(&lock).unwrap().contains("draining"));
+        drains.push(drain(server.data()));
+        device.send(message("bob", 1, b"still here"));
+        waits_until("the late one waits", || drains[2].try_wait().unwrap().is_none());
+        device.wire.is_alive();
+        device.leave();
+        assert!(server.wait().success());
+        for drain in drains {
+            let output = drain.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+
+    fn a_server_in_another_container_is_not_signalled(driver) {
+        let server = Setup::new(driver).start();
+        let lock = server.data().join("store/lock");
+        let text = fs::read_to_string(&lock).unwrap();
+        let (namespace, _) = text.split_once("pid:[").expect("it says where it is");
+        fs::write(&lock, format!("{namespace}pid:[1] of another machine\n")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
+        let said = refused(command.arg("drain").arg("--data").arg(server.data()));
+        assert!(said.contains("in another container"), "{said}");
+        Device::sign_in(&server, "ann").wire.is_alive();
     }
 
     fn drain_stops_the_server_of_a_folder_and_says_when_there_is_none(driver) {

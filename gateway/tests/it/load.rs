@@ -2,7 +2,7 @@
 //! afterwards: whether everything noted is there.
 
 use crate::device::{Device, Wire, body_of, hello, message};
-use crate::roost::Server;
+use crate::roost::{PATIENCE, Server};
 use roost_protocol::encode;
 use roost_protocol::wire::client_frame::Body as Ask;
 use roost_protocol::wire::server_frame::Body as Told;
@@ -194,7 +194,7 @@ impl Load {
             .collect();
         drop(noted);
         for _ in 0..answers {
-            answered.recv().expect("somebody writes");
+            answered.recv_timeout(PATIENCE).expect("somebody writes");
         }
         end(&answered);
         self.writers = writers.into_iter().map(|thread| thread.join().unwrap()).collect();

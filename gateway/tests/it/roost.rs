@@ -16,9 +16,33 @@ use tempfile::TempDir;
 
 /// No answer takes so long, unless something hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a counter is looked at before it counts as one that does not move. A look takes
-/// some hundred microseconds, and counters are published every tenth of a second.
-const LOOKS_MAX: u32 = 50_000;
+/// Between two looks at what no event announces: counters are published every tenth of a second,
+/// and the server needs the processor as well.
+const LOOK_EVERY: Duration = Duration::from_millis(4);
+/// How often it is looked before it counts as what does not come: a minute, and more where looking
+/// itself takes long.
+const LOOKS_MAX: u32 = 15_000;
+
+/// Lets others have the processor before the next look.
+pub(crate) fn pause() {
+    std::thread::park_timeout(LOOK_EVERY);
+}
+
+/// Looks until something is so.
+#[track_caller]
+pub(crate) fn waits_until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(looks(is_so), "in vain: {what}");
+}
+
+/// Whether something is so before it has been looked at too often.
+fn looks(mut is_so: impl FnMut() -> bool) -> bool {
+    (0..LOOKS_MAX).any(|look| {
+        if look > 0 {
+            pause();
+        }
+        is_so()
+    })
+}
 
 /// Which driver a test is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +112,8 @@ pub(crate) struct Setup {
     log: Option<&'static str>,
     /// How many descriptors it may have.
     descriptors: Option<u32>,
+    /// Its network is its own.
+    own_network: bool,
     tcp: SocketAddr,
     /// None: no TLS.
     tls: Option<SocketAddr>,
@@ -125,6 +151,7 @@ impl Setup {
             shards: 2,
             log: None,
             descriptors: None,
+            own_network: false,
             tcp: ANYWHERE,
             tls: None,
         }
@@ -157,6 +184,12 @@ impl Setup {
         self
     }
 
+    /// It has a network of its own, with addresses of this machine only. Takes root.
+    pub(crate) const fn own_network(mut self) -> Self {
+        self.own_network = true;
+        self
+    }
+
     /// Which lines it logs, as `ROOST_LOG` says.
     pub(crate) const fn log(mut self, lines: &'static str) -> Self {
         self.log = Some(lines);
@@ -174,14 +207,17 @@ impl Setup {
     /// `roost serve` without a configuration file or a data folder.
     pub(crate) fn bare_command(&self) -> Command {
         let roost = env!("CARGO_BIN_EXE_roost");
-        let mut command = match self.descriptors {
-            None => Command::new(roost),
-            Some(max) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {max} && exec \"$0\" \"$@\""), roost]);
-                shell
+        let limit = self.descriptors.map(|max| format!("ulimit -n {max} && "));
+        let network = self.own_network.then(|| "ip link set lo up && ".to_owned());
+        let before: String = [limit, network].into_iter().flatten().collect();
+        let mut command = Command::new(roost);
+        if !before.is_empty() {
+            command = Command::new(if self.own_network { "unshare" } else { "sh" });
+            if self.own_network {
+                command.args(["--net", "sh"]);
             }
-        };
+            command.args(["-c", &format!("{before}exec \"$0\" \"$@\""), roost]);
+        }
         command.args(["serve", "--json", "--driver", self.driver.name()]);
         let tls = self.tls.map_or_else(|| "off".to_owned(), |address| address.to_string());
         command.env("ROOST_TCP", self.tcp.to_string()).env("ROOST_TLS", tls);
@@ -244,10 +280,27 @@ impl Setup {
     }
 }
 
+/// Waits until a process ended by itself; one that does not is killed.
+#[track_caller]
+fn waits_for(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    let ended = looks(|| {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    if !ended {
+        child.kill().unwrap();
+    }
+    status.expect("a process that ends by itself")
+}
+
 /// Runs what must fail by itself; gives what it said last.
 #[track_caller]
 pub(crate) fn refused(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    waits_for(&mut child);
+    let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "it was content: {said}");
     assert_eq!(output.status.code(), Some(1), "it crashed: {said}");
@@ -301,7 +354,7 @@ impl Server {
                 let stat = fs::read_to_string(&stat).unwrap();
                 stat.rsplit(')').next().unwrap().trim_start().starts_with(['T', 'D'])
             };
-            assert!((0..LOOKS_MAX * 10).any(|_| is_stopped()), "it does not stop");
+            waits_until("it stops", is_stopped);
         }
     }
 
@@ -312,8 +365,9 @@ impl Server {
     }
 
     /// Waits until it ended by itself.
+    #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+        waits_for(&mut self.child)
     }
 
     /// Where it listens for TLS.
@@ -342,6 +396,7 @@ impl Server {
             if last.len() <= before.len() {
                 return;
             }
+            pause();
         }
         panic!("{last:?} are open, and {before:?} were before");
     }
@@ -356,7 +411,7 @@ impl Server {
         self.setup.tcp = self.tcp;
         // The kernel takes a ring apart after its process has ended, and with it the listener.
         let is_free = |at| TcpListener::bind(at).is_ok();
-        assert!((0..LOOKS_MAX).any(|_| is_free(self.tcp)), "{} stays in use", self.tcp);
+        waits_until("its address is free", || is_free(self.tcp));
         *self = self.setup.start_in(Rc::clone(&self.files), &self.data);
     }
 
@@ -377,6 +432,7 @@ impl Server {
             if let Some(line) = self.log().lines().find(|line| line.contains(text)) {
                 return line.to_owned();
             }
+            pause();
         }
         panic!("no line with {text}; log: {}", self.log());
     }
@@ -418,6 +474,7 @@ impl Server {
             if is_good(last) {
                 return last;
             }
+            pause();
         }
         panic!("{name} stays {last}; log: {}", self.log());
     }

@@ -95,7 +95,8 @@ impl RealFolder {
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
                 let process = lock.read_to_string(&mut text).ok();
-                let process = process.and_then(|_bytes| text.trim().parse().ok());
+                // Whoever holds it may say more behind that.
+                let process = process.and_then(|_bytes| text.lines().next()?.trim().parse().ok());
                 return Err(FolderError::InUse { path: path.to_owned(), process });
             }
             Err(TryLockError::Error(error)) => return Err(unwritable(error)),

@@ -7,6 +7,7 @@ mod tls;
 
 pub use error::ServeError;
 
+use super::lock_note;
 use crate::args::ServeArgs;
 use crate::budget::MemoryBudget;
 use crate::config::{Config, Driver, Durability, FileConfig, ListenAddress};
@@ -39,6 +40,8 @@ use tls::TlsSource;
 
 /// How often ticket keys are looked at.
 const KEYS_EVERY: Duration = Duration::from_secs(3600);
+/// Within this time a second signal means no more than the first.
+const SIGNALS_TOGETHER: Duration = Duration::from_secs(1);
 /// How often it is looked whether certificates changed.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
 
@@ -95,6 +98,9 @@ impl Server {
         std::fs::create_dir_all(&store_path)
             .map_err(|source| ServeError::Data { path: store_path.clone(), source })?;
         let mut folder = RealFolder::open(&store_path).map_err(ServeError::Folder)?;
+        if let Err(error) = lock_note::say_namespace(&config.data) {
+            tracing::warn!(%error, "`roost drain` will not see whether this is another container");
+        }
         let now = roost_event_loop::now().wall;
         let (tls_source, tls) = if config.speaks_tls() {
             if !config.core_dumps {
@@ -245,7 +251,10 @@ impl Server {
             match signals.recv_timeout(step) {
                 Ok(SIGHUP) => self.reload(running),
                 Ok(signal) => {
-                    tracing::info!(signal, "draining; a second signal ends at once");
+                    tracing::info!(signal, "draining; another signal, in a second, ends at once");
+                    if let Err(error) = lock_note::say_draining(&self.config.data) {
+                        tracing::warn!(%error, "a second `roost drain` would end this at once");
+                    }
                     break;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -432,12 +441,11 @@ fn keep_memory_private() {
     }
 }
 
-/// SIGTERM and SIGINT, one by one, of which the second ends the process; and SIGHUP.
+/// SIGTERM and SIGINT, one by one, of which a second one ends the process; and SIGHUP.
 fn signals() -> Result<Receiver<i32>, std::io::Error> {
-    let second = Arc::new(AtomicBool::new(false));
+    let ends = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&second))?;
-        signal_hook::flag::register(signal, Arc::clone(&second))?;
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&ends))?;
     }
     let mut caught = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (sender, receiver) = mpsc::channel();
@@ -445,6 +453,11 @@ fn signals() -> Result<Receiver<i32>, std::io::Error> {
         for signal in caught.forever() {
             if sender.send(signal).is_err() {
                 return;
+            }
+            if signal != SIGHUP {
+                // Two that come together are two who want the same, as two `roost drain` do.
+                thread::park_timeout(SIGNALS_TOGETHER);
+                ends.store(true, Ordering::SeqCst);
             }
         }
     })?;
