@@ -108,7 +108,7 @@ impl Shard {
     pub(super) fn give_back(&mut self) {
         if self.tick >= self.evicting.gives_back_tick {
             self.evicting.gives_back_tick = self.tick + GIVE_BACK_TICKS;
-            self.edges.queues.give_back();
+            self.edges.give_back();
             self.ctx.give_back();
         }
     }

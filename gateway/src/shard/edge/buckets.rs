@@ -3,8 +3,10 @@
 
 use crate::ids::EdgeId;
 use crate::limits::Limits;
-use hashbrown::HashMap;
+use crate::shard::tables::Tables;
+use foldhash::fast::FixedState;
 use roost_protocol::time::Instant;
+use std::hash::BuildHasher;
 
 /// What a request costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,20 +39,25 @@ struct Bucket {
 
 #[derive(Debug)]
 struct Buckets {
+    slot: u32,
     generation: u32,
     of: [Bucket; 4],
 }
 
-/// The buckets of a shard's connections.
+/// The buckets of a shard's connections, in a table that neither grows nor shrinks at once.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
-    buckets: HashMap<u32, Buckets, foldhash::fast::FixedState>,
+    buckets: Tables<Buckets>,
 }
 
 impl Default for RateLimits {
     fn default() -> Self {
-        Self { buckets: HashMap::with_hasher(foldhash::fast::FixedState::default()) }
+        Self { buckets: Tables::new() }
     }
+}
+
+fn hash(slot: u32) -> u64 {
+    FixedState::default().hash_one(slot)
 }
 
 impl RateLimits {
@@ -75,14 +82,23 @@ impl RateLimits {
     fn of(&mut self, limits: &Limits, now_ms: u64, id: EdgeId, sharers: u8) -> &mut Buckets {
         let full = |rate: Rate| Bucket { level: rate.burst * rate.cost, at_ms: now_ms };
         let fresh = || Buckets {
+            slot: id.slot,
             generation: id.generation,
             of: ALL.map(|costs| full(Rate::of(limits, costs, sharers))),
         };
-        let buckets = self.buckets.entry(id.slot).or_insert_with(fresh);
+        if self.find(id.slot).is_none() {
+            self.buckets.insert(hash(id.slot), fresh(), |buckets| hash(buckets.slot));
+        }
+        let buckets = self.buckets.find_mut(hash(id.slot), |buckets| buckets.slot == id.slot);
+        let buckets = buckets.expect("it was there, or was put there");
         if buckets.generation != id.generation {
             *buckets = fresh();
         }
         buckets
+    }
+
+    fn find(&self, slot: u32) -> Option<&Buckets> {
+        self.buckets.find(hash(slot), |buckets| buckets.slot == slot)
     }
 
     /// The connection may open so many conversations for now: its user opened the others.
@@ -104,19 +120,20 @@ impl RateLimits {
 
     /// The connection is gone.
     pub(crate) fn forget(&mut self, id: EdgeId) {
-        self.buckets.remove(&id.slot);
+        let is_it = |buckets: &Buckets| buckets.slot == id.slot;
+        self.buckets.remove(hash(id.slot), is_it, |buckets| hash(buckets.slot));
     }
 
     /// Forgets what says nothing any more: called now and then for each connection.
     pub(crate) fn forget_full(&mut self, limits: &Limits, now: Instant, id: EdgeId, sharers: u8) {
         let now_ms = now.ns / 1_000_000;
-        let Some(buckets) = self.buckets.get(&id.slot) else { return };
+        let Some(buckets) = self.find(id.slot) else { return };
         let full = ALL.iter().zip(&buckets.of).all(|(costs, bucket)| {
             let rate = Rate::of(limits, *costs, sharers);
             bucket.refilled(rate, now_ms) == rate.burst * rate.cost
         });
         if full {
-            self.buckets.remove(&id.slot);
+            self.forget(id);
         }
     }
 }
@@ -237,7 +254,7 @@ mod tests {
         // Whoever may open as many as anybody takes no room.
         let other = EdgeId { slot: 9, generation: 1 };
         buckets.leave(&limits, at(0), other, 50);
-        assert!(!buckets.buckets.contains_key(&9));
+        assert!(buckets.find(9).is_none());
     }
 
     #[test]

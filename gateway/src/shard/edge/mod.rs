@@ -22,6 +22,7 @@ use crate::ids::{EdgeAddress, EdgeId};
 use crate::shard::auth::ticket::TicketSealer;
 use crate::shard::auth::token::{TokenKeys, TokenRules};
 use crate::shard::context::Context;
+use crate::shard::evicting::shrink;
 use crate::shard::links::{Cause, Owed};
 use crate::shard::message::{Gone, ToOwnMailbox};
 use crate::shard::output::{Outbox, Output};
@@ -419,6 +420,13 @@ impl Edges {
     /// Begins a batch: verification has its budget again.
     pub(crate) fn begin_batch(&mut self, ctx: &Context) {
         self.verifications_left = ctx.limits.verifications_per_turn_max;
+    }
+
+    /// Lets go of room that only the busiest moment needed.
+    pub(crate) fn give_back(&mut self) {
+        self.queues.give_back();
+        self.secure.give_back();
+        shrink(&mut self.deferred);
     }
 
     /// Whether a Hello or a handshake still waits for its turn.

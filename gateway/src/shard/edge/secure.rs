@@ -16,6 +16,7 @@ use super::transport::{PROTOCOL, Tls};
 use super::{Edges, queue};
 use crate::ids::EdgeId;
 use crate::shard::context::Context;
+use crate::shard::evicting::shrink;
 use crate::shard::output::Outbox;
 use roost_detached_tls::{
     Alert, Detached, Established, HandshakeError, RECORD_MAX_BYTES, has_whole_record,
@@ -64,6 +65,16 @@ impl Secure {
     /// Takes what was sealed for a connection and not sent.
     pub(crate) fn take_unsent(&mut self, id: EdgeId) -> Option<Vec<u8>> {
         self.unsent.remove(&id)
+    }
+
+    /// Lets go of room that only a storm needed.
+    pub(crate) fn give_back(&mut self) {
+        shrink(&mut self.beginning);
+        shrink(&mut self.going_on);
+        if self.in_progress == 0 {
+            self.begun.clear();
+        }
+        shrink(&mut self.begun);
     }
 
     fn send(&mut self, id: EdgeId, sealed: &[u8]) {
