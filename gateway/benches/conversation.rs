@@ -115,8 +115,8 @@ impl Bench {
                     | Output::Abort { .. }
                     | Output::Pause { .. }
                     | Output::Resume { .. }
-                    | Output::PauseAccepting
-                    | Output::ResumeAccepting
+                    | Output::PauseAccepting { .. }
+                    | Output::ResumeAccepting { .. }
                     | Output::Report(_)
                     | Output::Drained => {}
                 }

@@ -81,6 +81,11 @@ limits! {
     half_frame_timeout_ms: u32 = 10_000, 500 => 120_000;
     /// For how long a socket may take no byte of what waits for it. Default 30 s, 1 s to 10 min.
     send_stall_timeout_ms: u32 = 30_000, 1_000 => 600_000;
+    /// For how long a peer may leave what was sent to it without an acknowledgement, or have no room
+    /// for it: then the kernel ends the connection (`TCP_USER_TIMEOUT`). Default 1 min, which is
+    /// five heartbeats in the foreground; at most 1 h; 0: as long as the kernel likes, about a
+    /// quarter of an hour. Not less than `send_stall_timeout_ms`.
+    unacknowledged_timeout_ms: u32 = 60_000, 0 => 3_600_000;
     /// From the wish to stop to the end of the process, with settling what is owed, which needs
     /// what is left when the last device went. Default 10 s, 0 to 10 min.
     drain_ms: u32 = 10_000, 0 => 600_000;
@@ -109,7 +114,9 @@ limits! {
     /// reads at most. Default 1,000; 1 to 1,000,000.
     snapshot_every_records: u32 = 1_000, 1 => 1_000_000;
 
-    /// Connections of the whole server. Default 1,000,000; 1 to 10,000,000.
+    /// Connections of the whole server; a shard takes its part, rounded up. Whoever comes then is
+    /// told `overloaded`, but for a device that takes over its own session. Default 1,000,000; 1 to
+    /// 10,000,000.
     connections_max: u32 = 1_000_000, 1 => 10_000_000;
     /// Connections of one network, of the whole server; 0 is no limit, the default. A shard takes
     /// its part, rounded up: how the kernel spreads connections over shards is not even, so some
@@ -122,7 +129,7 @@ limits! {
     prefix_ipv4_bits: u8 = 32, 8 => 32;
     /// The same of an IPv6 address. Default 64, 16 to 128.
     prefix_ipv6_bits: u8 = 64, 16 => 128;
-    /// Connections taken in a second, of the whole server; a shard takes its part. Those that come
+    /// Connections that each listener takes in a second; a shard takes its part. Those that come
     /// faster wait in the kernel. 0 is no limit, the default. At most 10,000,000.
     connections_per_second: u32 = 0, 0 => 10_000_000;
     /// Requests a connection may have unanswered. Default 64; 1 to 256, the protocol's bound.
@@ -217,7 +224,7 @@ impl Limits {
     /// The first bound that does not hold.
     pub fn check(&self) -> Result<(), LimitsError> {
         self.check_ranges()?;
-        let relations: [(bool, Relation); 3] = [
+        let relations: [(bool, Relation); 4] = [
             (
                 self.heartbeat_foreground_ms <= self.heartbeat_background_ms,
                 ("limits.heartbeat_foreground_ms", "limits.heartbeat_background_ms"),
@@ -230,11 +237,39 @@ impl Limits {
                 u64::from(self.send_queue_bytes) <= self.send_queues_bytes,
                 ("limits.send_queue_bytes", "limits.send_queues_bytes"),
             ),
+            (
+                // A window that stays closed is the kernel's to judge as well.
+                self.unacknowledged_timeout_ms == 0
+                    || self.send_stall_timeout_ms <= self.unacknowledged_timeout_ms,
+                ("limits.send_stall_timeout_ms", "limits.unacknowledged_timeout_ms"),
+            ),
         ];
         match relations.into_iter().find(|(holds, _)| !holds) {
             Some((_, (low, high))) => Err(LimitsError::Order { low, high }),
             None => Ok(()),
         }
+    }
+}
+
+/// Of a shard's connections one in so many is beside the limit: for devices that take over their
+/// own session, and for those who are told that there is no room.
+const BESIDE_PART: u32 = 256;
+/// The least and the most of that.
+const BESIDE_MIN: u32 = 8;
+const BESIDE_MAX: u32 = 1_024;
+
+impl Limits {
+    /// A shard's part of `connections_max`, rounded up.
+    #[must_use]
+    pub fn connections_of_shard(&self, shards: u8) -> u32 {
+        self.connections_max.div_ceil(u32::from(shards.max(1)))
+    }
+
+    /// Sockets that a shard takes at a time: further ones wait in the kernel.
+    #[must_use]
+    pub fn sockets_of_shard(&self, shards: u8) -> u32 {
+        let connections = self.connections_of_shard(shards);
+        connections + (connections / BESIDE_PART).clamp(BESIDE_MIN, BESIDE_MAX)
     }
 }
 
@@ -298,6 +333,18 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_has_its_part_of_the_connections_and_a_little_room_beside() {
+        let sockets = |connections_max, shards| {
+            let limits = Limits { connections_max, ..Limits::default() };
+            (limits.connections_of_shard(shards), limits.sockets_of_shard(shards))
+        };
+        assert_eq!(sockets(3, 1), (3, 11));
+        assert_eq!(sockets(3, 2), (2, 10));
+        assert_eq!(sockets(100_000, 2), (50_000, 50_195));
+        assert_eq!(sockets(10_000_000, 1), (10_000_000, 10_001_024));
+    }
+
+    #[test]
     fn what_the_file_says_replaces_the_default() {
         let file = LimitsFile { connections_max: Some(7), ..LimitsFile::default() };
         let expected = Limits { connections_max: 7, ..Limits::default() };
@@ -322,7 +369,8 @@ mod tests {
         let wrong = [
             Limits { heartbeat_background_ms: 11_999, ..default.clone() },
             Limits { frame_max_bytes: 64 * KIB, ..default.clone() },
-            Limits { send_queue_bytes: 2048 * KIB, send_queues_bytes: MIB, ..default },
+            Limits { send_queue_bytes: 2048 * KIB, send_queues_bytes: MIB, ..default.clone() },
+            Limits { send_stall_timeout_ms: 60_001, ..default },
         ];
         let told: Vec<String> = wrong
             .iter()
@@ -335,6 +383,8 @@ mod tests {
             limits.body_max_bytes plus 1024 is more than limits.frame_max_bytes;
               lower the first or raise the second
             limits.send_queue_bytes is more than limits.send_queues_bytes;
+              lower the first or raise the second
+            limits.send_stall_timeout_ms is more than limits.unacknowledged_timeout_ms;
               lower the first or raise the second"#]]
         .assert_eq(&told.join("\n"));
     }

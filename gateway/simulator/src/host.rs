@@ -345,7 +345,7 @@ impl Simulation {
             Output::Abort { edge } => self.server_close(shard, edge, true),
             Output::Pause { edge } => self.server_pause(shard, edge, true),
             Output::Resume { edge } => self.server_pause(shard, edge, false),
-            Output::PauseAccepting | Output::ResumeAccepting => {
+            Output::PauseAccepting { .. } | Output::ResumeAccepting { .. } => {
                 return Err(Broken::new("a rate of connections holds that nobody set"));
             }
             Output::Forward { to, parcel } => return self.forward(shard, to.0, parcel),
@@ -493,7 +493,9 @@ fn feed(shard: &mut Shard, now: roost_protocol::time::Now, input: Waiting, outbo
             shard.handle(now, Input::Received { edge, bytes: &mut bytes }, outbox);
         }
         Waiting::Sent(edge, buffer) => shard.handle(now, Input::Sent { edge, buffer }, outbox),
-        Waiting::Closed(edge) => shard.handle(now, Input::Closed { edge }, outbox),
+        Waiting::Closed(edge) => {
+            shard.handle(now, Input::Closed { edge, unacknowledged: false }, outbox);
+        }
         Waiting::Arrived(from, parcel) => {
             shard.handle(now, Input::Arrived { from, parcel }, outbox);
         }

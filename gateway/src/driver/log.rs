@@ -119,7 +119,8 @@ impl Logger {
                         shard,
                         limit,
                         held,
-                        "no more connections are taken. Raise limits.connections_max"
+                        "there are as many connections as there may be: who comes is told to \
+                         come back later. Raise limits.connections_max"
                     );
                 }
             }

@@ -105,6 +105,8 @@ shard_metrics! {
         "Connections of a network that had as many unauthenticated ones as it may";
     accept_pauses_total, counter, stats.accept_pauses_total,
         "Times that no connections were taken for a while because they came too fast";
+    unacknowledged_total, counter, stats.unacknowledged_total,
+        "Connections ended because the peer did not acknowledge for too long";
     address_prefixes, gauge, count(shard.address_prefixes()),
         "Networks that have connections, if they are counted";
     welcomed_total, counter, stats.welcomed_total, "Devices that were welcomed";

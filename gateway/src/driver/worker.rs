@@ -7,7 +7,9 @@ use super::metrics::ShardMetrics;
 use crate::ids::EdgeId;
 use crate::shard::{Input, Outbox, Output, Report, Secrets, Shard};
 use roost_detached_tls::ServerSettings;
-use roost_event_loop::{Actions, BatchFlow, Event, Handler, Limit, ListenerId, SocketId, Waker};
+use roost_event_loop::{
+    Actions, BatchFlow, CloseCause, Event, Handler, Limit, ListenerId, SocketId, Waker,
+};
 use roost_protocol::time::{Duration, Instant, Now};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -61,6 +63,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     metrics: Arc<ShardMetrics>,
     listeners: Vec<ListenerId>,
+    connections_max: u32,
     drain_ms: u64,
     drain_ends: Option<Instant>,
     drained: bool,
@@ -90,6 +93,8 @@ pub struct WorkerParts {
     pub metrics: Arc<ShardMetrics>,
     /// Its listeners, in the order of `EdgeConfig::listeners`.
     pub listeners: Vec<ListenerId>,
+    /// Connections of the whole server, for the log.
+    pub connections_max: u32,
     /// How long draining may take.
     pub drain_ms: u32,
 }
@@ -109,6 +114,7 @@ impl Worker {
             shared: parts.shared,
             metrics: parts.metrics,
             listeners: parts.listeners,
+            connections_max: parts.connections_max,
             drain_ms: parts.drain_ms.into(),
             drain_ends: None,
             drained: false,
@@ -177,11 +183,11 @@ impl Worker {
                 Output::Abort { edge } => actions.abort(socket(edge)),
                 Output::Pause { edge } => actions.pause(socket(edge)),
                 Output::Resume { edge } => actions.resume(socket(edge)),
-                Output::PauseAccepting => {
-                    self.listeners.iter().for_each(|id| actions.pause_listener(*id));
+                Output::PauseAccepting { listener } => {
+                    actions.pause_listener(self.listeners[usize::from(listener)]);
                 }
-                Output::ResumeAccepting => {
-                    self.listeners.iter().for_each(|id| actions.resume_listener(*id));
+                Output::ResumeAccepting { listener } => {
+                    actions.resume_listener(self.listeners[usize::from(listener)]);
                 }
                 Output::Forward { to, parcel } => self.mesh.push(to, parcel),
                 Output::Store(op) => self.disk.submit(op, actions),
@@ -220,15 +226,16 @@ impl Handler for Worker {
             Event::Sent { socket, buffer } => {
                 self.feed(now, Input::Sent { edge: edge(socket), buffer });
             }
-            Event::Closed { socket, cause: _ } => {
-                self.feed(now, Input::Closed { edge: edge(socket) });
+            Event::Closed { socket, cause } => {
+                let unacknowledged = cause == CloseCause::TimedOut;
+                self.feed(now, Input::Closed { edge: edge(socket), unacknowledged });
             }
             Event::FileDone { token, result, buffer } => {
                 self.disk.file_done(token, result, buffer);
             }
             Event::Tick => self.feed(now, Input::Tick),
-            Event::ListenerPaused { listener: _, reason: Limit::Sockets { max } } => {
-                let report = Report::ConnectionsFull { limit: max.into() };
+            Event::ListenerPaused { listener: _, reason: Limit::Sockets { .. } } => {
+                let report = Report::ConnectionsFull { limit: self.connections_max.into() };
                 self.logger.write(now.monotonic, &report);
             }
             Event::ListenerPaused { listener: _, reason } => {

@@ -39,6 +39,8 @@ pub enum Input<'a> {
     Closed {
         /// The connection.
         edge: EdgeId,
+        /// The kernel ended it: its peer did not acknowledge for too long.
+        unacknowledged: bool,
     },
     /// From the queue of another shard.
     Arrived {

@@ -166,7 +166,10 @@ impl Shard {
                 }
             }
             Input::Sent { edge, buffer } => self.edges.sent(&mut self.ctx, outbox, edge, buffer),
-            Input::Closed { edge } => self.edges.closed(&mut self.ctx, edge),
+            Input::Closed { edge, unacknowledged } => {
+                self.ctx.stats.unacknowledged_total += u64::from(unacknowledged);
+                self.edges.closed(&mut self.ctx, edge);
+            }
             Input::Arrived { from, parcel } => self.arrived(from, parcel),
             Input::Slots { by, slots } => self.ctx.links.slots_freed(by, slots),
             Input::Stored(done) => {

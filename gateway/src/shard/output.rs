@@ -36,11 +36,17 @@ pub enum Output {
         /// The connection.
         edge: EdgeId,
     },
-    /// Take no further connections until `ResumeAccepting`: they wait in the kernel. One that was
-    /// taken at this moment still opens.
-    PauseAccepting,
-    /// Take connections again.
-    ResumeAccepting,
+    /// Take no further connections of a listener until `ResumeAccepting`: they wait in the kernel.
+    /// One that was taken at this moment still opens.
+    PauseAccepting {
+        /// Which one, in the order of `EdgeConfig::listeners`.
+        listener: u16,
+    },
+    /// Take its connections again.
+    ResumeAccepting {
+        /// Which one.
+        listener: u16,
+    },
     /// Put this into the queue to another shard. There is room: the shard counts.
     Forward {
         /// Whose queue.

@@ -79,8 +79,8 @@ impl World {
                 | Output::Abort { .. }
                 | Output::Pause { .. }
                 | Output::Resume { .. }
-                | Output::PauseAccepting
-                | Output::ResumeAccepting
+                | Output::PauseAccepting { .. }
+                | Output::ResumeAccepting { .. }
                 | Output::Forward { .. }
                 | Output::Report(_)
                 | Output::Drained => {}

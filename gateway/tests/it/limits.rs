@@ -21,7 +21,7 @@ const TOO_SLOW: &str = "roost_too_slow_total";
 const MIB: u64 = 1024 * 1024;
 
 /// Thousands of descriptors at once are for one test at a time.
-static MANY_SOCKETS: Mutex<()> = Mutex::new(());
+pub(crate) static MANY_SOCKETS: Mutex<()> = Mutex::new(());
 
 /// Asks what is refused with this; the connection goes on and the counter rises.
 #[track_caller]
@@ -429,17 +429,60 @@ on_both_drivers! {
         bystanders.are_unharmed();
     }
 
-    fn one_connection_more_than_there_may_be_waits_until_one_ends(driver) {
+    fn one_connection_more_than_there_may_be_is_told_to_come_back_later(driver) {
         let server = Setup::new(driver).shards(1).config("limits.connections_max = 3\n").start();
         let mut first = Device::sign_in(&server, "first");
         let mut bystanders = Bystanders::new(&server);
-        let mut fourth = Wire::open(server.tcp);
-        fourth.ask(1, Ask::Hello(hello(&server.token("fourth"), 1, 1)));
+        let fourth = || {
+            let mut fourth = Wire::open(server.tcp);
+            fourth.ask(1, Ask::Hello(hello(&server.token("fourth"), 1, 1)));
+            fourth
+        };
+        for _ in 0..20 {
+            let (request_id, error) = fourth().refused_hello();
+            assert_eq!((error.code(), request_id), (ErrorCode::ErrorOverloaded, 1));
+            assert!((5_000..=15_000).contains(&error.retry_after_ms), "{error:?}");
+        }
         let line = server.logs("limits.connections_max");
         assert!(line.contains("WARN") && line.contains("limit=3"), "{line}");
         first.wire.is_alive();
         first.leave();
-        Device::welcomed(fourth).wire.is_alive();
+        server.metric_becomes("roost_connections_open", |open| open == 2);
+        Device::welcomed(fourth()).wire.is_alive();
+        bystanders.are_unharmed();
+    }
+
+    fn a_device_takes_over_its_session_also_when_there_is_no_room(driver) {
+        let server = Setup::new(driver).shards(1).config("limits.connections_max = 3\n").start();
+        let mut bystanders = Bystanders::new(&server);
+        let mut device = Device::sign_in_as(&server, "ann2", 1, 1);
+        for connection in 2..40 {
+            // The old connection is still there, for all the server knows.
+            let next = Device::sign_in_as(&server, "ann2", 1, connection);
+            let mut before = std::mem::replace(&mut device, next);
+            before.wire.ends_with(ErrorCode::ErrorReplaced);
+            // Another device of the same user takes over nothing.
+            let mut other = Wire::open(server.tcp);
+            other.ask(1, Ask::Hello(hello(&server.token("ann2"), 2, connection)));
+            assert_eq!(other.refused_hello().1.code(), ErrorCode::ErrorOverloaded);
+        }
+        device.wire.is_alive();
+        bystanders.are_unharmed();
+        server.metric_becomes("roost_connections_open", |open| open == 3);
+        assert_eq!(server.metric("roost_replaced_total"), 38);
+    }
+
+    fn who_is_silent_where_there_is_no_room_keeps_others_waiting_for_a_while_only(driver) {
+        let config = "limits.connections_max = 2\nlimits.hello_timeout_ms = 2000\n";
+        let server = Setup::new(driver).shards(1).config(config).start();
+        let mut bystanders = Bystanders::new(&server);
+        let silent: Vec<Wire> = (0..16).map(|_| Wire::silent(server.tcp)).collect();
+        let line = server.logs("limits.connections_max");
+        assert!(line.contains("limit=2"), "{line}");
+        let mut late = Wire::open(server.tcp);
+        late.ask(1, Ask::Hello(hello(&server.token("late"), 1, 1)));
+        assert_eq!(late.refused_hello().1.code(), ErrorCode::ErrorOverloaded);
+        drop(silent);
         bystanders.are_unharmed();
     }
 
@@ -480,7 +523,7 @@ on_both_drivers! {
 }
 
 /// Ten thousand, or as many as this process may have: a socket is a descriptor here and there.
-fn connections_max() -> usize {
+pub(crate) fn connections_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let descriptors = limit.current.and_then(|max| usize::try_from(max).ok());
     descriptors.map_or(10_000, |max| max.saturating_sub(1_000).min(10_000))

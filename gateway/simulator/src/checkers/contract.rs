@@ -83,8 +83,8 @@ impl Contract {
                 | Output::Abort { .. }
                 | Output::Pause { .. }
                 | Output::Resume { .. }
-                | Output::PauseAccepting
-                | Output::ResumeAccepting
+                | Output::PauseAccepting { .. }
+                | Output::ResumeAccepting { .. }
                 | Output::Forward { .. }
                 | Output::Store(_)
                 | Output::Report(_)
@@ -131,8 +131,8 @@ impl Contract {
                     return Err(Broken::new("two commits are under way"));
                 }
             }
-            Output::PauseAccepting
-            | Output::ResumeAccepting
+            Output::PauseAccepting { .. }
+            | Output::ResumeAccepting { .. }
             | Output::Forward { .. }
             | Output::Report(_)
             | Output::Drained => {}

@@ -8,7 +8,7 @@ use super::error::ServeError;
 use crate::config::{Config, ListenAddress, ListenerConfig};
 use crate::shard::ListenerRules;
 use roost_event_loop::{Accepting, Listening};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -50,6 +50,10 @@ impl Listeners {
         let counts_peers = config.limits.connections_per_prefix_max > 0
             || config.limits.unauthenticated_per_prefix_max > 0;
         let has_pace = config.limits.connections_per_second > 0;
+        let unacknowledged = match config.limits.unacknowledged_timeout_ms {
+            0 => None,
+            ms => Some(Duration::from_millis(ms.into())),
+        };
         let bind = |listener: ListenerConfig| {
             let ListenerConfig { setting, address, mode, rules } = listener;
             let failed = |source| {
@@ -58,7 +62,8 @@ impl Listeners {
             };
             let (address, sockets, file) = match &address {
                 ListenAddress::Tcp(address) => {
-                    let (address, sockets) = bind_tcp(*address, shards).map_err(failed)?;
+                    let (address, sockets) =
+                        bind_tcp(*address, shards, unacknowledged).map_err(failed)?;
                     (ListenAddress::Tcp(address), sockets, None)
                 }
                 ListenAddress::Unix(path) => {
@@ -98,7 +103,12 @@ impl Listeners {
 
 // ---- TCP ----
 
-fn bind_tcp(asked: SocketAddr, shards: u8) -> io::Result<(SocketAddr, Vec<Listening>)> {
+/// Accepted sockets inherit the bound on what their peers leave unacknowledged.
+fn bind_tcp(
+    asked: SocketAddr,
+    shards: u8,
+    unacknowledged: Option<Duration>,
+) -> io::Result<(SocketAddr, Vec<Listening>)> {
     let (mut address, mut bound) = (asked, Vec::new());
     // The first one takes the port alone, so that a port in use by another server is noticed.
     if asked.port() != 0 {
@@ -107,6 +117,7 @@ fn bind_tcp(asked: SocketAddr, shards: u8) -> io::Result<(SocketAddr, Vec<Listen
     for _ in 0..shards {
         let listener = bind(address, true)?;
         address = listener.local_addr()?;
+        SockRef::from(&listener).set_tcp_user_timeout(unacknowledged)?;
         bound.push(listener.into());
     }
     Ok((address, bound))
@@ -196,7 +207,7 @@ fn bind_draft(path: &Path) -> io::Result<UnixListener> {
 
 fn listen_draft(listener: &UnixListener, path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))?;
-    socket2::SockRef::from(listener).listen(BACKLOG)
+    SockRef::from(listener).listen(BACKLOG)
 }
 
 /// A file that is no socket stays, and so does one that somebody listens at.
@@ -226,7 +237,20 @@ fn refuse_if_in_use(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn whoever_is_accepted_has_as_long_to_acknowledge_as_the_listener_says() {
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        for timeout in [Some(Duration::from_millis(1_500)), None] {
+            let (address, mut sockets) = bind_tcp(anywhere, 1, timeout).unwrap();
+            let Some(Listening::Tcp(listener)) = sockets.pop() else { panic!("no TCP") };
+            let _peer = TcpStream::connect(address).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), timeout);
+        }
+    }
 
     #[test]
     fn a_dead_servers_file_is_replaced_and_the_own_one_goes() {

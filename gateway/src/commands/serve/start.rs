@@ -88,7 +88,7 @@ impl Start {
         }
         let limits = self.config.limits.clone();
         let settings = LoopSettings {
-            sockets_max: limits.connections_max / u32::from(self.shards),
+            sockets_max: limits.sockets_of_shard(self.shards),
             ..LoopSettings::default()
         };
         let mut event_loop = EventLoop::new(self.kind, &settings).map_err(text)?;
@@ -128,6 +128,7 @@ impl Start {
             shared: self.shared,
             metrics: self.metrics,
             listeners,
+            connections_max: limits.connections_max,
             drain_ms: limits.drain_ms,
         });
         // What was owed before the restart is told again without waiting for anybody.

@@ -61,6 +61,8 @@ impl Edges {
         };
         let user = proven.user.key(&self.config.tenant);
         let tick = self.tick;
+        let most = ctx.limits.connections_of_shard(ctx.links.shards());
+        let is_full = self.table.open() > u64::from(most);
         let Some(edge) = self.table.get(id) else { return Ok(true) };
         edge.state = State::Registering;
         edge.heard_tick = tick;
@@ -83,6 +85,7 @@ impl Edges {
             ticket_epoch: proven.ticket_epoch,
             activity: hello.activity,
             client: hello.client,
+            must_replace: is_full,
         };
         let to = ctx.home_of_user(user);
         let message = ToOwnMailbox::Register(Box::new(register));

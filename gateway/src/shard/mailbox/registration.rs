@@ -12,6 +12,9 @@ use roost_protocol::error::Refusal;
 use roost_protocol::ids::{DeviceId, UserKey};
 use roost_protocol::wire::{self, ActivityState, ErrorCode};
 
+/// When somebody is to come back for whom there was no room, about.
+const FULL_RETRY_MS: u32 = 10_000;
+
 impl Mailboxes {
     /// A device proved who it is and wants in.
     pub(super) fn register(&mut self, ctx: &mut Context, register: &Register, cause: Cause) {
@@ -49,6 +52,14 @@ impl Mailboxes {
             ctx.reports.push(Report::UserIdCollision);
             let code = ErrorCode::ErrorUserIdCollision;
             return Err(Refusal::new(code, "another user id has this key").to_wire());
+        }
+        if register.must_replace && !replaces(&mut mailbox.slot, register) {
+            let limit = ctx.limits.connections_max.into();
+            ctx.reports.push(Report::ConnectionsFull { limit });
+            let retry_after_ms = ctx.prng.jitter_ms(FULL_RETRY_MS);
+            let text = "the server has no room for another connection";
+            let full = Refusal { retry_after_ms, ..Refusal::new(ErrorCode::ErrorOverloaded, text) };
+            return Err(full.to_wire());
         }
         if mailbox.slot.devices.place_of(register.device).is_none() {
             self.add_device(ctx, register, cause)?;
@@ -164,6 +175,14 @@ impl Mailboxes {
         let edges = mailbox.slot.devices.as_slice().iter().filter_map(Device::main);
         edges.filter(|edge| Some(*edge) != but).collect()
     }
+}
+
+/// Whether a connection of this device, of the same role, is there.
+fn replaces(slot: &mut Slot, register: &Register) -> bool {
+    slot.devices.get_mut(register.device).is_some_and(|device| match register.role {
+        wire::Role::Main => device.main().is_some(),
+        wire::Role::Extension => device.extension.is_some(),
+    })
 }
 
 /// Refuses tickets of before a sign-out, and connections older than one that was here.

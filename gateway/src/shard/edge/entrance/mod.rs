@@ -20,6 +20,7 @@ use crate::shard::report::{Refused, Report};
 use pace::Pace;
 use prefixes::{Prefixes, TooMany};
 use roost_protocol::error::Refusal;
+use roost_protocol::time::Instant;
 use roost_protocol::wire::ErrorCode;
 use std::net::IpAddr;
 
@@ -63,7 +64,19 @@ impl Trust {
 #[derive(Debug, Default)]
 pub(crate) struct Entrance {
     pub(crate) prefixes: Prefixes,
-    pace: Pace,
+    /// Of each listener that had connections: a crowd at one slows nobody at another.
+    paces: Vec<Pace>,
+}
+
+impl Entrance {
+    /// A connection came. Says whether its listener is to take no further one for now.
+    fn paces(&mut self, listener: u16, per_second: u32, now: Instant) -> bool {
+        let listener = usize::from(listener);
+        if per_second > 0 && self.paces.len() <= listener {
+            self.paces.resize_with(listener + 1, Pace::default);
+        }
+        self.paces.get_mut(listener).is_some_and(|pace| pace.take(per_second, now))
+    }
 }
 
 impl From<TooMany> for Refused {
@@ -86,9 +99,9 @@ impl Edges {
         peer: Option<IpAddr>,
     ) {
         let (shards, now) = (ctx.links.shards(), ctx.now.monotonic);
-        if self.entrance.pace.take(per_shard(ctx), now) {
+        if self.entrance.paces(listener, per_shard(ctx), now) {
             ctx.stats.accept_pauses_total += 1;
-            outbox.push(Output::PauseAccepting);
+            outbox.push(Output::PauseAccepting { listener });
         }
         let rules = self.config.listeners.get(usize::from(listener));
         let ListenerRules { secure, proxy } = rules.expect("a listener has rules");
@@ -207,13 +220,16 @@ impl Edges {
 
     /// Time passed: connections may be taken again.
     pub(super) fn reopen(&mut self, ctx: &Context, outbox: &mut Outbox) {
-        if self.entrance.pace.goes_on(per_shard(ctx), ctx.now.monotonic) {
-            outbox.push(Output::ResumeAccepting);
+        let (per_second, now) = (per_shard(ctx), ctx.now.monotonic);
+        for (listener, pace) in (0..).zip(&mut self.entrance.paces) {
+            if pace.goes_on(per_second, now) {
+                outbox.push(Output::ResumeAccepting { listener });
+            }
         }
     }
 }
 
-/// How many connections this shard takes in a second; 0: as many as come.
+/// How many connections this shard takes in a second of a listener; 0: as many as come.
 fn per_shard(ctx: &Context) -> u32 {
     ctx.limits.connections_per_second.div_ceil(ctx.links.shards().into())
 }

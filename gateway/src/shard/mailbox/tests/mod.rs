@@ -303,6 +303,7 @@ impl World {
             ticket_epoch: None,
             client: "test 1.0".to_owned(),
             activity: wire::ActivityState::ActivityForeground,
+            must_replace: false,
         }
     }
 
