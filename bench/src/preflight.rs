@@ -34,7 +34,8 @@ pub fn check(wanted: &Wanted) -> Result<(), Refused> {
     output(&common.output)?;
     let connections = u64::from(wanted.connections());
     let behind_tun = matches!(wanted, Wanted::Idle(args) if args.peers == Peers::Tun);
-    descriptors(descriptors_needed(if behind_tun { 0 } else { connections }))?;
+    let is_ring = roost_event_loop::probe(Choice::Auto).is_ok_and(|of| of.kind == Kind::Uring);
+    descriptors(descriptors_needed(common, connections, behind_tun, is_ring))?;
     memory(common, behind_tun, connections)?;
     if let Some(server) = common.server {
         if !behind_tun {
@@ -66,10 +67,12 @@ fn writable(path: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A socket of `io_uring` is a place in a ring's table; one of epoll is a descriptor.
-fn descriptors_needed(connections: u64) -> u64 {
-    let uring = roost_event_loop::probe(Choice::Auto).is_ok_and(|found| found.kind == Kind::Uring);
-    OTHER_DESCRIPTORS + if uring { 0 } else { connections }
+/// A socket of `io_uring` is a place in a ring's table; one of epoll is a descriptor. A broker that
+/// is started here inherits the limit, and has a descriptor for each connection.
+fn descriptors_needed(common: &Common, connections: u64, behind_tun: bool, is_ring: bool) -> u64 {
+    let starts_broker = common.spawn && !common.target.is_roost();
+    let takes_none = behind_tun || is_ring && !starts_broker;
+    OTHER_DESCRIPTORS + if takes_none { 0 } else { connections }
 }
 
 /// The soft limit is raised as far as it must be; the hard one is the operator's.
@@ -200,6 +203,8 @@ impl std::error::Error for Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Args, Wanted as Line};
+    use clap::Parser;
 
     #[test]
     fn a_refusal_says_what_helps() {
@@ -210,10 +215,18 @@ mod tests {
     }
 
     #[test]
-    fn connections_take_descriptors_only_without_a_ring() {
-        let none = descriptors_needed(0);
-        let many = descriptors_needed(100_000);
-        assert!(many == none || many == none + 100_000, "{none} {many}");
+    fn connections_take_descriptors_without_a_ring_and_in_a_broker() {
+        let needed = |line: &str, behind_tun: bool, is_ring: bool| {
+            let line = format!("roost-bench idle {line}");
+            let Line::Server(wanted) = Args::try_parse_from(line.split(' ')).unwrap().wanted else {
+                panic!("idle")
+            };
+            descriptors_needed(wanted.common(), 7, behind_tun, is_ring) - OTHER_DESCRIPTORS
+        };
+        assert_eq!([true, false].map(|is_ring| needed("--spawn", false, is_ring)), [0, 7]);
+        assert_eq!(needed("--spawn", true, false), 0);
+        assert_eq!(needed("--spawn --target redis", false, true), 7);
+        assert_eq!(needed("--server 127.0.0.1:1 --target redis", false, true), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::args::VersusArgs;
 use crate::machine;
 use crate::peers::{self, Peer};
 use crate::report::Report;
+use crate::report::arithmetic::seconds;
 use crate::result::{Document, SCHEMA};
 use crate::run::{Gathered, RunError};
 use crate::{preflight, stop};
@@ -16,6 +17,12 @@ use contestant::{Contestant, Match};
 use roost_event_loop::now;
 use serde_json::{Map, Value, json};
 use std::io::IsTerminal;
+
+/// How long all of it took, in seconds.
+pub(crate) const TOOK: &str = "whole_run_s";
+/// About how long a round takes besides what is measured: a broker starts, its devices come, what
+/// is on its way arrives, it stops.
+const BESIDE_S: u32 = 3;
 
 /// Measures all by turns.
 ///
@@ -29,6 +36,9 @@ pub fn run(args: &VersusArgs) -> Result<Report, RunError> {
         return Err(RunError::NoPeers(missing));
     }
     stop::watch().map_err(RunError::Loop)?;
+    let shows = args.output.progress || std::io::stderr().is_terminal();
+    let missing = left_out(&missing);
+    let began = now().monotonic;
     let contestants = Contestant::of(&there);
     let matches = contestant::matches(args, &contestants);
     for of in &matches {
@@ -36,15 +46,13 @@ pub fn run(args: &VersusArgs) -> Result<Report, RunError> {
     }
     let mut gathered: Vec<Gathered> =
         matches.iter().map(|of| Gathered::new(&of.wanted, of.command.clone())).collect();
-    play(args, &matches, &mut gathered);
-    let mut document = document(args, &contestants);
-    if !missing.is_empty() {
-        document.differences.push(format!(
-            "left out, because it is not installed: {}; install with: {}",
-            missing.iter().map(|peer| peer.program()).collect::<Vec<_>>().join(", "),
-            peers::install_command(&missing)
-        ));
+    if shows {
+        missing.iter().for_each(|text| say(text));
+        say(&announcement(args, matches.len()));
     }
+    play(args, &matches, &mut gathered, shows);
+    let mut document = document(args, &contestants);
+    document.differences.extend(missing);
     for (of, gathered) in matches.iter().zip(gathered) {
         let result = gathered.finish();
         let name = format!("{}, {}", result.target, of.title);
@@ -55,12 +63,33 @@ pub fn run(args: &VersusArgs) -> Result<Report, RunError> {
         document.environment.clone_from(&first.environment);
         document.fdatasync_us.clone_from(&first.fdatasync_us);
     }
+    let took_s = seconds(began, now().monotonic).round();
+    document.figures.more.insert(TOOK.to_owned(), json!(took_s));
     let lines = table::lines(&document, &matches);
     Ok(Report::with_lines(document, lines))
 }
 
-fn play(args: &VersusArgs, matches: &[Match], gathered: &mut [Gathered]) {
-    let shows = args.output.progress || std::io::stderr().is_terminal();
+/// What is said of brokers that are not installed; the others are measured nevertheless.
+fn left_out(missing: &[Peer]) -> Option<String> {
+    (!missing.is_empty()).then(|| {
+        format!(
+            "left out, because it is not installed: {}; install with: {}",
+            missing.iter().map(|peer| peer.program()).collect::<Vec<_>>().join(", "),
+            peers::install_command(missing)
+        )
+    })
+}
+
+/// What is to come, and about how long it takes.
+fn announcement(args: &VersusArgs, matches: usize) -> String {
+    let runs = u32::try_from(matches).unwrap_or(u32::MAX).saturating_mul(args.rounds);
+    let each_s = args.seconds + args.warmup + BESIDE_S;
+    let minutes = runs.saturating_mul(each_s).div_ceil(60);
+    let rounds = args.rounds;
+    format!("{matches} matches, {rounds} rounds of each: about {minutes} min")
+}
+
+fn play(args: &VersusArgs, matches: &[Match], gathered: &mut [Gathered], shows: bool) {
     for round in 0..args.rounds as usize {
         for place in 0..matches.len() {
             // Those of one scenario stand side by side; the first of a round is another each time.
@@ -111,4 +140,30 @@ fn document(args: &VersusArgs, contestants: &[Contestant]) -> Document {
 #[expect(clippy::print_stderr, reason = "who waits for minutes wants to see what goes on")]
 fn say(text: &str) {
     eprintln!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Wanted};
+    use clap::Parser;
+
+    #[test]
+    fn who_is_not_installed_is_named_with_what_installs_it() {
+        assert_eq!(left_out(&[]), None);
+        let text = left_out(&[Peer::Nats, Peer::Redis]).unwrap();
+        for word in ["nats-server, redis-server;", "apt-get install -y nats-server redis-server"] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_default_run_is_meant_to_end_within_a_quarter_of_an_hour() {
+        let Wanted::Versus(args) = Args::try_parse_from(["roost-bench", "versus"]).unwrap().wanted
+        else {
+            panic!("versus")
+        };
+        let matches = contestant::matches(&args, &Contestant::of(&args.peers)).len();
+        assert_eq!(announcement(&args, matches), "28 matches, 3 rounds of each: about 10 min");
+    }
 }

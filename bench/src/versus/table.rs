@@ -1,5 +1,6 @@
 //! The comparison for a terminal.
 
+use super::TOOK;
 use super::contestant::Match;
 use crate::report::arithmetic::{mebibytes, thousands};
 use crate::report::summary;
@@ -34,6 +35,11 @@ pub(super) fn lines(document: &Document, matches: &[Match]) -> String {
         let text = text.as_str().unwrap_or_default().trim_end().replace('\n', "\n           ");
         let text = format!("{name}:\n           {text}");
         summary::line(&mut lines, "configured", &text);
+    }
+    if let Some(took_s) = document.figures.more.get(TOOK).and_then(serde_json::Value::as_f64) {
+        let rounds: usize = document.results.iter().map(|of| of.rounds.len()).sum();
+        let text = format!("{:.1} min, for {rounds} runs of a server each", took_s / 60.0);
+        summary::line(&mut lines, "took", &text);
     }
     for failure in &document.failures {
         summary::line(&mut lines, "FAILED", failure);

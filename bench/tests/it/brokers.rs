@@ -93,6 +93,7 @@ fn all_meet_by_turns() {
         assert_eq!(of["rounds"].as_array().unwrap().len(), 2);
         assert!(of["command"].as_array().unwrap().len() > 3);
     }
+    assert!(result["whole_run_s"].as_f64().unwrap() >= 24.0, "24 runs of a second each");
     let configurations = &result["settings"]["configurations"];
     let durable = configurations["redis-streams durable"].as_str().unwrap();
     assert!(durable.contains("appendfsync always"), "{durable}");
