@@ -3,7 +3,7 @@
 
 use clap::Parser;
 use roost_bench::args::{AgentArgs, Args, CompareArgs, MEASURED_FIRST, Output, Wanted};
-use roost_bench::compare::{Comparison, Overall};
+use roost_bench::compare::{self, Comparison, Overall};
 use roost_bench::report::Report;
 use roost_bench::result::Document;
 use roost_bench::{agents, floor, html, preflight, run, server, store, versus};
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Wanted::Versus(args) => versus::run(args).map_err(|error| error.to_string()),
         Wanted::Floor(args) => floor::run(args).map_err(|error| error.to_string()),
         Wanted::Store(args) => store::run(&args.part).map_err(|error| error.to_string()),
-        Wanted::Compare(args) => return compare(args),
+        Wanted::Compare(args) => return compared(args),
         Wanted::Agent(args) => return agent(args),
     };
     let mut report = match report {
@@ -94,12 +94,15 @@ fn write_file(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
-/// Exit code 0: no change or better; 1: worse; 2: cannot be compared.
-fn compare(args: &CompareArgs) -> ExitCode {
-    let compared = read(&args.before).and_then(|before| {
-        let after = read(&args.after)?;
-        Comparison::of(&before, &after, args.threshold).map_err(|error| error.to_string())
-    });
+/// Exit code 0: no change or better; 1: worse, or a run for it failed; 2: cannot be compared.
+fn compared(args: &CompareArgs) -> ExitCode {
+    let compared = match &args.measure {
+        Some(line) => compare::measured(args, line).map_err(|error| error.to_string()),
+        None => read(&args.before).and_then(|before| {
+            let after = read(&args.after)?;
+            Comparison::of(&before, &after, args.threshold).map_err(|error| error.to_string())
+        }),
+    };
     let comparison = match compared {
         Ok(comparison) => comparison,
         Err(error) => {
@@ -116,7 +119,12 @@ fn compare(args: &CompareArgs) -> ExitCode {
         complain(&error);
         return ExitCode::from(CANNOT);
     }
-    if comparison.overall == Overall::Worse { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let has_failed = comparison.results.iter().any(|of| !of.is_good());
+    if has_failed || comparison.overall == Overall::Worse {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn read(path: &Path) -> Result<Document, String> {

@@ -60,6 +60,8 @@ pub struct Server {
     counts_syscalls: bool,
     /// What it was told to check tokens with, if that is not its own key.
     pub secret: Option<Secret>,
+    /// How fast its processors are is to be measured.
+    has_yardstick: bool,
     spawned: Option<Spawned>,
 }
 
@@ -113,7 +115,7 @@ impl Server {
             },
             None => Self::spawn(args)?,
         };
-        Ok(Self { counts_syscalls: args.syscalls, ..server })
+        Ok(Self { counts_syscalls: args.syscalls, has_yardstick: args.yardstick, ..server })
     }
 
     /// Another broker, in a folder of its own.
@@ -150,6 +152,7 @@ impl Server {
             flushes: false,
             counts_syscalls: false,
             secret: None,
+            has_yardstick: false,
             spawned: None,
         }
     }
@@ -166,7 +169,7 @@ impl Server {
     }
 
     fn spawn_in(args: &Common, folder: PathBuf) -> Result<Self, ServerError> {
-        let program = program()?;
+        let program = program(args.server_program.as_deref())?;
         fs::create_dir_all(&folder).map_err(ServerError::Folder)?;
         let data = args.data.clone().unwrap_or_else(|| folder.join("data"));
         let log = folder.join("server.log");
@@ -233,7 +236,12 @@ impl Server {
     /// Where it can be seen.
     #[must_use]
     pub const fn observed(&self) -> Observed {
-        Observed { pid: self.pid, admin: self.admin, counts_syscalls: self.counts_syscalls }
+        Observed {
+            pid: self.pid,
+            admin: self.admin,
+            counts_syscalls: self.counts_syscalls,
+            has_yardstick: self.has_yardstick,
+        }
     }
 
     /// Stops it, drops the page cache, and starts it again over the same data.
@@ -322,12 +330,16 @@ fn configuration(heartbeat_s: Option<u32>) -> String {
     format!("{CONFIG}{}", heartbeat.unwrap_or_default())
 }
 
-/// The server's program, which lies beside this one.
-fn program() -> Result<PathBuf, ServerError> {
-    let own = std::env::current_exe().map_err(ServerError::Folder)?;
-    let beside = own.parent().unwrap_or_else(|| Path::new(".")).to_owned();
-    let program = beside.join("roost");
-    if program.exists() { Ok(program) } else { Err(ServerError::Missing { program }) }
+/// The server's program, which lies beside this one unless another is given.
+pub(crate) fn program(given: Option<&Path>) -> Result<PathBuf, ServerError> {
+    let program = if let Some(given) = given {
+        // A child may be started in another folder.
+        std::path::absolute(given).map_err(ServerError::Folder)?
+    } else {
+        let own = std::env::current_exe().map_err(ServerError::Folder)?;
+        own.parent().unwrap_or_else(|| Path::new(".")).join("roost")
+    };
+    if program.is_file() { Ok(program) } else { Err(ServerError::Missing { program }) }
 }
 
 /// Puts the calling thread on these processors.

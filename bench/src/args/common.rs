@@ -28,6 +28,9 @@ pub struct Common {
     #[arg(long, value_name = "ARGS", default_value = "", requires = "spawn")]
     #[arg(allow_hyphen_values = true)]
     pub server_args: String,
+    /// With --spawn: start this build of the server [default: the `roost` beside this program]
+    #[arg(long, value_name = "FILE", requires = "spawn")]
+    pub server_program: Option<PathBuf>,
     /// With --server: its process on this machine, to measure its memory and processor time
     #[arg(long, value_name = "PID", requires = "server")]
     pub server_pid: Option<u32>,
@@ -83,6 +86,10 @@ pub struct Common {
     /// Count the server's system calls with perf, which makes all of them a little slower
     #[arg(long)]
     pub syscalls: bool,
+    /// Do the same small work beside the server, over and over, to see how fast its processors are
+    /// meanwhile; takes 2 % of one. `compare --measure` does
+    #[arg(long)]
+    pub yardstick: bool,
     /// Go on though this machine has too little memory for what is asked
     #[arg(long)]
     pub force: bool,

@@ -5,16 +5,23 @@
 //! over neighbouring seconds, which show less of it. A figure has changed when the interval for the
 //! relative difference of the means (Welch, 95 % over all figures together) does not hold zero and
 //! the difference is at least a threshold.
+//!
+//! Minutes of one machine differ more than builds do. Two builds that were measured by turns
+//! ([`measured`]) are compared round by round instead: each difference is one of neighbours in
+//! time, and a few that something else disturbed do not count for more than others (Wilcoxon's
+//! signed ranks).
 
 mod statistics;
+mod turns;
 
 pub use statistics::slope;
+pub use turns::{TurnsError, measured};
 
 use crate::report::arithmetic::{ratio, whole};
 use crate::report::summary::line;
 use crate::result::{Document, Round, Sample, numbers};
 use serde::Serialize;
-use statistics::{batches, change};
+use statistics::{Change, batches, change, change_of_pairs, change_of_pairs_beside};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -22,42 +29,56 @@ use std::fmt;
 const ROUNDS: usize = 3;
 /// Of all figures together.
 const CONFIDENCE: f64 = 0.95;
+/// An interval that reaches further to both sides would not show a change that matters.
+const BLIND: f64 = 0.1;
 
 /// A figure that is compared.
 struct Measure {
     name: &'static str,
     more_is_better: bool,
+    /// In a closed loop it is only the window divided by the throughput.
+    open_loop: bool,
+    /// It follows from how fast the processors are.
+    by_speed: bool,
     /// Of a second, where seconds have it.
     of_second: Option<fn(&Sample) -> f64>,
 }
 
+impl Measure {
+    const fn of(name: &'static str, more_is_better: bool) -> Self {
+        Self { name, more_is_better, open_loop: false, by_speed: false, of_second: None }
+    }
+
+    const fn by_seconds(self, of_second: fn(&Sample) -> f64) -> Self {
+        Self { of_second: Some(of_second), ..self }
+    }
+
+    const fn by_speed(self) -> Self {
+        Self { by_speed: true, ..self }
+    }
+
+    const fn in_open_loops(self) -> Self {
+        Self { open_loop: true, ..self }
+    }
+}
+
 const MEASURES: [Measure; 10] = [
-    Measure {
-        name: "delivered_per_s",
-        more_is_better: true,
-        of_second: Some(|of| of.delivered_per_s),
-    },
-    Measure {
-        name: "latency_us.delivered.p50",
-        more_is_better: false,
-        of_second: Some(|of| whole(of.p50_us)),
-    },
-    Measure {
-        name: "latency_us.delivered.p99",
-        more_is_better: false,
-        of_second: Some(|of| whole(of.p99_us)),
-    },
-    Measure {
-        name: "server.cpu_us_per_message",
-        more_is_better: false,
-        of_second: Some(|of| ratio(of.server_cpu_share * 1e6, of.delivered_per_s)),
-    },
-    Measure { name: "connect_per_s", more_is_better: true, of_second: None },
-    Measure { name: "server.user_bytes_per_connection", more_is_better: false, of_second: None },
-    Measure { name: "kernel.bytes_per_connection", more_is_better: false, of_second: None },
-    Measure { name: "server.cpu_us_per_connect", more_is_better: false, of_second: None },
-    Measure { name: "took_s", more_is_better: false, of_second: None },
-    Measure { name: "latency_us.caught_up.p99", more_is_better: false, of_second: None },
+    Measure::of("delivered_per_s", true).by_speed().by_seconds(|of| of.delivered_per_s),
+    Measure::of("latency_us.delivered.p50", false)
+        .in_open_loops()
+        .by_seconds(|of| whole(of.p50_us)),
+    Measure::of("latency_us.delivered.p99", false)
+        .in_open_loops()
+        .by_seconds(|of| whole(of.p99_us)),
+    Measure::of("server.cpu_us_per_message", false)
+        .by_speed()
+        .by_seconds(|of| ratio(of.server_cpu_share * 1e6, of.delivered_per_s)),
+    Measure::of("connect_per_s", true),
+    Measure::of("server.user_bytes_per_connection", false),
+    Measure::of("kernel.bytes_per_connection", false),
+    Measure::of("server.cpu_us_per_connect", false).by_speed(),
+    Measure::of("took_s", false),
+    Measure::of("latency_us.caught_up.p99", false),
 ];
 
 /// What became of a figure.
@@ -120,10 +141,15 @@ pub struct Comparison {
     pub threshold_percent: f64,
     /// Whether values are rounds; otherwise they are stretches of seconds.
     pub by_rounds: bool,
+    /// Whether the rounds of both were measured by turns, and compared one by one.
+    pub by_turns: bool,
     /// Every figure that both have.
     pub figures: Vec<Compared>,
     /// What makes the two less comparable than they should be.
     pub warnings: Vec<String>,
+    /// Both results, if they were measured for this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<Document>,
 }
 
 impl Comparison {
@@ -136,17 +162,40 @@ impl Comparison {
         after: &Document,
         threshold_percent: Option<u32>,
     ) -> Result<Self, Incomparable> {
+        Self::new(before, after, threshold_percent, false)
+    }
+
+    /// Of two results whose rounds were measured by turns: each is compared with its neighbour.
+    ///
+    /// # Errors
+    /// As [`Comparison::of`].
+    pub fn by_turns(
+        before: &Document,
+        after: &Document,
+        threshold_percent: Option<u32>,
+    ) -> Result<Self, Incomparable> {
+        Self::new(before, after, threshold_percent, before.rounds.len() == after.rounds.len())
+    }
+
+    fn new(
+        before: &Document,
+        after: &Document,
+        threshold_percent: Option<u32>,
+        by_turns: bool,
+    ) -> Result<Self, Incomparable> {
         if before.scenario != after.scenario {
             let scenarios = [before.scenario.clone(), after.scenario.clone()];
             return Err(Incomparable::Scenarios(scenarios));
         }
-        let by_rounds = before.rounds.len().min(after.rounds.len()) >= ROUNDS;
+        let by_rounds = by_turns || before.rounds.len().min(after.rounds.len()) >= ROUNDS;
         let threshold = threshold_percent.unwrap_or(if by_rounds { 2 } else { 5 });
         let threshold = f64::from(threshold) / 100.0;
         let [first, second] = [before, after].map(|of| numbers(&of.figures));
+        let is_closed = [before, after].iter().any(|of| of.settings.contains_key("window"));
         let both: Vec<&Measure> = MEASURES
             .iter()
             .filter(|of| first.contains_key(of.name) && second.contains_key(of.name))
+            .filter(|of| !(of.open_loop && is_closed))
             .collect();
         if both.is_empty() {
             return Err(Incomparable::NothingInCommon);
@@ -156,10 +205,17 @@ impl Comparison {
             .iter()
             .map(|measure| {
                 let values = [before, after].map(|of| values(of, measure, by_rounds));
+                let change = if by_turns && values[0].len() == values[1].len() {
+                    of_pairs(measure, [before, after], &values, confidence)
+                } else {
+                    change(&values[0], &values[1], confidence)
+                };
                 let whole = [first[measure.name], second[measure.name]];
-                judge(measure, whole, &values, (confidence, threshold))
+                judge(measure, whole, values.map(|of| of.len()), change, threshold)
             })
             .collect();
+        let mut warnings = warnings(before, after, by_rounds);
+        warnings.extend(figures.iter().filter_map(blind));
         Ok(Self {
             schema: before.schema,
             scenario: before.scenario.clone(),
@@ -167,8 +223,10 @@ impl Comparison {
             overall: overall(&figures),
             threshold_percent: threshold * 100.0,
             by_rounds,
+            by_turns,
             figures,
-            warnings: warnings(before, after, by_rounds),
+            warnings,
+            results: Vec::new(),
         })
     }
 
@@ -183,7 +241,12 @@ impl Comparison {
     #[must_use]
     pub fn lines(&self) -> String {
         let mut lines = String::new();
-        let text = format!("{}: {} and {}", self.scenario, self.dates[0], self.dates[1]);
+        let how = match (self.by_turns, self.by_rounds) {
+            (true, _) => "by turns, round by round",
+            (false, true) => "by rounds",
+            (false, false) => "by seconds",
+        };
+        let text = format!("{}: {} and {}, {how}", self.scenario, self.dates[0], self.dates[1]);
         line(&mut lines, "compared", &text);
         for figure in &self.figures {
             line(&mut lines, figure.verdict.words(), &figure.text());
@@ -236,13 +299,26 @@ impl Compared {
     }
 }
 
+/// What is said of a figure whose noise would hide what is looked for.
+fn blind(figure: &Compared) -> Option<String> {
+    let [low, high] = figure.interval_percent?;
+    let reach = (high - low) / 2.0;
+    (figure.verdict == Verdict::NoChange && reach > BLIND * 100.0).then(|| {
+        format!(
+            "{}: noise hides changes below about {reach:.0} %; measure builds by turns \
+             (--measure), or more rounds",
+            figure.name
+        )
+    })
+}
+
 fn judge(
     measure: &Measure,
     [before, after]: [f64; 2],
-    values: &[Vec<f64>; 2],
-    (confidence, threshold): (f64, f64),
+    counts: [usize; 2],
+    change: Option<Change>,
+    threshold: f64,
 ) -> Compared {
-    let change = change(&values[0], &values[1], confidence);
     let verdict = change.map_or(Verdict::CannotTell, |change| {
         let holds_zero = change.low <= 0.0 && change.high >= 0.0;
         if holds_zero || change.by.abs() < threshold {
@@ -260,9 +336,34 @@ fn judge(
         after,
         change_percent: change.map_or(plain, |change| change.by) * 100.0,
         interval_percent: change.map(|change| [change.low * 100.0, change.high * 100.0]),
-        values: [values[0].len(), values[1].len()],
+        values: counts,
         verdict,
     }
+}
+
+/// The change of a figure over rounds side by side, without what the machine's speed explains of it
+/// where that is known and matters.
+fn of_pairs(
+    measure: &Measure,
+    documents: [&Document; 2],
+    values: &[Vec<f64>; 2],
+    confidence: f64,
+) -> Option<Change> {
+    let yards = documents.map(|of| yardsticks(of));
+    let known = yards.iter().zip(values).all(|(yards, values)| yards.len() == values.len());
+    if !measure.by_speed || !known {
+        return change_of_pairs(&values[0], &values[1], confidence);
+    }
+    let [before, after] = [0, 1].map(|at: usize| {
+        values[at].iter().copied().zip(yards[at].iter().copied()).collect::<Vec<_>>()
+    });
+    change_of_pairs_beside(&before, &after, confidence)
+}
+
+/// How fast the server's processors were in each round that knows it.
+fn yardsticks(document: &Document) -> Vec<f64> {
+    let of_round = |round: &Round| round.figures.server.as_ref()?.yardstick_us;
+    document.rounds.iter().filter_map(of_round).collect()
 }
 
 /// The values of a figure in a result.
@@ -297,7 +398,7 @@ fn warnings(before: &Document, after: &Document, by_rounds: bool) -> Vec<String>
     if !by_rounds {
         warnings.push(format!(
             "fewer than {ROUNDS} rounds on a side: what differs from run to run is not in the \
-             intervals; measure with --rounds {ROUNDS} or more"
+             intervals; measure with --rounds {ROUNDS} or more, or builds by turns (--measure)"
         ));
     }
     let [first, second] = [before, after].map(|of| &of.environment);
@@ -312,7 +413,8 @@ fn warnings(before: &Document, after: &Document, by_rounds: bool) -> Vec<String>
         }
     }
     let names: BTreeSet<&String> = before.settings.keys().chain(after.settings.keys()).collect();
-    for name in names.into_iter().filter(|name| *name != "rounds") {
+    let of_runs = ["rounds", "server_program"];
+    for name in names.into_iter().filter(|name| !of_runs.contains(&name.as_str())) {
         let [one, other] = [before, after].map(|of| of.settings.get(name));
         if one != other {
             let text = |value: Option<&serde_json::Value>| {
@@ -424,6 +526,50 @@ mod tests {
                 assert_eq!(back.overall, Overall::Better, "{seed} {rounds}");
             }
         }
+    }
+
+    /// The machine gets slower by the round, and both builds with it.
+    fn drifting(seed: u64, rounds: u64, speed: f64) -> Document {
+        let mut document = run(seed, rounds, speed);
+        for (round, drift) in document.rounds.iter_mut().zip(0_u32..) {
+            let slower = 0.95_f64.powi(i32::try_from(drift).unwrap());
+            if let Some(rate) = &mut round.figures.delivered_per_s {
+                *rate *= slower;
+            }
+            if let Some(us) = round.figures.server.as_mut().unwrap().cpu_us_per_message.as_mut() {
+                *us /= slower;
+            }
+        }
+        (document.figures, document.spread) = Figures::combine(&document.rounds);
+        document
+    }
+
+    #[test]
+    fn builds_by_turns_are_told_apart_while_the_machine_drifts() {
+        for seed in 0..40 {
+            let one = drifting(seed, 12, 1.0);
+            let same = drifting(seed + 1_000, 12, 1.0);
+            let comparison = Comparison::by_turns(&one, &same, None).unwrap();
+            assert_eq!(comparison.overall, Overall::NoChange, "{seed}\n{}", comparison.lines());
+            let slower = drifting(seed + 2_000, 12, 0.9);
+            let comparison = Comparison::by_turns(&one, &slower, None).unwrap();
+            assert_eq!(comparison.overall, Overall::Worse, "{seed}\n{}", comparison.lines());
+            let apart = Comparison::of(&one, &slower, None).unwrap();
+            assert_eq!(apart.overall, Overall::NoChange, "{seed}\n{}", apart.lines());
+            assert!(apart.warnings.iter().any(|of| of.contains("noise hides")), "it says so");
+        }
+    }
+
+    #[test]
+    fn latency_is_no_figure_of_its_own_in_a_closed_loop() {
+        let (mut one, other) = (run(1, 3, 1.0), run(2, 3, 1.0));
+        let names = |one: &Document| {
+            let comparison = Comparison::of(one, &other, None).unwrap();
+            comparison.figures.iter().map(|of| of.name).collect::<Vec<_>>()
+        };
+        assert!(names(&one).contains(&"latency_us.delivered.p99"));
+        one.settings.insert("window".to_owned(), 8.into());
+        assert_eq!(names(&one), ["delivered_per_s", "server.cpu_us_per_message"]);
     }
 
     #[test]

@@ -60,6 +60,99 @@ pub(super) fn change(before: &[f64], after: &[f64], confidence: f64) -> Option<C
     Some(Change { by: by.exp_m1(), low: (by - half).exp_m1(), high: (by + half).exp_m1() })
 }
 
+/// How far values are from their neighbours in time, in shares of those: the median of all averages
+/// of two differences of logarithms (Hodges and Lehmann), with the interval of Wilcoxon's signed
+/// ranks; so a few differences that something else disturbed do no harm. Of so few pairs that no
+/// such interval is wide enough, Student's interval. None: too few values, or one is not positive.
+pub(super) fn change_of_pairs(before: &[f64], after: &[f64], confidence: f64) -> Option<Change> {
+    let pairs = || before.iter().zip(after);
+    if before.len() != after.len() || before.len() < 2 || pairs().any(|(a, b)| a.min(*b) <= 0.0) {
+        return None;
+    }
+    let differences: Vec<f64> = pairs().map(|(before, after)| (after / before).ln()).collect();
+    let [low, by, high] = signed_ranks(&differences, confidence).unwrap_or_else(|| {
+        let (mean, error) = moments(&differences);
+        let half = quantile(confidence, count(differences.len()) - 1.0) * error.sqrt();
+        [mean - half, mean, mean + half]
+    });
+    Some(Change { by: by.exp_m1(), low: low.exp_m1(), high: high.exp_m1() })
+}
+
+/// The same for values that go with how fast the machine was just then: what the difference of their
+/// yardsticks explains of the difference of each pair is taken away (the median of the slopes between
+/// all pairs, Theil and Sen). Builds take turns in beginning, so yardsticks differ as often one way as
+/// the other, and a slope that is not quite right does not shift the middle.
+pub(super) fn change_of_pairs_beside(
+    before: &[(f64, f64)],
+    after: &[(f64, f64)],
+    confidence: f64,
+) -> Option<Change> {
+    let is_positive = |of: &(f64, f64)| of.0 > 0.0 && of.1 > 0.0;
+    if before.len() != after.len() || !before.iter().chain(after).all(is_positive) {
+        return None;
+    }
+    let apart =
+        |(one, other): (&(f64, f64), &(f64, f64))| ((other.0 / one.0).ln(), (other.1 / one.1).ln());
+    let pairs: Vec<(f64, f64)> = before.iter().zip(after).map(apart).collect();
+    let slope = median_slope(&pairs).unwrap_or(0.0);
+    let (ones, others): (Vec<f64>, Vec<f64>) =
+        pairs.iter().map(|(value, yard)| (1.0, (value - slope * yard).exp())).unzip();
+    change_of_pairs(&ones, &others, confidence)
+}
+
+/// How first parts grow with second parts. None: those are all the same.
+fn median_slope(points: &[(f64, f64)]) -> Option<f64> {
+    let mut slopes: Vec<f64> = Vec::new();
+    for (at, one) in points.iter().enumerate() {
+        let others = points[at + 1..].iter().filter(|other| other.1 != one.1);
+        slopes.extend(others.map(|other| (other.0 - one.0) / (other.1 - one.1)));
+    }
+    slopes.sort_by(f64::total_cmp);
+    let middle = slopes.len() / 2;
+    let upper = *slopes.get(middle)?;
+    Some(if slopes.len() % 2 == 1 { upper } else { f64::midpoint(slopes[middle - 1], upper) })
+}
+
+/// The least, the best and the most that the middle of symmetric values may be. None: they are too
+/// few.
+fn signed_ranks(values: &[f64], confidence: f64) -> Option<[f64; 3]> {
+    let mut averages: Vec<f64> = Vec::new();
+    for (at, one) in values.iter().enumerate() {
+        averages.extend(values[at..].iter().map(|other| f64::midpoint(*one, *other)));
+    }
+    averages.sort_by(f64::total_cmp);
+    let outside = ranks_outside((1.0 - confidence) / 2.0, values.len())?;
+    let (low, high) = (averages[outside], averages[averages.len() - 1 - outside]);
+    let middle = averages.len() / 2;
+    let by = if averages.len() % 2 == 1 {
+        averages[middle]
+    } else {
+        f64::midpoint(averages[middle - 1], averages[middle])
+    };
+    Some([low, by, high])
+}
+
+/// How many averages may be left out on each side: the largest rank sum whose probability, with all
+/// smaller ones, is no more than `share`. None: not even that of 0 is.
+fn ranks_outside(share: f64, values: usize) -> Option<usize> {
+    // Each rank counts or does not, with the same probability.
+    let sums = values * (values + 1) / 2;
+    let mut chances = vec![0.0; sums + 1];
+    chances[0] = 1.0;
+    for rank in 1..=values {
+        for sum in (0..=sums).rev() {
+            let with = if sum >= rank { chances[sum - rank] } else { 0.0 };
+            chances[sum] = f64::midpoint(chances[sum], with);
+        }
+    }
+    let mut total = 0.0;
+    let within = |chance: &&f64| {
+        total += **chance;
+        total <= share
+    };
+    chances.iter().take_while(within).count().checked_sub(1)
+}
+
 /// How fast y grows with x: the least, the best and the most it may be. Neighbours resemble each
 /// other, so the line is laid through averages of them. None: too few points.
 #[must_use]
@@ -165,6 +258,70 @@ mod tests {
         assert!(change.low < 0.0 && change.high > 0.0, "{change:?}");
         assert!(super::change(&[1.0], &[1.0, 2.0], 0.95).is_none());
         assert!(super::change(&[0.0, 1.0], &[1.0, 2.0], 0.95).is_none());
+    }
+
+    #[test]
+    fn rank_sums_are_those_of_the_tables() {
+        // Two-sided 5 % and 1 %; a sum of that much or less is rare.
+        for (values, five, one) in
+            [(6, Some(0), None), (8, Some(3), Some(0)), (12, Some(13), Some(7))]
+        {
+            assert_eq!(ranks_outside(0.025, values), five, "{values}");
+            assert_eq!(ranks_outside(0.005, values), one, "{values}");
+        }
+        assert_eq!(ranks_outside(0.025, 20), Some(52));
+        assert_eq!(ranks_outside(0.025, 5), None);
+    }
+
+    #[test]
+    fn drift_that_meets_both_is_not_taken_for_a_change() {
+        let before: Vec<f64> = (0..10).map(|at| 100.0 * 1.08_f64.powi(at)).collect();
+        let wobble = [1.01, 0.99, 1.0, 1.02, 0.98, 1.01, 0.99, 1.0, 1.005, 0.995];
+        let with = |factor: f64| -> Vec<f64> {
+            before.iter().zip(wobble).map(|(value, wobble)| value * wobble * factor).collect()
+        };
+        let same = change_of_pairs(&before, &with(1.0), 0.975).unwrap();
+        assert!(same.low < 0.0 && same.high > 0.0 && same.high < 0.03, "{same:?}");
+        let slower = change_of_pairs(&before, &with(0.9), 0.975).unwrap();
+        assert!(slower.high < -0.07 && slower.low > -0.13, "{slower:?}");
+        let unpaired = change(&before, &with(0.9), 0.975).unwrap();
+        assert!(unpaired.high > 0.0, "drift hides it: {unpaired:?}");
+    }
+
+    #[test]
+    fn what_the_yardstick_explains_is_no_change() {
+        // The machine is up to a half slower in some rounds, the server more than the yardstick.
+        let slow = [1.0, 1.4, 1.1, 1.5, 1.0, 1.3, 1.2, 1.0, 1.5, 1.1, 1.4, 1.2_f64];
+        let later = [1.3, 1.0, 1.5, 1.1, 1.2, 1.0, 1.4, 1.5, 1.0, 1.3, 1.1, 1.0_f64];
+        let wobble = [1.01, 0.99, 1.02, 0.98, 1.0, 1.01, 0.99, 1.0, 1.02, 0.98, 1.01, 0.99];
+        let round = |(slow, wobble): (&f64, f64)| (slow.powi(2) * wobble, 100.0 * slow);
+        let before: Vec<(f64, f64)> = slow.iter().zip(wobble).map(round).collect();
+        let after = |factor: f64| -> Vec<(f64, f64)> {
+            let rounds = later.iter().zip(wobble.into_iter().rev()).map(round);
+            rounds.map(|(value, yard)| (value * factor, yard)).collect()
+        };
+        let same = change_of_pairs_beside(&before, &after(1.0), 0.975).unwrap();
+        assert!(same.low < 0.0 && same.high > 0.0 && same.high < 0.05, "{same:?}");
+        let slower = change_of_pairs_beside(&before, &after(1.1), 0.975).unwrap();
+        assert!(slower.low > 0.05 && slower.high < 0.15, "{slower:?}");
+        let values = |of: &[(f64, f64)]| of.iter().map(|of| of.0).collect::<Vec<_>>();
+        let alone = change_of_pairs(&values(&before), &values(&after(1.1)), 0.975).unwrap();
+        assert!(alone.low < 0.0, "without it nothing is seen: {alone:?}");
+        assert!(change_of_pairs_beside(&before, &after(1.0)[1..], 0.9).is_none());
+        assert_eq!(median_slope(&[(1.0, 2.0), (3.0, 2.0)]), None);
+    }
+
+    #[test]
+    fn one_disturbed_pair_does_not_hide_a_change() {
+        let before = [100.0; 12];
+        let mut after = [90.0, 91.0, 89.0, 90.5, 89.5, 90.2, 89.9, 90.7, 89.1, 90.3, 89.6, 90.1];
+        after[5] = 30.0;
+        let change = change_of_pairs(&before, &after, 0.975).unwrap();
+        assert!(change.high < -0.08 && change.by > -0.13, "{change:?}");
+        assert!(change_of_pairs(&before, &after[..11], 0.95).is_none());
+        assert!(change_of_pairs(&[0.0; 3], &[1.0; 3], 0.95).is_none());
+        let few = change_of_pairs(&[100.0; 3], &[90.0, 91.0, 89.0], 0.95).unwrap();
+        assert!(few.high < 0.0, "{few:?}");
     }
 
     #[test]

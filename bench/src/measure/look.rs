@@ -13,6 +13,8 @@ pub struct Observed {
     pub admin: Option<SocketAddr>,
     /// Its system calls are to be counted.
     pub counts_syscalls: bool,
+    /// How fast its processors are is to be measured.
+    pub has_yardstick: bool,
 }
 
 /// What was seen at one moment.

@@ -3,6 +3,7 @@
 use super::admin::{Asked, Values};
 use super::progress::Progress;
 use super::syscalls::Counting;
+use super::yardstick::Yardstick;
 use super::{Look, Observed};
 use crate::latency::{Latency, curve, histogram};
 use crate::process::{self, Usage};
@@ -54,6 +55,8 @@ pub struct Meter {
     asked: [Option<Asked>; 2],
     counting: Option<Counting>,
     syscalls: Option<Result<u64, String>>,
+    yardstick: Option<Yardstick>,
+    yardstick_us: Option<f64>,
     began: Option<Instant>,
     second: Option<Second>,
     samples: Vec<Sample>,
@@ -95,6 +98,8 @@ impl Meter {
             asked: [None, None],
             counting: None,
             syscalls: None,
+            yardstick: None,
+            yardstick_us: None,
             began: None,
             second: None,
             samples: Vec::new(),
@@ -170,6 +175,8 @@ impl Meter {
         self.asked[0] = Some(Asked::at(self.observed.admin));
         let counted = self.observed.pid.filter(|_| self.observed.counts_syscalls);
         self.counting = counted.map(Counting::begin);
+        let observed = self.observed.pid.filter(|_| self.observed.has_yardstick);
+        self.yardstick = observed.map(Yardstick::begin);
         self.enter("measuring", Some(self.window[1]));
     }
 
@@ -189,6 +196,7 @@ impl Meter {
         self.looks[1] = Some(Look::at(self.observed, now));
         self.asked[1] = Some(Asked::at(self.observed.admin));
         self.syscalls = self.counting.take().map(Counting::end);
+        self.yardstick_us = self.yardstick.take().and_then(Yardstick::end);
     }
 
     /// Once a turn.
@@ -260,6 +268,7 @@ impl Meter {
             pss_bytes: self.observed.pid.and_then(process::pss_bytes),
             samples: self.samples,
             syscalls: self.syscalls,
+            yardstick_us: self.yardstick_us,
         }
     }
 }
@@ -294,6 +303,8 @@ pub struct Metered {
     pub samples: Vec<Sample>,
     /// The server's system calls, or why they were not counted; none: they were not to be.
     pub syscalls: Option<Result<u64, String>>,
+    /// Microseconds of the same small work on the server's processors meanwhile.
+    pub yardstick_us: Option<f64>,
 }
 
 #[cfg(test)]

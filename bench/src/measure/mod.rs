@@ -5,6 +5,7 @@ pub mod look;
 pub mod meter;
 pub mod progress;
 pub mod syscalls;
+pub mod yardstick;
 
 pub use look::{Look, Observed};
 pub use meter::{Meter, Metered};

@@ -141,6 +141,7 @@ pub fn server(metered: &Metered, us: f64) -> Option<ServerFigures> {
         flushes_per_s: grown("roost_flushes_total").map(a_second),
         syscalls_per_message: syscalls.and_then(each),
         syscalls_per_s: syscalls.map(a_second),
+        yardstick_us: metered.yardstick_us.map(round),
         syscalls_not_measured: counted.and_then(|counted| counted.as_ref().err().cloned()),
         ..ServerFigures::default()
     })

@@ -166,6 +166,10 @@ pub struct ServerFigures {
     /// System calls a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syscalls_per_s: Option<f64>,
+    /// Processor time of the same small work beside the server, which shows how fast its processors
+    /// were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yardstick_us: Option<f64>,
     /// Why there are no system calls, though they were to be counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syscalls_not_measured: Option<String>,

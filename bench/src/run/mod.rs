@@ -33,19 +33,7 @@ use std::io;
 /// # Errors
 /// The run could not begin, or the loop itself failed.
 pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
-    if wanted.common().tls != Tls::Off && !wanted.common().target.is_roost() {
-        return Err(RunError::NoTls);
-    }
-    preflight::check(wanted)?;
-    let can_share = agents::can_share(wanted) && wanted.common().target.is_roost();
-    if !wanted.common().agents.is_empty() && !can_share {
-        return Err(RunError::CannotShare);
-    }
-    if !wanted.common().target.is_roost() && !others::can(wanted) {
-        return Err(RunError::NoMeaning);
-    }
-    tun::prepare(wanted)?;
-    stop::watch().map_err(RunError::Loop)?;
+    prepare(wanted)?;
     let document = match wanted {
         Wanted::Capacity(args) => capacity::search(args, document(wanted))?,
         Wanted::Idle(_)
@@ -59,6 +47,26 @@ pub fn run(wanted: &Wanted) -> Result<Report, RunError> {
         | Wanted::Soak(_) => measure(wanted)?,
     };
     Ok(Report::new(document))
+}
+
+/// Looks whether a run can begin, and does what is done once for all rounds.
+///
+/// # Errors
+/// It cannot begin.
+pub fn prepare(wanted: &Wanted) -> Result<(), RunError> {
+    if wanted.common().tls != Tls::Off && !wanted.common().target.is_roost() {
+        return Err(RunError::NoTls);
+    }
+    preflight::check(wanted)?;
+    let can_share = agents::can_share(wanted) && wanted.common().target.is_roost();
+    if !wanted.common().agents.is_empty() && !can_share {
+        return Err(RunError::CannotShare);
+    }
+    if !wanted.common().target.is_roost() && !others::can(wanted) {
+        return Err(RunError::NoMeaning);
+    }
+    tun::prepare(wanted)?;
+    stop::watch().map_err(RunError::Loop)
 }
 
 fn document(wanted: &Wanted) -> Document {

@@ -19,6 +19,9 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
         "connections": wanted.connections(),
         "tls": format!("{:?}", common.tls).to_lowercase(),
     });
+    if let Some(program) = &common.server_program {
+        settings["server_program"] = json!(program);
+    }
     if let Some(seconds) = common.heartbeat {
         settings["heartbeat_seconds"] = json!(seconds);
     }

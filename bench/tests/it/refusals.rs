@@ -70,3 +70,16 @@ fn results_that_are_none_are_not_compared() {
     std::fs::remove_file(&file).unwrap();
     assert!(errors(&format!("compare {0} {0}", file.display()), 2).contains("cannot read"));
 }
+
+#[test]
+fn builds_that_are_not_there_are_not_measured_by_turns() {
+    let text = errors("compare /no/such/roost /no/such/roost --measure idle", 2);
+    assert!(text.contains("/no/such/roost is not there"), "{text}");
+    let output = std::process::Command::new(super::BENCH)
+        .args(["compare", super::BENCH, super::BENCH, "--measure", "idle --connections many"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && text.contains("'many'"), "{text}");
+    assert!(errors("compare a.json b.json --rounds 3", 2).contains("--measure"));
+}

@@ -207,3 +207,35 @@ fn a_result_is_no_change_from_itself() {
     assert!(text.contains("verdict    no change"), "{text}");
     std::fs::remove_file(&file).unwrap();
 }
+
+/// What the verdict is, is chance with so few rounds on a busy machine.
+#[test]
+fn two_builds_are_measured_by_turns() {
+    if !server_is_there() {
+        return;
+    }
+    let file = result_file("turns");
+    let server = std::path::Path::new(super::BENCH).with_file_name("roost");
+    let line = format!("pairs {ANYWHERE} --pairs 2 --window 2 --seconds 1 --warmup 0");
+    let output = std::process::Command::new(super::BENCH)
+        .arg("compare")
+        .args([&server, &server])
+        .args(["--rounds", "2", "--measure", &line, "--json"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("by turns, round by round"), "{text}");
+    let comparison: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(comparison["by_turns"], true);
+    let results = comparison["results"].as_array().unwrap();
+    assert_eq!(results.len(), 2);
+    for result in results {
+        assert_whole(result, "pairs");
+        assert_nothing_lost(result);
+        assert_eq!(result["rounds"].as_array().unwrap().len(), 2);
+        assert_eq!(result["settings"]["server_program"], server.to_str().unwrap());
+    }
+    assert_eq!(comparison["figures"][0]["values"], serde_json::json!([2, 2]));
+}
