@@ -24,6 +24,9 @@ pub struct TargetArgs {
     /// With --target mqtt: the broker keeps sessions of those who are away
     #[arg(long)]
     pub persistent_sessions: bool,
+    /// With --target xmpp: the host that the server serves
+    #[arg(long, value_name = "NAME", default_value = "localhost")]
+    pub xmpp_domain: String,
 }
 
 /// A target by its name.
@@ -44,6 +47,8 @@ pub enum TargetName {
     Jetstream,
     /// A WebSocket echo server
     Websocket,
+    /// XMPP with a password over plain TCP, multi-user chat for groups
+    Xmpp,
 }
 
 impl TargetName {
@@ -58,6 +63,7 @@ impl TargetName {
             Self::Nats => "nats",
             Self::Jetstream => "jetstream",
             Self::Websocket => "websocket",
+            Self::Xmpp => "xmpp",
         }
     }
 }

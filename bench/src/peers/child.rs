@@ -11,14 +11,14 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::park_timeout;
 use std::time::Duration;
 
 /// A port that was free may be taken a moment later: so often another one is tried.
 const TRIES: u32 = 3;
 /// How long a broker may take to listen.
-const LISTEN_STEPS: u32 = 500;
+const LISTEN_STEPS: u32 = 1_500;
 const LISTEN_STEP: Duration = Duration::from_millis(20);
 /// What is shown of its log.
 const LOG_LINES: usize = 10;
@@ -46,7 +46,7 @@ impl Broker {
     pub fn start(args: &TargetArgs, folder: &Path) -> Result<Self, BrokerError> {
         let peer = Peer::of(args.name()).ok_or(BrokerError::NotOurs)?;
         let program = installed(peer.program()).ok_or(BrokerError::Missing(peer))?;
-        let version = version_of(peer, &program);
+        let version = peer.version(&program);
         let mut ended = String::new();
         for _ in 0..TRIES {
             let port = free_port().map_err(BrokerError::Folder)?;
@@ -75,19 +75,18 @@ impl Broker {
         program: &Path,
         folder: &Path,
     ) -> Result<Self, BrokerError> {
-        let file = folder.join("broker.conf");
+        let file = folder.join(setup.peer.file());
         fs::write(&file, &setup.text).map_err(BrokerError::Folder)?;
         let log = folder.join("server.log");
         let output = File::create(&log).map_err(BrokerError::Folder)?;
         let errors = output.try_clone().map_err(BrokerError::Folder)?;
-        let mut command = Command::new(program);
-        command.args(setup.peer.arguments()).arg(&file).current_dir(folder);
+        let start = |source| BrokerError::Start { program: program.to_owned(), source };
+        let mut command = setup.peer.command(program, &file, folder).map_err(start)?;
+        command.current_dir(folder);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         // Ctrl-C is for this program, which then ends the broker.
         command.process_group(0);
-        let child = command.spawn();
-        let child =
-            child.map_err(|source| BrokerError::Start { program: program.to_owned(), source })?;
+        let child = command.spawn().map_err(start)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Self { child, address, version: String::new(), log, flushes: false })
     }
@@ -121,13 +120,6 @@ impl Broker {
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     Ok(listener.local_addr()?.port())
-}
-
-/// The first line of what it says of itself.
-fn version_of(peer: Peer, program: &Path) -> String {
-    let output = Command::new(program).arg(peer.version_argument()).output();
-    let text = output.map(|of| String::from_utf8_lossy(&of.stdout).into_owned());
-    text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
 
 /// Who runs this: mosquitto, started by root, would become somebody who may not write our folder.

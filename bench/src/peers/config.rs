@@ -2,9 +2,12 @@
 //! lost, as far as they can. Limits on what one connection may have waiting are out of the way in
 //! both, as Roost's are: a bench is not a stranger.
 
+use super::ejabberd;
 use crate::args::{TargetArgs, TargetName};
 use clap::ValueEnum;
+use std::io;
 use std::path::Path;
+use std::process::Command;
 
 /// A broker that can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -15,6 +18,8 @@ pub enum Peer {
     Nats,
     /// redis-server
     Redis,
+    /// ejabberd, XMPP
+    Ejabberd,
 }
 
 /// A configuration to start a broker with.
@@ -34,6 +39,7 @@ impl Peer {
             TargetName::Mqtt => Some(Self::Mosquitto),
             TargetName::Nats | TargetName::Jetstream => Some(Self::Nats),
             TargetName::Redis | TargetName::RedisStreams => Some(Self::Redis),
+            TargetName::Xmpp => Some(Self::Ejabberd),
             TargetName::Roost | TargetName::Websocket => None,
         }
     }
@@ -45,31 +51,54 @@ impl Peer {
             Self::Mosquitto => "mosquitto",
             Self::Nats => "nats-server",
             Self::Redis => "redis-server",
+            Self::Ejabberd => "ejabberdctl",
         }
     }
 
     /// Debian's package of it.
     #[must_use]
     pub const fn package(self) -> &'static str {
-        self.program()
-    }
-
-    /// The arguments that make it read a configuration.
-    #[must_use]
-    pub const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Mosquitto | Self::Nats => &["-c"],
-            Self::Redis => &[],
+            Self::Mosquitto | Self::Nats | Self::Redis => self.program(),
+            Self::Ejabberd => "ejabberd",
         }
     }
 
-    /// What makes it say its version.
+    /// What its configuration is called: ejabberd goes by the end of the name.
     #[must_use]
-    pub const fn version_argument(self) -> &'static str {
+    pub const fn file(self) -> &'static str {
         match self {
+            Self::Mosquitto | Self::Nats | Self::Redis => "broker.conf",
+            Self::Ejabberd => "broker.yml",
+        }
+    }
+
+    /// What starts it with a configuration, its files in a folder. `program` is where
+    /// [`Peer::program`] lies.
+    ///
+    /// # Errors
+    /// What is installed is not as Debian installs it.
+    pub fn command(self, program: &Path, file: &Path, folder: &Path) -> io::Result<Command> {
+        let mut command = Command::new(program);
+        match self {
+            Self::Mosquitto | Self::Nats => command.arg("-c").arg(file),
+            Self::Redis => command.arg(file),
+            Self::Ejabberd => return ejabberd::command(program, file, folder),
+        };
+        Ok(command)
+    }
+
+    /// The first line of what it says of its version.
+    #[must_use]
+    pub fn version(self, program: &Path) -> String {
+        let argument = match self {
             Self::Mosquitto => "-h",
             Self::Nats | Self::Redis => "--version",
-        }
+            Self::Ejabberd => return ejabberd::version(program).unwrap_or_default(),
+        };
+        let output = Command::new(program).arg(argument).output();
+        let text = output.map(|of| String::from_utf8_lossy(&of.stdout).into_owned());
+        text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
     }
 }
 
@@ -126,6 +155,7 @@ impl Setup {
                      client-output-buffer-limit pubsub 0 0 0\n{durability}"
                 )
             }
+            Peer::Ejabberd => ejabberd::configuration(args, port),
         };
         Some(Self { peer, text })
     }
@@ -157,6 +187,8 @@ mod tests {
         assert!(mosquitto.contains("autosave_on_changes true\nautosave_interval 1\n"));
         assert!(mosquitto.contains("persistence_location folder/\n"), "{mosquitto}");
         assert!(setup(TargetName::Mqtt, false, false).contains("persistence false\n"));
+        assert!(setup(TargetName::Xmpp, true, false).contains("\n  mod_mam: {default: always}\n"));
+        assert!(!setup(TargetName::Xmpp, false, false).contains("mod_mam"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod child;
 mod config;
+mod ejabberd;
 
 pub use child::{Broker, BrokerError, log_tail};
 pub use config::{Peer, Setup};

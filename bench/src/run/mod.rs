@@ -20,6 +20,7 @@ use crate::scenario::mix::MixError;
 use crate::server::ServerError;
 use crate::stop;
 use crate::swarm::TlsError;
+use crate::target::xmpp::RegisterError;
 use crate::tun::TunError;
 use hdrhistogram::Histogram;
 use roost_event_loop::now;
@@ -185,6 +186,8 @@ pub enum RunError {
     NoMeaning,
     /// The scenario is one generator's.
     CannotShare,
+    /// The target has no accounts for the devices.
+    Accounts(RegisterError),
     /// Only connections to Roost are sealed.
     NoTls,
     /// Nobody is trusted.
@@ -247,6 +250,7 @@ impl fmt::Display for RunError {
                  server with idle, pairs and capacity"
             ),
             Self::NoTls => write!(f, "--tls is for Roost; other brokers are measured without"),
+            Self::Accounts(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
             Self::NotBehindTun(why) => f.write_str(why),
             Self::Tun(error) => error.fmt(f),
@@ -263,6 +267,7 @@ impl std::error::Error for RunError {
             Self::Disk(error) | Self::Loop(error) => Some(error),
             Self::Mix(error) => Some(error),
             Self::Agents(error) => Some(error),
+            Self::Accounts(error) => Some(error),
             Self::Tls(error) => Some(error),
             Self::Tun(error) => Some(error),
             Self::NoTls

@@ -14,6 +14,7 @@ use crate::target::redis::Redis;
 use crate::target::redis_streams::RedisStreams;
 use crate::target::roost::Roost;
 use crate::target::websocket::WebSocket;
+use crate::target::xmpp::{self, Xmpp};
 use crate::target::{Layout, Target};
 use std::rc::Rc;
 
@@ -40,6 +41,7 @@ pub(super) fn differences(args: &TargetArgs, server: &Server) -> Vec<String> {
         TargetName::Mqtt => Mqtt::differences(args.speech()),
         TargetName::Nats | TargetName::Jetstream => Nats::differences(store(args, server)),
         TargetName::Websocket => WebSocket::DIFFERENCES.map(str::to_owned).into(),
+        TargetName::Xmpp => Xmpp::differences(args.durable),
     }
 }
 
@@ -79,6 +81,12 @@ pub(super) fn generate(
             of.with(Nats::new(layout, devices, run, store))
         }
         TargetName::Websocket => of.with(WebSocket::new(layout, devices)),
+        TargetName::Xmpp => {
+            let domain = args.xmpp_domain.clone();
+            let users = Xmpp::users(&run, devices);
+            xmpp::register(of.server.address, &domain, users).map_err(RunError::Accounts)?;
+            of.with(Xmpp::new(layout, devices, run, domain, args.durable))
+        }
         TargetName::Roost => Err(RunError::NoMeaning),
     }
 }

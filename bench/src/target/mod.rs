@@ -20,6 +20,7 @@ mod resp;
 pub mod roost;
 mod topics;
 pub mod websocket;
+pub mod xmpp;
 
 pub use layout::{Layout, Room, Seat, SeatIndex};
 

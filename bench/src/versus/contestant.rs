@@ -35,6 +35,7 @@ impl Contestant {
                 mqtt_version: 3,
                 qos: 1,
                 persistent_sessions: durable && name == TargetName::Mqtt,
+                xmpp_domain: "localhost".to_owned(),
             };
             Self { target, flags }
         };
@@ -52,6 +53,10 @@ impl Contestant {
                 Peer::Redis => [
                     of(TargetName::Redis, false, "--target redis"),
                     of(TargetName::RedisStreams, true, "--target redis-streams --durable"),
+                ],
+                Peer::Ejabberd => [
+                    of(TargetName::Xmpp, false, "--target xmpp"),
+                    of(TargetName::Xmpp, true, "--target xmpp --durable"),
                 ],
             });
         }

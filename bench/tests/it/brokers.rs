@@ -78,6 +78,16 @@ fn nats_carries_messages() {
 }
 
 #[test]
+fn ejabberd_carries_messages() {
+    if is_there("ejabberdctl") {
+        for target in ["xmpp", "xmpp --durable"] {
+            assert_pairs_and_group(target);
+        }
+        assert_idle("xmpp");
+    }
+}
+
+#[test]
 fn all_meet_by_turns() {
     if !(server_is_there() && is_there("redis-server")) {
         return;
@@ -111,8 +121,8 @@ fn a_broker_that_cannot_be_started_is_refused() {
 
 #[test]
 fn missing_brokers_are_named_with_the_command_that_installs_them() {
-    let command = install_command(&[Peer::Nats, Peer::Redis]);
-    assert_eq!(command, "apt-get install -y nats-server redis-server");
+    let command = install_command(&[Peer::Nats, Peer::Ejabberd]);
+    assert_eq!(command, "apt-get install -y nats-server ejabberd");
     if installed("nats-server").is_none() {
         let output = bench("versus --peers nats");
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -138,6 +148,10 @@ fn something_else_that_listens_is_no_broker() {
         assert_eq!(output.status.code(), Some(1), "{target}: {text}");
         assert!(text.contains("FAILED") && text.contains("could not connect"), "{target}: {text}");
     }
+    let line = format!("pairs --server {address} --target xmpp --pairs 1 --seconds 1");
+    let output = bench(&line);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("not what XMPP servers say"), "{text}");
 }
 
 /// A WebSocket server that sends back what it gets; only whole frames below 126 bytes.
