@@ -9,7 +9,8 @@ use crate::measure::Meter;
 use crate::measure::progress::Progress;
 use crate::report::rounds::{self, Found};
 use crate::result::Document;
-use crate::scenario::talk::{self, Talk};
+use crate::scenario::rooms::{DELIVERED, SENT, STAGES, TICKED};
+use crate::scenario::talk::{self, Names, Stages, Talk};
 use crate::server::{self, Server};
 use crate::swarm::DeviceIndex;
 use crate::tokens;
@@ -81,7 +82,7 @@ pub(super) fn round(
     };
     let floor = floor::slab_bytes_per_pair(args.connections);
     let signer = signer(key, name.clone());
-    let talk = (args.rate > 0).then(|| Talk::new(args.connections, args.rate, Box::new(name)));
+    let talk = (args.rate > 0).then(|| talk(args, Box::new(name)));
     let found = tun::run(&link, settings, signer, meter(args, &server), talk)?;
     let ending = server.stop();
     Ok(noted(rounds::of_tun(found, floor), ending))
@@ -94,8 +95,21 @@ fn signer(key: tokens::Signer, name: impl Fn(DeviceIndex) -> String + 'static) -
 
 fn meter(args: &IdleArgs, server: &Server) -> Meter {
     let progress = Progress::new(args.common.output.progress);
-    let stages = if args.rate > 0 { &talk::STAGES[..] } else { &[] };
-    Meter::new(server.observed(), stages, talk::DELIVERED, args.rate > 0, progress)
+    let stages = if args.rate > 0 { &STAGES[..] } else { &[] };
+    Meter::new(server.observed(), stages, DELIVERED, args.rate > 0, progress)
+}
+
+/// One message of a pair is on its way at a time: a device behind the wire keeps no more than that.
+fn talk(args: &IdleArgs, names: Names) -> Talk {
+    let settings = talk::Settings {
+        devices: 0..args.connections,
+        per_second: args.rate,
+        base: 0,
+        at_once: 1,
+        stages: Stages { sent: SENT, delivered: DELIVERED, ticked: Some(TICKED) },
+        always: false,
+    };
+    Talk::new(settings, names)
 }
 
 /// A server of the run listens where devices can come to. Nobody else can: the namespace has no way

@@ -156,7 +156,7 @@ impl Catchup {
             failure: None,
         };
         Self {
-            population: Population::new(settings.ties, settings.users.clone()),
+            population: Population::new(settings.ties, settings.users.as_slice().into()),
             devices: vec![Returner::default(); settings.users.len()],
             phase: Phase::Connecting,
             // Connecting ends by itself, sooner or later.

@@ -1,19 +1,22 @@
 //! Connections that only say that they are there, and, if wanted, a few messages among them.
 
-use super::chatter::{Chatter, Talk};
 use super::load;
 use super::population::{Population, Ties};
 use super::rooms::{DELIVERED, SENT};
+use super::talk::{self, Stages, Talk};
 use crate::agents;
 use crate::measure::{Look, Meter, Metered, Observed};
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm};
 use crate::wire::Incoming;
 use roost_event_loop::CloseCause;
 use roost_protocol::time::{Duration, Instant};
+use std::rc::Rc;
 
 /// How long what is under way at the end may take: heartbeats, and messages.
 const ECHOES: Duration = Duration::from_seconds(2);
 const ARRIVALS: Duration = Duration::from_seconds(20);
+/// Messages of a pair that may be under way.
+const AT_ONCE: u32 = 64;
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -74,7 +77,7 @@ enum Phase {
 pub struct Idle {
     settings: Settings,
     population: Population,
-    chatter: Chatter,
+    talk: Talk,
     phase: Phase,
     phase_ends: Instant,
     meter: Meter,
@@ -85,16 +88,18 @@ impl Idle {
     /// Before the first connection.
     #[must_use]
     pub fn new(mut settings: Settings, meter: Meter) -> Self {
-        let population = Population::new(settings.ties, std::mem::take(&mut settings.users));
-        let talk = Talk {
+        let users: Rc<[String]> = std::mem::take(&mut settings.users).into();
+        let population = Population::new(settings.ties, Rc::clone(&users));
+        let talk = talk::Settings {
+            devices: 0..DeviceIndex::try_from(users.len()).unwrap_or(0),
             per_second: settings.messages_per_second,
-            devices: 0..DeviceIndex::try_from(population.users().len()).unwrap_or(0),
             base: population.written_to_neighbour(),
-            stages: [SENT, DELIVERED],
+            at_once: AT_ONCE,
+            stages: Stages { sent: SENT, delivered: DELIVERED, ticked: None },
             always: false,
         };
         let mut idle = Self {
-            chatter: Chatter::new(talk),
+            talk: Talk::new(talk, Box::new(move |index| users[index as usize].clone())),
             population,
             settings,
             phase: Phase::Begin,
@@ -116,16 +121,17 @@ impl Idle {
 
     /// What was found.
     #[must_use]
-    pub fn into_findings(mut self, now: Instant) -> Findings {
-        (self.findings.lost, self.findings.unanswered) = self.chatter.open();
-        self.findings.duplicated = self.chatter.duplicated;
-        self.findings.repeated = self.chatter.repeated();
-        self.findings.has_messages = self.chatter.has_begun();
-        if let Some(failure) = self.chatter.failure.take() {
-            self.fail(failure);
+    pub fn into_findings(self, now: Instant) -> Findings {
+        let Self { talk, meter, mut findings, .. } = self;
+        findings.has_messages = talk.has_begun();
+        let found = talk.into_findings();
+        (findings.lost, findings.unanswered) = (found.lost, found.unanswered);
+        (findings.duplicated, findings.repeated) = (found.duplicated, found.repeated);
+        if !found.complaints.is_empty() {
+            findings.failure.get_or_insert_with(|| found.complaints.join("; "));
         }
-        self.findings.metered = self.meter.finish(now);
-        self.findings
+        findings.metered = meter.finish(now);
+        findings
     }
 
     fn fail(&mut self, why: String) {
@@ -144,8 +150,8 @@ impl Idle {
 
 impl Scenario for Idle {
     fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
-        if self.chatter.has_begun() {
-            self.chatter.frame(swarm, index, &frame, now, &mut self.meter);
+        if self.talk.has_begun() {
+            self.talk.told(swarm, index, &frame, now, &mut self.meter);
             return;
         }
         self.population.frame(swarm, index, &frame);
@@ -162,7 +168,7 @@ impl Scenario for Idle {
         let over = now >= self.phase_ends;
         let heartbeats = swarm.counts().heartbeats;
         self.meter.turn(now, swarm.ready().into());
-        self.chatter.turn(swarm, self.population.users(), now, &mut self.meter);
+        self.talk.turn(swarm, now, &mut self.meter);
         match self.phase {
             Phase::Begin => {
                 swarm.start_heartbeats(now);
@@ -185,21 +191,21 @@ impl Scenario for Idle {
             Phase::Settling if over => {
                 self.findings.heartbeats = heartbeats;
                 self.meter.begin(now, self.settings.hold);
-                self.chatter.begin(now);
+                self.talk.begin(now);
                 self.enter(Phase::Holding, now + self.settings.hold);
             }
             Phase::Holding if over => {
                 self.findings.heartbeats = heartbeats - self.findings.heartbeats;
                 self.meter.end(now);
                 swarm.stop_heartbeats();
-                self.chatter.stop();
-                let rest = if self.chatter.has_begun() { ARRIVALS } else { ECHOES };
+                self.talk.stop();
+                let rest = if self.talk.has_begun() { ARRIVALS } else { ECHOES };
                 self.enter(Phase::Draining, now + rest);
             }
             Phase::Draining
                 if over
                     || swarm.counts().echoes == swarm.counts().heartbeats
-                        && self.chatter.is_done() =>
+                        && self.talk.is_still() =>
             {
                 return Flow::Stop;
             }

@@ -1,7 +1,6 @@
 //! What devices do: one module for each scenario.
 
 pub mod catchup;
-mod chatter;
 pub mod held;
 pub mod idle;
 pub mod load;

@@ -5,6 +5,7 @@ use crate::swarm::{DeviceIndex, Frame, Swarm};
 use crate::target::scramble;
 use crate::wire::{self, ConversationBytes, Incoming, Write};
 use roost_protocol::ids::{ConversationId, UserId};
+use std::rc::Rc;
 
 /// First messages that all devices together have under way: what a server takes at once is bounded.
 pub(super) const FLYING_MAX: u64 = 20_000;
@@ -27,7 +28,7 @@ pub struct Ties {
 #[derive(Debug)]
 pub struct Population {
     ties: Ties,
-    users: Vec<String>,
+    users: Rc<[String]>,
     /// First messages that were sent: one of each user, then the next of each.
     sent: u64,
     /// First messages and groups not answered yet.
@@ -38,13 +39,8 @@ pub struct Population {
 impl Population {
     /// Nobody knows anybody.
     #[must_use]
-    pub fn new(ties: Ties, users: Vec<String>) -> Self {
+    pub fn new(ties: Ties, users: Rc<[String]>) -> Self {
         Self { ties, users, sent: 0, flying: 0, groups_begun: false }
-    }
-
-    /// Everybody's user id, by device.
-    pub(super) fn users(&self) -> &[String] {
-        &self.users
     }
 
     /// How many messages each device has written to its next neighbour once everything is there.

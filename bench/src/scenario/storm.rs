@@ -3,8 +3,8 @@
 //! device asks for what it missed, and is back when it knows. Some may stay, and write to each
 //! other before, while the others leave, and while they return.
 
-use super::chatter::{Chatter, Talk};
 use super::load;
+use super::talk::{self, Stages, Talk};
 use crate::agents;
 use crate::measure::{Look, Meter, Metered, Observed};
 use crate::swarm::{DeviceIndex, Flow, Frame, SYNC, Scenario, Swarm};
@@ -25,8 +25,10 @@ pub const STAGES: [&str; 6] =
 const WELCOMED: usize = 0;
 /// The stage that progress shows.
 pub const BACK: usize = 1;
-const IN_THE_CALM: [usize; 2] = [2, 3];
-const IN_THE_STORM: [usize; 2] = [4, 5];
+const IN_THE_CALM: Stages = Stages { sent: 2, delivered: 3, ticked: None };
+const IN_THE_STORM: Stages = Stages { sent: 4, delivered: 5, ticked: None };
+/// Messages of a pair of those who stay that may be under way.
+const AT_ONCE: u32 = 64;
 /// How long what those who stay have written may take to arrive at the end.
 const ARRIVALS: Duration = Duration::from_seconds(20);
 /// Devices that are told to leave in one turn.
@@ -112,7 +114,7 @@ pub struct Storm {
     leavers: DeviceIndex,
     /// Those of them below it were told to.
     told: DeviceIndex,
-    chatter: Chatter,
+    talk: Talk,
     phase: Phase,
     phase_ends: Instant,
     broke: Instant,
@@ -124,13 +126,15 @@ pub struct Storm {
 impl Storm {
     /// Before the first connection.
     #[must_use]
-    pub fn new(settings: Settings, meter: Meter) -> Self {
+    pub fn new(mut settings: Settings, meter: Meter) -> Self {
         let count = DeviceIndex::try_from(settings.tokens.len()).unwrap_or(DeviceIndex::MAX);
         let leavers = count.saturating_sub(settings.talkers);
-        let talk = Talk {
-            per_second: settings.messages_per_second,
+        let users = std::mem::take(&mut settings.users);
+        let talk = talk::Settings {
             devices: leavers..count,
+            per_second: settings.messages_per_second,
             base: 0,
+            at_once: AT_ONCE,
             stages: IN_THE_CALM,
             always: true,
         };
@@ -138,7 +142,7 @@ impl Storm {
             devices: vec![Device::default(); settings.tokens.len()],
             leavers,
             told: 0,
-            chatter: Chatter::new(talk),
+            talk: Talk::new(talk, Box::new(move |index| users[index as usize].clone())),
             settings,
             phase: Phase::Connecting,
             phase_ends: Instant { ns: u64::MAX },
@@ -151,14 +155,16 @@ impl Storm {
 
     /// What was found.
     #[must_use]
-    pub fn into_findings(mut self, now: Instant) -> Findings {
-        (self.findings.lost, self.findings.unanswered) = self.chatter.open();
-        self.findings.duplicated = self.chatter.duplicated;
-        if let Some(failure) = self.chatter.failure.take() {
-            self.findings.failure.get_or_insert(failure);
+    pub fn into_findings(self, now: Instant) -> Findings {
+        let Self { talk, meter, mut findings, .. } = self;
+        let found = talk.into_findings();
+        (findings.lost, findings.unanswered) = (found.lost, found.unanswered);
+        findings.duplicated = found.duplicated;
+        if !found.complaints.is_empty() {
+            findings.failure.get_or_insert_with(|| found.complaints.join("; "));
         }
-        self.findings.metered = self.meter.finish(now);
-        self.findings
+        findings.metered = meter.finish(now);
+        findings
     }
 
     fn fail(&mut self, why: String) {
@@ -180,12 +186,12 @@ impl Storm {
                     let refused = swarm.counts().refused;
                     self.fail(format!("{refused} devices could not connect: {why}"));
                 }
-                self.chatter.begin(now);
+                self.talk.begin(now);
                 self.enter(Phase::Calm, "calm", now + self.settings.calm);
             }
             Phase::Calm if over && agents::is_open() => {
                 self.findings.looks[0] = Some(Look::at(self.settings.observed, now));
-                self.chatter.measure_as(IN_THE_STORM);
+                self.talk.measure_as(IN_THE_STORM);
                 self.findings.left =
                     (0..self.leavers).filter(|of| swarm.is_ready(*of)).count() as u64;
                 self.enter(Phase::Leaving, "leaving", now + PATIENCE);
@@ -205,10 +211,10 @@ impl Storm {
                 self.findings.took = now.since(self.broke);
                 self.findings.looks[1] = Some(Look::at(self.settings.observed, now));
                 self.meter.end(now);
-                self.chatter.stop();
+                self.talk.stop();
                 self.enter(Phase::Draining, "draining", now + ARRIVALS);
             }
-            Phase::Draining if over || self.chatter.is_done() => return true,
+            Phase::Draining if over || self.talk.is_still() => return true,
             Phase::Returning if over => {
                 let missing = self.findings.left - self.findings.back;
                 self.fail(format!("{missing} devices did not come back in time"));
@@ -279,8 +285,8 @@ impl Scenario for Storm {
     }
 
     fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
-        if self.chatter.has(index) && self.chatter.has_begun() {
-            self.chatter.frame(swarm, index, &frame, now, &mut self.meter);
+        if self.talk.has(index) && self.talk.has_begun() {
+            self.talk.told(swarm, index, &frame, now, &mut self.meter);
             return;
         }
         let device = &mut self.devices[index as usize];
@@ -322,7 +328,7 @@ impl Scenario for Storm {
             swarm.start_heartbeats(now);
         }
         self.meter.turn(now, swarm.ready().into());
-        self.chatter.turn(swarm, &self.settings.users, now, &mut self.meter);
+        self.talk.turn(swarm, now, &mut self.meter);
         if self.advance(swarm, now) { Flow::Stop } else { Flow::Wait }
     }
 }

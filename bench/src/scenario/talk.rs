@@ -1,30 +1,29 @@
-//! Messages between devices that otherwise only say that they are there: pairs that are spread over
-//! all of them, of which a random one writes whenever a message is due. One message of a pair is on
-//! its way at a time, so that what is lost, doubled or late is seen at once.
+//! Messages between devices that otherwise only say that they are there, or while many others return:
+//! pairs that are spread over all of them, of which a random one writes whenever a message is due. An
+//! open loop; every message must arrive once and in order. What devices are, with sockets or without,
+//! is not its business: it is given frames and gives bytes.
 
 use super::population::direct;
 use super::retries::{BUSY, Retries};
 use crate::measure::Meter;
-use crate::swarm::DeviceIndex;
+use crate::swarm::{DeviceIndex, Frame, Swarm};
 use crate::target::{mark_body, read_body, scramble};
 use crate::wire::{self, ConversationBytes, Incoming, Pushed, Write};
 use roost_protocol::time::{Duration, Instant};
-
-/// The stages of a message.
-pub const STAGES: [&str; 3] = ["sent", "delivered", "ticked"];
-const SENT: usize = 0;
-/// The one that progress shows.
-pub const DELIVERED: usize = 1;
-const TICKED: usize = 2;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Pairs: so many that each message wakes devices that nothing was heard of for long.
 const PAIRS_MAX: u32 = 100_000;
-/// Devices that a message a second takes: the second tick comes once a second.
+/// Devices that a message a second takes where the next one of a pair waits for the second tick of
+/// the last: it comes once a second.
 pub const DEVICES_PER_RATE: u32 = 8;
 /// The request ids of messages count from here.
 const FIRST: u64 = 100;
 /// Pairs that are tried before a message that is due waits.
 const TRIES: u32 = 16;
+/// Messages under way at a time; more are not written until some are through.
+const FLYING_MAX: usize = 100_000;
 /// Bytes of a body, the first 16 for checking.
 const BODY_BYTES: usize = 100;
 /// After so many the others are only counted.
@@ -33,25 +32,56 @@ const COMPLAINTS_MAX: usize = 5;
 /// The name of a device's user.
 pub type Names = Box<dyn Fn(DeviceIndex) -> String>;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Way {
-    #[default]
-    Free,
-    /// Written, and not yet at all of these.
-    Under { accepted: bool, arrived: bool, ticked: bool },
+/// The meter's stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stages {
+    /// To the first tick.
+    pub sent: usize,
+    /// To the arrival.
+    pub delivered: usize,
+    /// To the second tick; none: nobody waits for it.
+    pub ticked: Option<usize>,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who may be drawn.
+    pub devices: Range<DeviceIndex>,
+    /// Messages a second; none: nobody says anything.
+    pub per_second: u32,
+    /// Messages that each device has written to its next neighbour before.
+    pub base: u32,
+    /// Messages of a pair that may be under way.
+    pub at_once: u32,
+    /// What is measured.
+    pub stages: Stages,
+    /// Measure also outside of the measured phase.
+    pub always: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Pair {
-    conversation: ConversationBytes,
+    conversation: Option<ConversationBytes>,
     /// Messages written.
     number: u32,
     /// The number of the last one that arrived.
     arrived: u32,
     /// The place of the last one that was accepted.
     seq: u64,
+    /// Those that are under way.
+    open: u32,
+}
+
+/// A message that somebody still waits for something of.
+#[derive(Debug, Clone, Copy)]
+struct Flight {
     due: Instant,
-    way: Way,
+    stages: Stages,
+    /// Its place in the conversation, once it is accepted.
+    seq: Option<u64>,
+    arrived: bool,
+    ticked: bool,
 }
 
 /// What was found.
@@ -65,22 +95,27 @@ pub struct Findings {
     pub unanswered: u64,
     /// Sent again, because the server said that it is busy.
     pub repeated: u64,
-    /// Refused, or told wrong.
+    /// Refused, out of order, or told wrong.
     pub complaints: Vec<String>,
 }
 
 /// See the module's comment.
 pub struct Talk {
+    settings: Settings,
     pairs: Vec<Pair>,
     /// Of so many devices the first is a writer and the second its reader.
     stride: u32,
     names: Names,
-    gap: Duration,
+    began: Option<Instant>,
+    /// When the next message is due; none: no more are.
     next: Option<Instant>,
     /// Messages that were due.
     count: u64,
-    under_way: u64,
+    /// By pair and number.
+    flights: BTreeMap<(usize, u32), Flight>,
     body: Vec<u8>,
+    /// For what devices with sockets say.
+    scratch: Vec<u8>,
     retries: Retries,
     found: Findings,
 }
@@ -92,33 +127,56 @@ impl std::fmt::Debug for Talk {
 }
 
 impl Talk {
-    /// Nobody says anything yet. `rate`: messages a second, at least one and at most one for
-    /// [`DEVICES_PER_RATE`] devices.
+    /// Nobody says anything yet.
     #[must_use]
-    pub fn new(devices: u32, rate: u32, names: Names) -> Self {
-        let pairs = (devices / 2).clamp(1, PAIRS_MAX);
+    pub fn new(settings: Settings, names: Names) -> Self {
+        let devices = settings.devices.end.saturating_sub(settings.devices.start);
+        let pairs = if settings.per_second > 0 { (devices / 2).min(PAIRS_MAX) } else { 0 };
+        let pair = Pair { number: settings.base, arrived: settings.base, ..Pair::default() };
         Self {
-            pairs: vec![Pair::default(); pairs as usize],
-            stride: (devices / pairs).max(2),
+            settings,
+            pairs: vec![pair; pairs as usize],
+            stride: (devices / pairs.max(1)).max(2),
             names,
-            gap: Duration { ns: 1_000_000_000 / u64::from(rate.max(1)) },
+            began: None,
             next: None,
             count: 0,
-            under_way: 0,
+            flights: BTreeMap::new(),
             body: (0..BODY_BYTES).map(|at| at.to_le_bytes()[0]).collect(),
+            scratch: Vec::new(),
             retries: Retries::default(),
             found: Findings::default(),
         }
     }
 
-    /// Messages are due from now on.
+    /// Messages are due from now on, if any are wanted and there is a pair.
     pub const fn begin(&mut self, now: Instant) {
-        self.next = Some(now);
+        if !self.pairs.is_empty() {
+            self.began = Some(now);
+            self.next = Some(now);
+        }
     }
 
     /// No message is due any more.
     pub const fn stop(&mut self) {
         self.next = None;
+    }
+
+    /// What is written from now on is measured as these stages.
+    pub const fn measure_as(&mut self, stages: Stages) {
+        self.settings.stages = stages;
+    }
+
+    /// Whether messages were ever due, so that frames of its devices are its business.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.began.is_some()
+    }
+
+    /// Whether what this device says and hears is its business.
+    #[must_use]
+    pub fn has(&self, device: DeviceIndex) -> bool {
+        self.settings.devices.contains(&device)
     }
 
     /// When the next message is due.
@@ -129,18 +187,16 @@ impl Talk {
 
     /// Whether nothing is on its way.
     #[must_use]
-    pub const fn is_still(&self) -> bool {
-        self.under_way == 0
+    pub fn is_still(&self) -> bool {
+        self.flights.is_empty()
     }
 
     /// What was found; also counts what never came.
     #[must_use]
     pub fn into_findings(mut self) -> Findings {
-        for pair in &self.pairs {
-            if let Way::Under { accepted, arrived, .. } = pair.way {
-                self.found.lost += u64::from(accepted && !arrived);
-                self.found.unanswered += u64::from(!accepted);
-            }
+        for flight in self.flights.values() {
+            self.found.lost += u64::from(flight.seq.is_some() && !flight.arrived);
+            self.found.unanswered += u64::from(flight.seq.is_none());
         }
         self.found.repeated = self.retries.count;
         self.found
@@ -154,28 +210,41 @@ impl Talk {
         meter: &mut Meter,
         out: &mut Vec<u8>,
     ) -> Option<DeviceIndex> {
-        if let Some((writer, _)) = self.retries.next(now) {
-            let pair = self.pair_of(writer)?;
-            self.say(pair, out);
+        if let Some((writer, request)) = self.retries.next(now) {
+            let number = number_of(request)?;
+            self.say(self.pair_of(writer)?, number, out);
             return Some(writer);
         }
-        let due = self.next.filter(|due| *due <= now)?;
-        let count = u64::try_from(self.pairs.len()).ok()?;
-        let pair = (0..TRIES).find_map(|attempt| {
-            let number = scramble(self.count << 8 | u64::from(attempt)) % count;
-            let pair = usize::try_from(number).ok()?;
-            (self.pairs[pair].way == Way::Free).then_some(pair)
-        })?;
+        let due = self.next.filter(|due| *due <= now && self.flights.len() < FLYING_MAX)?;
+        let pair = self.draw()?;
         self.count += 1;
-        self.next = Some(due + self.gap);
-        self.under_way += 1;
-        meter.late(due, now);
+        let offset = u128::from(self.count) * 1_000_000_000 / u128::from(self.settings.per_second);
+        let offset = Duration { ns: u64::try_from(offset).ok()? };
+        self.next = self.began.map(|began| began + offset);
+        if self.settings.always {
+            meter.late_at_any_time(due, now);
+        } else {
+            meter.late(due, now);
+        }
         let of = &mut self.pairs[pair];
         of.number += 1;
-        of.due = due;
-        of.way = Way::Under { accepted: false, arrived: false, ticked: false };
-        self.say(pair, out);
+        of.open += 1;
+        let number = of.number;
+        let stages = self.settings.stages;
+        let flight = Flight { due, stages, seq: None, arrived: false, ticked: false };
+        self.flights.insert((pair, number), flight);
+        self.say(pair, number, out);
         Some(self.writer_of(pair))
+    }
+
+    /// A pair that may write.
+    fn draw(&self) -> Option<usize> {
+        let pairs = u64::try_from(self.pairs.len()).ok()?;
+        (0..TRIES).find_map(|attempt| {
+            let number = scramble(self.count << 8 | u64::from(attempt)) % pairs;
+            let pair = usize::try_from(number).ok()?;
+            (self.pairs[pair].open < self.settings.at_once).then_some(pair)
+        })
     }
 
     /// A frame came to a device; what it says to that is appended.
@@ -192,12 +261,16 @@ impl Talk {
         match says {
             Incoming::SendReply { seq, .. } if request >= FIRST => {
                 self.retries.answered(device, request);
-                self.accepted(pair, *seq, now, meter);
+                if let Some(number) = number_of(request) {
+                    self.accepted((pair, number), *seq, now, meter);
+                }
             }
-            Incoming::Message(pushed) if !pushed.own => {
-                self.arrived(pair, pushed, now, meter);
+            Incoming::Message(pushed) => {
                 if let Some(conversation) = pushed.conversation {
                     wire::delivered(&conversation, pushed.seq, out);
+                }
+                if !pushed.own {
+                    self.arrived(pair, pushed, now, meter);
                 }
             }
             Incoming::Receipts(body) => {
@@ -211,13 +284,12 @@ impl Talk {
                 meter.error();
                 self.complain(|| format!("device {device}: a message was refused: error {code}"));
             }
+            Incoming::Behind => self.complain(|| format!("device {device} fell behind")),
             Incoming::Welcome { .. }
             | Incoming::SendReply { .. }
-            | Incoming::Message(_)
             | Incoming::History(_)
             | Incoming::Sync(_)
             | Incoming::GroupCreated { .. }
-            | Incoming::Behind
             | Incoming::Other => {}
         }
     }
@@ -229,90 +301,141 @@ impl Talk {
     }
 
     fn writer_of(&self, pair: usize) -> DeviceIndex {
-        u32::try_from(pair).expect("pairs are fewer than devices") * self.stride
+        let pair = u32::try_from(pair).expect("pairs are fewer than devices");
+        self.settings.devices.start + pair * self.stride
     }
 
     fn pair_of(&self, device: DeviceIndex) -> Option<usize> {
-        let pair = (device / self.stride) as usize;
-        (device % self.stride < 2 && pair < self.pairs.len()).then_some(pair)
+        let place = device.checked_sub(self.settings.devices.start)?;
+        let pair = (place / self.stride) as usize;
+        (place % self.stride < 2 && pair < self.pairs.len()).then_some(pair)
     }
 
-    /// The message of a pair that is on its way.
-    fn say(&mut self, pair: usize, out: &mut Vec<u8>) {
+    /// A message of a pair.
+    fn say(&mut self, pair: usize, number: u32, out: &mut Vec<u8>) {
         let writer = self.writer_of(pair);
         let of = &mut self.pairs[pair];
-        mark_body(&mut self.body, writer, of.number.into());
-        let is_first = of.seq == 0;
-        if is_first {
-            of.conversation = direct(&(self.names)(writer), &(self.names)(writer + 1));
-        }
+        mark_body(&mut self.body, writer, number.into());
+        let names = &self.names;
+        let conversation =
+            of.conversation.get_or_insert_with(|| direct(&names(writer), &names(writer + 1)));
         let write = Write {
-            conversation: &of.conversation,
-            number: of.number.into(),
-            id: scramble(u64::from(writer) << 32 | u64::from(of.number)),
+            conversation,
+            number: number.into(),
+            id: scramble(u64::from(writer) << 32 | u64::from(number)),
             seen: of.seq,
             body: &self.body,
         };
-        let request = u32::try_from(FIRST).expect("it is small") + of.number;
-        if is_first {
-            wire::send_first(request, &(self.names)(writer + 1), &write, out);
+        let request = u32::try_from(FIRST).expect("it is small") + number;
+        if number == 1 {
+            wire::send_first(request, &names(writer + 1), &write, out);
         } else {
             wire::send_as(request, &write, out);
         }
     }
 
-    fn accepted(&mut self, pair: usize, seq: u64, now: Instant, meter: &mut Meter) {
-        let of = &mut self.pairs[pair];
+    fn accepted(&mut self, key: (usize, u32), seq: u64, now: Instant, meter: &mut Meter) {
+        let of = &mut self.pairs[key.0];
         of.seq = of.seq.max(seq);
-        if let Way::Under { accepted, .. } = &mut of.way
-            && !std::mem::replace(accepted, true)
-        {
-            meter.sent();
-            meter.took(SENT, of.due, now);
-            self.settle(pair);
-        }
+        let Some(flight) = self.flights.get_mut(&key).filter(|of| of.seq.is_none()) else { return };
+        flight.seq = Some(seq);
+        let flight = *flight;
+        meter.sent();
+        self.measure(meter, flight.stages.sent, flight.due, now);
+        self.land(key);
     }
 
     fn arrived(&mut self, pair: usize, pushed: &Pushed<'_>, now: Instant, meter: &mut Meter) {
         let Some((author, number)) = read_body(pushed.body) else { return };
         if author != u64::from(self.writer_of(pair)) {
-            return self.complain(|| format!("a message of {author} came to pair {pair}"));
+            return self.complain(|| format!("a message of device {author} came to pair {pair}"));
         }
-        let of = &mut self.pairs[pair];
-        if number <= of.arrived.into() {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let newest = &mut self.pairs[pair].arrived;
+        if number <= *newest {
             self.found.duplicated += 1;
             return;
         }
-        let missing = number - u64::from(of.arrived) - 1;
-        of.arrived = u32::try_from(number).unwrap_or(u32::MAX);
-        if let Way::Under { arrived, .. } = &mut of.way {
-            *arrived = true;
+        let expected = *newest + 1;
+        *newest = number;
+        if number != expected {
+            self.complain(|| format!("message {number} of device {author} came before {expected}"));
+        }
+        if let Some(flight) = self.flights.get_mut(&(pair, number)) {
+            flight.arrived = true;
+            let flight = *flight;
             meter.delivered();
-            meter.took(DELIVERED, of.due, now);
+            self.measure(meter, flight.stages.delivered, flight.due, now);
         }
-        self.found.lost += missing;
-        self.settle(pair);
+        self.land((pair, number));
     }
 
+    /// The reader has everything up to a place.
     fn ticked(&mut self, pair: usize, far: u64, now: Instant, meter: &mut Meter) {
-        let of = &mut self.pairs[pair];
-        if let Way::Under { accepted: true, ticked, .. } = &mut of.way
-            && far >= of.seq
-            && !std::mem::replace(ticked, true)
-        {
+        let Some(stage) = self.settings.stages.ticked else { return };
+        let mut landed = Vec::new();
+        for (key, flight) in self.flights.range_mut((pair, 0)..=(pair, u32::MAX)) {
+            if flight.seq.is_some_and(|seq| seq <= far) && !flight.ticked {
+                flight.ticked = true;
+                landed.push((*key, flight.due));
+            }
+        }
+        for (key, due) in landed {
             meter.ticked();
-            meter.took(TICKED, of.due, now);
-            self.settle(pair);
+            self.measure(meter, stage, due, now);
+            self.land(key);
         }
     }
 
-    fn settle(&mut self, pair: usize) {
-        let of = &mut self.pairs[pair];
-        if of.way == (Way::Under { accepted: true, arrived: true, ticked: true }) {
-            of.way = Way::Free;
-            self.under_way -= 1;
+    fn measure(&self, meter: &mut Meter, stage: usize, due: Instant, now: Instant) {
+        if self.settings.always {
+            meter.took_at_any_time(stage, due, now);
+        } else {
+            meter.took(stage, due, now);
         }
     }
+
+    /// Forgets a message of which nobody waits for anything.
+    fn land(&mut self, key: (usize, u32)) {
+        let is_through = |of: &Flight| {
+            of.seq.is_some() && of.arrived && (of.ticked || of.stages.ticked.is_none())
+        };
+        if self.flights.get(&key).is_some_and(is_through) {
+            self.flights.remove(&key);
+            self.pairs[key.0].open -= 1;
+        }
+    }
+
+    /// For devices with sockets: writes everything that is due.
+    pub(super) fn turn(&mut self, swarm: &mut Swarm, now: Instant, meter: &mut Meter) {
+        let mut out = std::mem::take(&mut self.scratch);
+        while let Some(writer) = self.write(now, meter, &mut out) {
+            swarm.out(writer).append(&mut out);
+        }
+        self.scratch = out;
+    }
+
+    /// For devices with sockets: takes what concerns it.
+    pub(super) fn told(
+        &mut self,
+        swarm: &mut Swarm,
+        device: DeviceIndex,
+        frame: &Frame<'_>,
+        now: Instant,
+        meter: &mut Meter,
+    ) {
+        let mut out = std::mem::take(&mut self.scratch);
+        self.frame(device, frame.request, &frame.says, now, meter, &mut out);
+        if !out.is_empty() {
+            swarm.out(device).append(&mut out);
+        }
+        self.scratch = out;
+    }
+}
+
+/// The number of the message that a request wrote.
+fn number_of(request: u64) -> Option<u32> {
+    u32::try_from(request.checked_sub(FIRST)?).ok()
 }
 
 #[cfg(test)]
@@ -325,6 +448,17 @@ mod tests {
     use roost_protocol::wire::server_frame::Body;
     use roost_protocol::{encode, frame, wire as messages};
 
+    const STAGES: [&str; 3] = ["sent", "delivered", "ticked"];
+    const TICKED: Stages = Stages { sent: 0, delivered: 1, ticked: Some(2) };
+
+    fn settings(devices: Range<DeviceIndex>, at_once: u32, stages: Stages) -> Settings {
+        Settings { devices, per_second: 10, base: 0, at_once, stages, always: false }
+    }
+
+    fn names() -> Names {
+        Box::new(|index| format!("user{index}"))
+    }
+
     struct World {
         talk: Talk,
         meter: Meter,
@@ -332,11 +466,11 @@ mod tests {
     }
 
     impl World {
-        fn new() -> Self {
-            let mut talk = Talk::new(2, 10, Box::new(|index| format!("user{index}")));
+        fn new(settings: Settings) -> Self {
+            let mut talk = Talk::new(settings, names());
             talk.begin(at(0));
             let progress = Progress::new(false);
-            let meter = Meter::new(Observed::default(), &STAGES, DELIVERED, true, progress);
+            let meter = Meter::new(Observed::default(), &STAGES, 1, true, progress);
             Self { talk, meter, out: Vec::new() }
         }
 
@@ -384,7 +518,7 @@ mod tests {
 
     #[test]
     fn the_next_message_of_a_pair_waits_until_the_last_is_through() {
-        let mut world = World::new();
+        let mut world = World::new(settings(0..2, 1, TICKED));
         assert_eq!(world.write(0), Some(0));
         assert_eq!(world.write(100), None, "the only pair is busy");
         world.accept(1, 7);
@@ -401,19 +535,50 @@ mod tests {
     }
 
     #[test]
-    fn what_is_doubled_or_left_out_is_counted() {
-        let mut world = World::new();
-        world.write(0);
-        world.arrive(1, 7);
-        world.arrive(1, 7);
-        world.arrive(3, 9);
+    fn what_is_doubled_or_out_of_order_is_told() {
+        let mut world = World::new(settings(0..2, 3, TICKED));
+        for due in [0, 100, 200] {
+            assert_eq!(world.write(due), Some(0), "three may be under way");
+        }
+        assert_eq!(world.write(300), None);
+        (1..=3).for_each(|number| world.accept(number, number.into()));
+        world.arrive(1, 1);
+        world.arrive(1, 1);
+        world.arrive(3, 3);
         let found = world.talk.into_findings();
-        assert_eq!((found.lost, found.unanswered, found.duplicated), (1, 1, 1));
+        assert_eq!((found.lost, found.unanswered, found.duplicated), (1, 0, 1));
+        assert_eq!(found.complaints, ["message 3 of device 0 came before 2"]);
+    }
+
+    #[test]
+    fn without_second_ticks_nobody_waits_for_them() {
+        let stages = Stages { ticked: None, ..TICKED };
+        let mut world = World::new(Settings { base: 1, ..settings(0..2, 1, stages) });
+        world.write(0);
+        world.accept(2, 7);
+        assert!(!world.talk.is_still());
+        world.arrive(2, 7);
+        assert!(world.talk.is_still(), "number 1 was written before");
+        assert!(world.talk.into_findings().complaints.is_empty());
+    }
+
+    #[test]
+    fn a_tick_is_of_everything_up_to_its_place() {
+        let mut world = World::new(settings(0..2, 3, TICKED));
+        for (number, due) in [(1, 0), (2, 100), (3, 200)] {
+            world.write(due);
+            world.accept(number, u64::from(number) + 6);
+            world.arrive(number.into(), u64::from(number) + 6);
+        }
+        world.tick(8);
+        assert_eq!(world.talk.flights.len(), 1);
+        world.tick(9);
+        assert!(world.talk.is_still());
     }
 
     #[test]
     fn a_busy_server_is_asked_again_and_a_refusal_is_told() {
-        let mut world = World::new();
+        let mut world = World::new(settings(0..2, 1, TICKED));
         world.write(0);
         world.talk.stop();
         world.out.clear();
@@ -428,11 +593,25 @@ mod tests {
 
     #[test]
     fn pairs_are_spread_over_all_devices() {
-        let talk = Talk::new(1_000_000, 10, Box::new(|index| index.to_string()));
-        assert_eq!(talk.pair_of(999_990), Some(99_999));
-        assert_eq!(talk.pair_of(999_991), Some(99_999));
-        assert_eq!(talk.pair_of(999_992), None);
-        assert_eq!(talk.writer_of(99_999), 999_990);
-        assert_eq!(Talk::new(1, 1, Box::new(|_| String::new())).pairs.len(), 1);
+        let talk = |devices| Talk::new(settings(devices, 1, TICKED), names());
+        let of_many = talk(0..1_000_000);
+        assert_eq!(of_many.pair_of(999_990), Some(99_999));
+        assert_eq!(of_many.pair_of(999_991), Some(99_999));
+        assert_eq!(of_many.pair_of(999_992), None);
+        assert_eq!(of_many.writer_of(99_999), 999_990);
+        let behind = talk(10..15);
+        assert_eq!((behind.pairs.len(), behind.writer_of(1)), (2, 12));
+        assert_eq!([9, 10, 13, 14].map(|at| behind.pair_of(at)), [None, Some(0), Some(1), None]);
+        assert!(behind.has(14) && !behind.has(9));
+    }
+
+    #[test]
+    fn nobody_speaks_where_nobody_is_or_is_to() {
+        let nothing = Settings { per_second: 0, ..settings(0..100, 1, TICKED) };
+        for settings in [nothing, settings(0..1, 1, TICKED), settings(0..0, 1, TICKED)] {
+            let mut talk = Talk::new(settings, names());
+            talk.begin(at(0));
+            assert!(!talk.has_begun() && talk.pairs.is_empty() && talk.is_still());
+        }
     }
 }

@@ -6,9 +6,9 @@ use super::layout::{Layout, SeatIndex};
 use super::{Act, Happened, Heartbeat, Promises, Refusal, Target, mark_body, read_body, scramble};
 use crate::marks::Marks;
 use crate::scenario::population::direct;
-use crate::swarm::{DeviceIndex, FRAME_MAX_BYTES};
+use crate::swarm::{DeviceIndex, Piece, cut_all};
 use crate::wire::{self, ConversationBytes, Incoming, Pushed, Write};
-use roost_protocol::frame::{self, Cut, HEARTBEAT};
+use roost_protocol::frame::HEARTBEAT;
 use roost_protocol::preface::PREFACE;
 use roost_protocol::time::Instant;
 use std::rc::Rc;
@@ -401,23 +401,20 @@ impl Target for Roost {
         out: &mut Vec<u8>,
         happened: &mut Vec<Happened>,
     ) -> Result<usize, Refusal> {
-        let mut used = 0;
-        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            match frame::cut(rest, FRAME_MAX_BYTES) {
-                Ok(Cut::Heartbeat) => used += 1,
-                Ok(Cut::Frame { content, consumed }) => {
-                    self.frame(device, content, out, happened)?;
-                    used += consumed;
-                }
-                Ok(Cut::Incomplete { .. }) => break,
-                Err(error) => {
-                    return Err(Refusal(format!(
-                        "device {device}: what came is no frame: {error:?}"
-                    )));
-                }
+        let mut told = Ok(());
+        let used = cut_all(bytes, |piece| {
+            if told.is_ok() {
+                told = match piece {
+                    Piece::Heartbeat => Ok(()),
+                    Piece::Frame(content) => self.frame(device, content, out, happened),
+                    Piece::Broken(error) => {
+                        let why = format!("device {device}: what came is no frame: {error:?}");
+                        Err(Refusal(why))
+                    }
+                };
             }
-        }
-        Ok(used)
+        });
+        told.map(|()| used)
     }
 
     fn set_up(&mut self, device: DeviceIndex, out: &mut Vec<u8>) -> u32 {

@@ -35,13 +35,13 @@ use std::rc::Rc;
 /// The stages of a message.
 pub const STAGES: [&str; 5] = ["sent", "delivered", "last", "ticked", "missed"];
 /// To the first tick: the target has it.
-pub(super) const SENT: usize = 0;
+pub const SENT: usize = 0;
 /// To each arrival.
 pub const DELIVERED: usize = 1;
 /// To the last arrival; only where there are several readers.
 const LAST: usize = 2;
 /// To the second tick.
-const TICKED: usize = 3;
+pub const TICKED: usize = 3;
 /// To the arrival at a device that was away when the message was due.
 const MISSED: usize = 4;
 /// First messages under way at a time: what a server takes at once is bounded.
