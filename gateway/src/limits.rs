@@ -81,9 +81,9 @@ limits! {
     half_frame_timeout_ms: u32 = 10_000, 500 => 120_000;
     /// For how long a socket may take no byte of what waits for it. Default 30 s, 1 s to 10 min.
     send_stall_timeout_ms: u32 = 30_000, 1_000 => 600_000;
-    /// For how long a peer may leave what was sent to it without an acknowledgement, or have no room
-    /// for it: then the kernel ends the connection (`TCP_USER_TIMEOUT`). Default 1 min, which is
-    /// five heartbeats in the foreground; at most 1 h; 0: as long as the kernel likes, about a
+    /// For how long a peer may leave what was sent to it without an acknowledgement, or have no
+    /// room for it: then the kernel ends the connection (`TCP_USER_TIMEOUT`). Default 1 min, which
+    /// is five heartbeats in the foreground; at most 1 h; 0: as long as the kernel likes, about a
     /// quarter of an hour. Not less than `send_stall_timeout_ms`.
     unacknowledged_timeout_ms: u32 = 60_000, 0 => 3_600_000;
     /// From the wish to stop to the end of the process, with settling what is owed, which needs

@@ -13,6 +13,7 @@ pub const MEASURED_FIRST: &str = "measured-first";
 #[derive(Debug, Clone, ClapArgs)]
 #[command(group = clap::ArgGroup::new("measured").required(true).args(["spawn", "server"]))]
 #[command(group = clap::ArgGroup::new("known").multiple(true).args(["data", "target"]))]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Common {
     /// What is measured.
     #[command(flatten)]
@@ -75,8 +76,8 @@ pub struct Common {
     /// With --tls: trust what is in this PEM file [default: the development certificate in --data]
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// With --spawn: how tokens are signed: eddsa by the server's own key, hs256 by a secret that it
-    /// is told, which costs it less to check
+    /// With --spawn: how tokens are signed: eddsa by the server's own key, hs256 by a secret that
+    /// it is told, which costs it less to check
     #[arg(long, value_enum, value_name = "ALGORITHM", default_value = "eddsa")]
     pub tokens: Tokens,
     /// Let these generators do it together, each its share: `roost-bench agent` listens there. Only

@@ -349,7 +349,7 @@ fn of_pairs(
     values: &[Vec<f64>; 2],
     confidence: f64,
 ) -> Option<Change> {
-    let yards = documents.map(|of| yardsticks(of));
+    let yards = documents.map(yardsticks);
     let known = yards.iter().zip(values).all(|(yards, values)| yards.len() == values.len());
     if !measure.by_speed || !known {
         return change_of_pairs(&values[0], &values[1], confidence);

@@ -78,10 +78,10 @@ pub(super) fn change_of_pairs(before: &[f64], after: &[f64], confidence: f64) ->
     Some(Change { by: by.exp_m1(), low: low.exp_m1(), high: high.exp_m1() })
 }
 
-/// The same for values that go with how fast the machine was just then: what the difference of their
-/// yardsticks explains of the difference of each pair is taken away (the median of the slopes between
-/// all pairs, Theil and Sen). Builds take turns in beginning, so yardsticks differ as often one way as
-/// the other, and a slope that is not quite right does not shift the middle.
+/// The same for values that go with how fast the machine was just then: what the difference of
+/// their yardsticks explains of the difference of each pair is taken away (the median of the slopes
+/// between all pairs, Theil and Sen). Builds take turns in beginning, so yardsticks differ as often
+/// one way as the other, and a slope that is not quite right does not shift the middle.
 pub(super) fn change_of_pairs_beside(
     before: &[(f64, f64)],
     after: &[(f64, f64)],

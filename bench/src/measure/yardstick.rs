@@ -1,7 +1,7 @@
-//! How fast the server's processors are while it is measured. Neighbours on the same machine, or the
-//! other half of a core, make a virtual processor a half slower for seconds; the same small work done
-//! over and over beside the server shows it. Its time is the processor time of its own thread, so what
-//! the server does meanwhile is not in it.
+//! How fast the server's processors are while it is measured. Neighbours on the same machine, or
+//! the other half of a core, make a virtual processor a half slower for seconds; the same small
+//! work done over and over beside the server shows it. Its time is the processor time of its own
+//! thread, so what the server does meanwhile is not in it.
 
 use roost_protocol::time::Duration;
 use rustix::process::Pid;

@@ -1,5 +1,5 @@
-//! ejabberd, started without its script: that would become another user, register a node's name with
-//! a service of its own, and stay in front of the process that is measured.
+//! ejabberd, started without its script: that would become another user, register a node's name
+//! with a service of its own, and stay in front of the process that is measured.
 
 use crate::args::TargetArgs;
 use std::fs;

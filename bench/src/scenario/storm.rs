@@ -31,8 +31,9 @@ const IN_THE_STORM: Stages = Stages { sent: 4, delivered: 5, ticked: None };
 const AT_ONCE: u32 = 64;
 /// How long what those who stay have written may take to arrive at the end.
 const ARRIVALS: Duration = Duration::from_seconds(20);
-/// Devices that are told to leave in one turn.
-const LEAVE_AT_ONCE: u32 = 500;
+/// Devices that are told to leave, or to come back, in one turn: those who stay are heard and
+/// measured by the same thread.
+const PART: usize = 100;
 /// How long leaving may take.
 const PATIENCE: Duration = Duration::from_seconds(60);
 
@@ -112,8 +113,10 @@ pub struct Storm {
     devices: Vec<Device>,
     /// Those below it leave.
     leavers: DeviceIndex,
-    /// Those of them below it were told to.
-    told: DeviceIndex,
+    /// They in the order in which they leave, and then in that in which they return.
+    order: Vec<DeviceIndex>,
+    /// So many of them were told to.
+    told: usize,
     talk: Talk,
     phase: Phase,
     phase_ends: Instant,
@@ -141,6 +144,7 @@ impl Storm {
         Self {
             devices: vec![Device::default(); settings.tokens.len()],
             leavers,
+            order: in_disorder(leavers),
             told: 0,
             talk: Talk::new(talk, Box::new(move |index| users[index as usize].clone())),
             settings,
@@ -199,11 +203,8 @@ impl Storm {
             Phase::Leaving if u64::from(swarm.counts().left) >= self.findings.left => {
                 self.enter(Phase::Away, "away", now + self.settings.away);
             }
-            Phase::Leaving if self.told < self.leavers => {
-                // A part at a time: who stays has something to say meanwhile.
-                let end = self.told.saturating_add(LEAVE_AT_ONCE).min(self.leavers);
-                (self.told..end).for_each(|index| swarm.leave(index));
-                self.told = end;
+            Phase::Leaving if self.told < self.order.len() => {
+                self.next_part().iter().for_each(|index| swarm.leave(*index));
             }
             Phase::Leaving if over => self.fail("leaving took too long".to_owned()),
             Phase::Away if over => self.break_loose(swarm, now),
@@ -219,7 +220,10 @@ impl Storm {
                 let missing = self.findings.left - self.findings.back;
                 self.fail(format!("{missing} devices did not come back in time"));
             }
-            Phase::Returning => self.try_again(swarm, now),
+            Phase::Returning => {
+                self.next_part().iter().for_each(|index| swarm.come_back(*index, None));
+                self.try_again(swarm, now);
+            }
             Phase::Connecting | Phase::Calm | Phase::Leaving | Phase::Away | Phase::Draining => {}
         }
         self.findings.failure.is_some()
@@ -230,10 +234,14 @@ impl Storm {
         self.enter(Phase::Returning, "returning", now + self.settings.within);
         self.meter.begin(now, self.settings.within);
         swarm.redirect(self.settings.server, u32::MAX);
-        // Not in the order in which they came the first time.
-        let mut order: Vec<DeviceIndex> = (0..self.leavers).collect();
-        order.sort_unstable_by_key(|index| scramble(u64::from(*index)));
-        order.into_iter().for_each(|index| swarm.come_back(index, None));
+        self.told = 0;
+    }
+
+    /// The next of those who are told to leave, or to come back.
+    fn next_part(&mut self) -> &[DeviceIndex] {
+        let from = self.told;
+        self.told = from.saturating_add(PART).min(self.order.len());
+        &self.order[from..self.told]
     }
 
     /// Whoever could not connect waits as a client does, and tries again.
@@ -253,6 +261,13 @@ impl Storm {
             swarm.come_back(index, None);
         }
     }
+}
+
+/// All of them, not in the order in which they came the first time.
+fn in_disorder(devices: DeviceIndex) -> Vec<DeviceIndex> {
+    let mut order: Vec<DeviceIndex> = (0..devices).collect();
+    order.sort_unstable_by_key(|index| scramble(u64::from(*index)));
+    order
 }
 
 /// Delays that double within the client's bounds, each drawn from the whole range below it.

@@ -1,7 +1,7 @@
-//! Messages between devices that otherwise only say that they are there, or while many others return:
-//! pairs that are spread over all of them, of which a random one writes whenever a message is due. An
-//! open loop; every message must arrive once and in order. What devices are, with sockets or without,
-//! is not its business: it is given frames and gives bytes.
+//! Messages between devices that otherwise only say that they are there, or while many others
+//! return: pairs that are spread over all of them, of which a random one writes whenever a message
+//! is due. An open loop; every message must arrive once and in order. What devices are, with
+//! sockets or without, is not its business: it is given frames and gives bytes.
 
 use super::population::direct;
 use super::retries::{BUSY, Retries};

@@ -1,8 +1,8 @@
 //! Whose turn it is among those that come and those that go. What a socket says first costs the
 //! most (a signature, a handshake, a user's state), and its end costs as much again; when a hundred
 //! thousand come or go at once, whoever is connected and has something to say would wait behind all
-//! of them. So first words and ends pass a gate, a bounded number in each turn, in order; everything
-//! else goes past it.
+//! of them. So first words and ends pass a gate, a bounded number in each turn, in order;
+//! everything else goes past it.
 //!
 //! A socket costs nothing here while it does neither. Where it stands is kept in its slot.
 

@@ -1,6 +1,6 @@
 //! XMPP over plain TCP (RFC 6120, 6121): a direct room is messages to each other's full address, a
-//! group is a room of multi-user chat (XEP-0045). Each device is a user of its own, who signs in with
-//! SASL PLAIN; accounts are registered before anything is measured ([`register`]).
+//! group is a room of multi-user chat (XEP-0045). Each device is a user of its own, who signs in
+//! with SASL PLAIN; accounts are registered before anything is measured ([`register`]).
 //!
 //! Core XMPP accepts nothing. With acknowledgements (XEP-0198) the server says after each message
 //! that it has handled it.

@@ -5,8 +5,8 @@
 //! so a table is filled exactly.
 //!
 //! A listener accepts into one ring at a time, because an accept waits exclusively: with two rings
-//! armed, one that is cancelled can take a wake-up with it. When a ring is full and its accepts have
-//! all ended, the listener moves on to another.
+//! armed, one that is cancelled can take a wake-up with it. When a ring is full and its accepts
+//! have all ended, the listener moves on to another.
 //!
 //! Each accept waits at the end of the kernel's queue, so loops that share a socket take turns.
 
@@ -271,8 +271,8 @@ impl Uring {
         Ok(())
     }
 
-    /// An accept may tell of a reused place before the close that freed it is told, within one call.
-    /// Then the close happened, and its own completion finds an old generation.
+    /// An accept may tell of a reused place before the close that freed it is told, within one
+    /// call. Then the close happened, and its own completion finds an old generation.
     pub(super) fn vacate(&mut self, ring: usize, place: u32, turn: &mut Turn<'_>) {
         if let Some(socket) = self.rings.occupant(ring, place) {
             self.closed(socket, turn);

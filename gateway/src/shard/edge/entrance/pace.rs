@@ -1,7 +1,7 @@
-//! How many connections a listener takes in a second. Whoever comes faster waits in the kernel, which
-//! costs nothing; nobody is sent away. A driver takes a few at a time, so the count may go below
-//! zero before it stops; it goes on when the count is above it again, so the rate holds on the
-//! whole.
+//! How many connections a listener takes in a second. Whoever comes faster waits in the kernel,
+//! which costs nothing; nobody is sent away. A driver takes a few at a time, so the count may go
+//! below zero before it stops; it goes on when the count is above it again, so the rate holds on
+//! the whole.
 
 use roost_protocol::time::Instant;
 
