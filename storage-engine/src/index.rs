@@ -160,6 +160,14 @@ impl SegmentIndex {
         self.parts.push(new);
     }
 
+    /// Roughly what it takes, room for more included.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let chunks = self.chunks.iter().map(Vec::capacity).sum::<usize>() * size_of::<Entry>();
+        // A place in a table has a byte beside it.
+        let places = self.parts.iter().map(HashTable::capacity).sum::<usize>();
+        chunks + places * (size_of::<Last>() + 1)
+    }
+
     /// How many streams it has.
     pub(crate) fn len(&self) -> usize {
         self.streams

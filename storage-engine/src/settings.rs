@@ -44,12 +44,19 @@ pub struct Settings {
     /// Milliseconds without anything sealed after which tables are merged further than they must
     /// be, so that a cold stream is in one or two files.
     pub idle_merge_ms: u64,
-    /// Milliseconds without a commit after which the segment being written is sealed before it is
-    /// full, if a quarter of it is written and records of many streams are in it: their index takes
-    /// memory, and none is active.
+    /// Milliseconds in which fewer than [`Settings::rest_records`] were appended: then memory is
+    /// given back that only busy times need, and the segment being written is sealed before it is
+    /// full if its index takes much memory: [`Settings::rest_index_bytes`], or a quarter of it is
+    /// written and records of [`Settings::rest_streams`] are in it.
     pub rest_after_ms: u64,
-    /// As many streams are many.
+    /// As many records are many, and so are as many reads: with fewer, what was read and is not used
+    /// again is not kept for longer than [`Settings::rest_after_ms`].
+    pub rest_records: u64,
+    /// As many streams are many, once a quarter of a segment is written.
     pub rest_streams: usize,
+    /// Bytes of the index of a segment, room for more included, that are too many to keep while
+    /// little is written. Sealing it costs a file, so it is not for a little.
+    pub rest_index_bytes: usize,
     /// Bytes that the tables of the folder may take before the oldest records with a seq go; 0 is
     /// no bound.
     pub retain_bytes: u64,
@@ -94,7 +101,9 @@ impl Settings {
         erase_after_ms: 3_600_000,
         idle_merge_ms: 600_000,
         rest_after_ms: 10_000,
+        rest_records: 1_000,
         rest_streams: 1_000,
+        rest_index_bytes: 1 << 20,
         retain_bytes: 0,
         cache_bytes: 8 << 20,
     };

@@ -27,6 +27,8 @@ pub(crate) struct Cache {
     order: VecDeque<Key>,
     /// How many of these, from the first, may be of tables that are not there any more.
     unswept: usize,
+    /// How many of these, from the first, leave if nobody used them since `age` was called before.
+    unaged: usize,
 }
 
 impl Cache {
@@ -93,17 +95,27 @@ impl Cache {
         self.unswept = self.order.len();
     }
 
-    /// Forgets some ranges of tables that are not there any more: until all are forgotten they
-    /// only take room.
+    /// Lets `sweep` forget what was not used since this was called before.
+    pub(crate) fn age(&mut self) {
+        self.unaged = self.order.len();
+    }
+
+    /// Forgets some ranges of tables that are not there any more, which only take room, and of
+    /// those that nobody used: see `age`.
     pub(crate) fn sweep(&mut self, view: &View) {
-        let some = self.unswept.min(LOOKED_AT);
-        self.unswept -= some;
-        for _ in 0..some {
+        for _ in 0..self.unswept.max(self.unaged).min(LOOKED_AT) {
             let Some(key) = self.order.pop_front() else { return };
-            if view.tables.iter().any(|one| one.id() == key.0) {
-                self.order.push_back(key);
-            } else {
-                self.forget(&key);
+            let gone = self.unswept > 0 && !view.tables.iter().any(|one| one.id() == key.0);
+            let ages = self.unaged > 0;
+            self.unswept = self.unswept.saturating_sub(1);
+            self.unaged = self.unaged.saturating_sub(1);
+            match self.ranges.get_mut(&key) {
+                Some((_, used)) if !gone && (*used || !ages) => {
+                    *used &= !ages;
+                    self.order.push_back(key);
+                }
+                Some(_) => self.forget(&key),
+                None => {}
             }
         }
     }
@@ -154,6 +166,25 @@ mod tests {
         assert_eq!((cache.order.len(), cache.bytes()), (5, 500));
         cache.sweep(&View::default());
         assert_eq!((cache.order.len(), cache.bytes(), cache.ranges.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_nobody_uses_leaves_while_little_is_read() {
+        let mut cache = filled();
+        // It asks for no table: as long as nobody says that they changed, all are there.
+        let sweep = |cache: &mut Cache| cache.sweep(&View::default());
+        sweep(&mut cache);
+        assert_eq!(cache.bytes(), 1000, "it is not told to age");
+        assert!(holds(&mut cache, 300));
+        cache.age();
+        sweep(&mut cache);
+        assert_eq!(cache.bytes(), 100);
+        assert!(holds(&mut cache, 300));
+        cache.age();
+        sweep(&mut cache);
+        cache.age();
+        sweep(&mut cache);
+        assert_eq!((cache.bytes(), cache.order.len(), cache.ranges.len()), (0, 0, 0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The store of one shard: what is appended, what is durable, what is owed. A value without IO:
 //! it asks for everything with ops. Reading is in `reading.rs`.
 
+mod calm;
 mod tending;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use crate::query::StoredRecord;
 use crate::reading::{Held, Reading};
 use crate::record::{self, CONTROL_BYTES, Durable, Form, Mask, RECORD_HEAD_MAX, Role};
 use crate::settings::{Durability, Settings};
+use calm::Calm;
 use tending::Tending;
 
 /// Gathered bytes that do not wait for more.
@@ -212,6 +214,7 @@ pub struct Store {
     /// Nothing in the segments of earlier runs owes anything.
     told: bool,
     tending: Tending,
+    calm: Calm,
 
     gathered: Vec<Gathered>,
     tail: Tail,
@@ -274,6 +277,7 @@ impl Store {
             held,
             told,
             tending: Tending::new(),
+            calm: Calm::default(),
             gathered: Vec::new(),
             tail: Tail::default(),
             gathered_bytes: 0,
@@ -391,11 +395,6 @@ impl Store {
         }
     }
 
-    /// Whether a batch is gathered or under way.
-    pub(super) fn is_committing(&self) -> bool {
-        !self.gathered.is_empty() || self.in_flight.is_some()
-    }
-
     fn following(&mut self) -> LiveSegment {
         let id = SegmentId::new(self.run, self.shard, self.active.id.ordinal() + 1);
         let index = self.spare_index().unwrap_or_else(SegmentIndex::new);
@@ -463,7 +462,7 @@ impl Store {
     }
 
     fn ask_segments(&mut self, ops: &mut Vec<StoreOp>) {
-        if self.next.is_none() && self.active.end > self.active.capacity / 4 {
+        if self.next.is_none() && (self.is_quarter_written() || self.calm.wants_next()) {
             self.next = Some(self.following());
         }
         if self.full && self.now_ms < self.retry_at {

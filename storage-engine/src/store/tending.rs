@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Making, SPARE_INDICES, Store, StoreEvent};
+use super::{SPARE_INDICES, Store, StoreEvent};
 use crate::error::{Damage, DiskError};
 use crate::index::SegmentIndex;
 use crate::keeper::{Tended, sealing_bytes_max};
@@ -45,13 +45,13 @@ pub(super) struct Tending {
     retain: Option<u64>,
     /// What the table of a segment may take at most, as the keeper was told.
     sealing_bytes: u64,
-    obstacle: Obstacle,
-    left: Left,
+    pub(super) obstacle: Obstacle,
+    pub(super) left: Left,
 }
 
 /// What keeps segments from being sealed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Obstacle {
+pub(super) enum Obstacle {
     #[default]
     Nothing,
     /// There is no room, and that was said.
@@ -106,28 +106,6 @@ impl Store {
             let seal = StoreOp::Seal { segment: segment.id, length, within_ms };
             self.seal_begun_ms = self.now_ms;
             ops.push(seal);
-        }
-    }
-
-    /// Rolls over a segment that nobody writes to, so that the index of its streams need not be
-    /// kept. Only onto one that is made already, which is so once a quarter is written, and only
-    /// while nothing waits to be sealed: else a segment that cannot be sealed, or a full disk,
-    /// would cost a file for every pause.
-    pub(super) fn rest(&mut self) {
-        let quiet_us = self.now_us.saturating_sub(self.commit_begun_us);
-        let next_is_made = self.next.as_ref().is_some_and(|next| next.making == Making::Ready);
-        let nothing_waits = self.rolled.is_empty()
-            && self.held.old.is_empty()
-            && self.tending.obstacle == Obstacle::Nothing;
-        if quiet_us >= self.settings.rest_after_ms * 1_000
-            && self.active.index.len() >= self.settings.rest_streams
-            && !self.is_committing()
-            && self.active.making == Making::Ready
-            && next_is_made
-            && nothing_waits
-            && !self.full
-        {
-            self.roll();
         }
     }
 
@@ -295,8 +273,10 @@ impl Store {
                 true
             } else if let Some(rolled) = self.rolled.remove(&segment) {
                 // The first segment is smaller; its index would only be kept while nothing grows.
+                // While little is written none is needed soon.
                 let of_full_size = rolled.capacity == self.settings.bytes_of(2);
-                if of_full_size && self.spare_indices.len() < SPARE_INDICES {
+                let wanted = of_full_size && !self.calm.is_calm();
+                if wanted && self.spare_indices.len() < SPARE_INDICES {
                     self.spare_indices.push(rolled.index);
                 } else {
                     self.tending.left.indices.push(Arc::new(rolled.index));
@@ -360,10 +340,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_indices_of_busy_times_do_not_stay() {
+    /// A store that has just sealed a lot.
+    fn busy(settings: Settings) -> (Store, SimDisk) {
         let settings =
-            Settings { segment_bytes: 16 << 10, first_segment_bytes: 8 << 10, ..Settings::DEFAULT };
+            Settings { segment_bytes: 16 << 10, first_segment_bytes: 8 << 10, ..settings };
         let mut disk = SimDisk::new();
         let opening = OpenSettings { shards: 1, settings, fresh_incarnation: 1 };
         let Opened { mut stores, keeper, .. } = open(&mut disk, &opening).unwrap();
@@ -383,9 +363,29 @@ mod tests {
             settle(&mut store, &mut disk, 1000);
         }
         assert!(!store.spare_indices.is_empty(), "they are used again while much is written");
+        (store, disk)
+    }
+
+    #[test]
+    fn the_indices_of_busy_times_do_not_stay() {
+        // No stretch has so few records.
+        let (mut store, mut disk) = busy(Settings { rest_records: 0, ..Settings::DEFAULT });
         settle(&mut store, &mut disk, (TEND_EVERY_MS - 1) * 1000);
         assert!(!store.spare_indices.is_empty());
         settle(&mut store, &mut disk, (TEND_EVERY_MS + 2) * 1000);
         assert!(store.spare_indices.is_empty(), "nothing was sealed for a minute");
+    }
+
+    #[test]
+    fn what_only_busy_times_need_goes_when_little_is_written() {
+        let (mut store, mut disk) = busy(Settings::DEFAULT);
+        store.spare.push(Vec::with_capacity(1 << 20));
+        let stretch_us = Settings::DEFAULT.rest_after_ms * 1000;
+        settle(&mut store, &mut disk, stretch_us - 1000);
+        assert!(!store.spare_indices.is_empty(), "the stretch is not over");
+        settle(&mut store, &mut disk, stretch_us);
+        assert!(store.spare_indices.is_empty());
+        let most = store.spare.iter().map(Vec::capacity).max();
+        assert!(most.is_some_and(|bytes| bytes < 1 << 20), "{most:?}");
     }
 }

@@ -2,7 +2,7 @@
 //! each stream.
 
 use roost_storage_engine::{
-    Damage, FileId, Kill, NewRecord, OpenError, Query, StoreEvent, StreamId,
+    Damage, FileId, Kill, NewRecord, OpenError, Query, Settings, StoreEvent, StreamId,
 };
 
 use crate::world::{Dice, World, first_page, small, stream};
@@ -335,37 +335,74 @@ fn files_are_used_again() {
     world.adopt_survivors(true);
 }
 
-#[test]
-fn a_segment_that_nobody_writes_to_is_sealed_when_its_index_is_large() {
+/// Streams of the first shard, in a world where few records are few and 50 ms are a stretch.
+fn calm_world(seed: u64, change: impl FnOnce(&mut Settings)) -> (World, Vec<StreamId>) {
     let mut settings = small();
+    change(&mut settings.settings);
     settings.settings.rest_after_ms = 50;
+    settings.settings.rest_records = 3;
     settings.settings.rest_streams = 3;
-    let mut world = World::new(settings, 11);
-    let ours = |world: &World| -> Vec<StreamId> {
-        (0..40).map(stream).filter(|of| world.home(*of) == 0).take(4).collect()
-    };
-    let ours = ours(&world);
+    let world = World::new(settings, seed);
+    let ours = (0..40).map(stream).filter(|of| world.home(*of) == 0).take(4).collect();
+    (world, ours)
+}
+
+/// So much time passes.
+fn pass(world: &mut World, ms: u64) {
+    world.now += ms;
+    world.settle();
+}
+
+#[test]
+fn a_segment_that_hardly_anybody_writes_to_is_sealed_when_its_index_is_large() {
+    let (mut world, ours) = calm_world(11, |_| ());
+    pass(&mut world, 50);
     for of in &ours[..2] {
         world.append(*of, 90).unwrap();
     }
-    world.settle();
-    world.now += 100;
-    world.settle();
+    pass(&mut world, 100);
+    pass(&mut world, 100);
     assert_eq!(tables(&world), 0, "two streams are few");
     for of in &ours {
-        world.append(*of, 90).unwrap();
+        world.append(*of, 600).unwrap();
     }
-    world.settle();
-    world.now += 49;
-    world.settle();
-    assert_eq!(tables(&world), 0, "it is not quiet for long enough");
-    world.now += 1;
-    world.settle();
-    assert_eq!(tables(&world), 1);
+    pass(&mut world, 50);
+    assert_eq!(tables(&world), 0, "much was written just now");
+    world.append(ours[0], 90).unwrap();
+    pass(&mut world, 49);
+    assert_eq!(tables(&world), 0, "the stretch is not over");
+    pass(&mut world, 1);
+    assert_eq!(tables(&world), 1, "one record was written meanwhile");
     world.append(ours[3], 90).unwrap();
     world.settle();
     world.crash(Kill::Process);
     world.reopen().unwrap();
     world.adopt_survivors(true);
     world.check();
+}
+
+#[test]
+fn a_segment_of_which_little_is_written_is_sealed_only_for_a_large_index() {
+    for (index_bytes, expected) in [(1 << 20, 0), (24, 1)] {
+        let (mut world, ours) = calm_world(12, |settings| {
+            settings.segment_bytes = 256 << 10;
+            settings.first_segment_bytes = 256 << 10;
+            settings.rest_index_bytes = index_bytes;
+        });
+        for of in &ours {
+            world.append(*of, 20).unwrap();
+        }
+        for _ in 0..4 {
+            pass(&mut world, 50);
+        }
+        assert_eq!(tables(&world), expected);
+        let files = |world: &World| {
+            world.disk.names().iter().filter(|name| name.ends_with(".active")).count()
+        };
+        let made = files(&world);
+        for _ in 0..20 {
+            pass(&mut world, 50);
+        }
+        assert_eq!((files(&world), tables(&world)), (made, expected), "once is enough");
+    }
 }
