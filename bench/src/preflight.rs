@@ -1,6 +1,6 @@
 //! What can be known before a run: better refused with a reason than failed in the middle.
 
-use crate::args::{Common, Output, Peers, Scenario as Wanted};
+use crate::args::{Common, Output, Scenario as Wanted};
 use crate::process::available_bytes;
 use roost_event_loop::{Choice, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -33,7 +33,7 @@ pub fn check(wanted: &Wanted) -> Result<(), Refused> {
     let common = wanted.common();
     output(&common.output)?;
     let connections = u64::from(wanted.connections());
-    let behind_tun = matches!(wanted, Wanted::Idle(args) if args.peers == Peers::Tun);
+    let behind_tun = wanted.is_behind_tun();
     let is_ring = roost_event_loop::probe(Choice::Auto).is_ok_and(|of| of.kind == Kind::Uring);
     descriptors(descriptors_needed(common, connections, behind_tun, is_ring))?;
     memory(common, behind_tun, connections)?;

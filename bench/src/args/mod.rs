@@ -168,6 +168,23 @@ impl Scenario {
         }
     }
 
+    /// Whether its devices have no sockets.
+    #[must_use]
+    pub fn is_behind_tun(&self) -> bool {
+        match self {
+            Self::Idle(args) => args.peers == Peers::Tun,
+            Self::Storm(args) => args.peers == Peers::Tun,
+            Self::Pairs(_)
+            | Self::Fanout(_)
+            | Self::Hot(_)
+            | Self::Catchup(_)
+            | Self::Slow(_)
+            | Self::Mixed(_)
+            | Self::Soak(_)
+            | Self::Capacity(_) => false,
+        }
+    }
+
     /// How is written, if there is writing.
     #[must_use]
     pub const fn load(&self) -> Option<&LoadArgs> {

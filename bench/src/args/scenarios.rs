@@ -30,7 +30,7 @@ pub struct IdleArgs {
     pub peers: Peers,
 }
 
-/// What the devices of `idle` are.
+/// What the devices of `idle` and `storm` are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Peers {
     /// Sockets
@@ -151,6 +151,9 @@ pub struct StormArgs {
     #[arg(long, value_name = "N", default_value = "4096")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub at_once: u32,
+    /// What the devices are: with `tun` they have no sockets of this machine's kernel (as root)
+    #[arg(long, value_enum, default_value_t = Peers::Sockets)]
+    pub peers: Peers,
     /// The run fails when somebody is not back after so long
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=3_600))]

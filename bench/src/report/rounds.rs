@@ -3,7 +3,7 @@
 use super::arithmetic::{ratio, round, seconds, whole};
 use crate::latency::Latency;
 use crate::measure::{Look, Metered};
-use crate::result::{Curve, GeneratorFigures, KernelFigures, Round, ServerFigures};
+use crate::result::{Curve, Figures, GeneratorFigures, KernelFigures, Round, ServerFigures};
 use crate::scenario::{catchup, idle, rooms, storm};
 use crate::swarm::Counts;
 use crate::tun;
@@ -264,6 +264,7 @@ pub fn of_idle(found: idle::Findings, came: Came, floor_bytes_per_pair: Option<f
 /// Of a run that holds connections whose other ends are no sockets.
 #[must_use]
 pub fn of_tun(found: tun::Findings, floor_bytes_per_pair: Option<f64>) -> Found {
+    let wire = WirePackets::of(&found);
     let connected = found.idle.connected.map(|look| look.at);
     let came = Came { counts: found.counts, started: found.started, connected };
     let (tally, us) = (found.idle.metered.counts, whole(found.idle.metered.length.ns / 1_000));
@@ -281,18 +282,7 @@ pub fn of_tun(found: tun::Findings, floor_bytes_per_pair: Option<f64>) -> Found 
     if let (Some(server), Some(left)) = (&mut figures.server, found.rss_bytes_left) {
         server.more.insert("rss_bytes_left".to_owned(), json!(left));
     }
-    if let Some(generator) = &mut figures.generator {
-        let [received, sent] = found.packets;
-        for (name, count) in [
-            ("packets_received", received),
-            ("packets_sent", sent),
-            ("packets_dropped", found.dropped),
-            ("segments_sent_again", found.retried),
-            ("segments_came_again", found.repeated),
-        ] {
-            generator.more.insert(name.to_owned(), json!(count));
-        }
-    }
+    packets(figures, &wire);
     if let Some(talk) = found.talk {
         let per_second = |count: u64| Some(round(ratio(whole(count) * 1e6, us)));
         figures.sent_per_s = per_second(tally.sent);
@@ -304,6 +294,56 @@ pub fn of_tun(found: tun::Findings, floor_bytes_per_pair: Option<f64>) -> Found 
         of.round.failures.extend(talk.complaints);
     }
     of
+}
+
+/// Of a run whose devices all leave and return, and are no sockets.
+#[must_use]
+pub fn of_storm_behind_tun(found: tun::Findings) -> Found {
+    let wire = WirePackets::of(&found);
+    let talk = found.talk.unwrap_or_default();
+    let connected = found.idle.connected.map(|look| look.at);
+    let came = Came { counts: found.counts, started: found.started, connected };
+    let storm = storm::Findings {
+        lost: talk.lost,
+        unanswered: talk.unanswered,
+        duplicated: talk.duplicated,
+        left: found.storm.left,
+        back: found.storm.back,
+        repeated: found.storm.repeated,
+        took: found.storm.took,
+        connected,
+        looks: found.storm.looks,
+        metered: found.idle.metered,
+        failure: found.idle.failure,
+    };
+    let mut of = of_storm(storm, came);
+    packets(&mut of.round.figures, &wire);
+    of.round.failures.extend(talk.complaints);
+    of
+}
+
+/// What was counted of packets.
+struct WirePackets([(&'static str, u64); 5]);
+
+impl WirePackets {
+    const fn of(found: &tun::Findings) -> Self {
+        let [received, sent] = found.packets;
+        Self([
+            ("packets_received", received),
+            ("packets_sent", sent),
+            ("packets_dropped", found.dropped),
+            ("segments_sent_again", found.retried),
+            ("segments_came_again", found.repeated),
+        ])
+    }
+}
+
+fn packets(figures: &mut Figures, wire: &WirePackets) {
+    if let Some(generator) = &mut figures.generator {
+        for (name, count) in wire.0 {
+            generator.more.insert(name.to_owned(), json!(count));
+        }
+    }
 }
 
 fn idle_memory(

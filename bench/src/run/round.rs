@@ -2,9 +2,7 @@
 
 use super::{RunError, others, tun};
 use crate::agents;
-use crate::args::{
-    CatchupArgs, Common, IdleArgs, Peers, Scenario as Wanted, StormArgs, TiesArgs, Tls,
-};
+use crate::args::{CatchupArgs, Common, IdleArgs, Scenario as Wanted, StormArgs, TiesArgs, Tls};
 use crate::floor;
 use crate::machine::FlushTime;
 use crate::measure::Meter;
@@ -39,10 +37,8 @@ const TICK_MS: u64 = 2;
 
 /// One round, from a server of its own to the last arrival.
 pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, RunError> {
-    if let Wanted::Idle(args) = wanted
-        && args.peers == Peers::Tun
-    {
-        return tun::round(args, wanted.seconds(), document);
+    if wanted.is_behind_tun() {
+        return tun::round(wanted, document);
     }
     let common = wanted.common();
     let started = now().wall;

@@ -1,6 +1,6 @@
 //! What was asked for, as the result repeats it.
 
-use crate::args::{MixedArgs, Scenario as Wanted, TiesArgs};
+use crate::args::{MixedArgs, Scenario as Wanted, StormArgs, TiesArgs};
 use crate::scenario::load::Pace;
 use crate::scenario::mix::MixFile;
 use crate::scenario::rooms::ACKNOWLEDGE_EVERY_MS;
@@ -52,12 +52,7 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
             settings["mix"] = mix(&args.mixed);
             settings["leak_mib_per_hour"] = json!(args.leak);
         }
-        Wanted::Storm(args) => {
-            settings["away_seconds"] = json!(args.away);
-            settings["handshakes_at_once"] = json!(args.at_once);
-            settings["talkers"] = json!(args.talkers);
-            settings["rate"] = json!(args.rate);
-        }
+        Wanted::Storm(args) => storm(&mut settings, args),
         Wanted::Capacity(args) => {
             settings["of"] = json!(format!("{:?}", args.of).to_lowercase());
             settings["pairs"] = json!(args.pairs);
@@ -78,6 +73,14 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
         }
     }
     settings.as_object().cloned().unwrap_or_default()
+}
+
+fn storm(settings: &mut Value, args: &StormArgs) {
+    settings["away_seconds"] = json!(args.away);
+    settings["handshakes_at_once"] = json!(args.at_once);
+    settings["peers"] = json!(format!("{:?}", args.peers).to_lowercase());
+    settings["talkers"] = json!(args.talkers);
+    settings["rate"] = json!(args.rate);
 }
 
 /// The whole mix, so that a result says what was done without its file.

@@ -1,8 +1,8 @@
-//! `idle` whose devices have no sockets.
+//! `idle` and `storm` whose devices have no sockets.
 
 use super::RunError;
 use super::round::{base_36, noted};
-use crate::args::{Common, IdleArgs, Peers, Scenario as Wanted, Tls};
+use crate::args::{Common, IdleArgs, Scenario as Wanted, StormArgs, Tls};
 use crate::floor;
 use crate::machine::FlushTime;
 use crate::measure::Meter;
@@ -10,11 +10,12 @@ use crate::measure::progress::Progress;
 use crate::report::rounds::{self, Found};
 use crate::result::Document;
 use crate::scenario::rooms::{DELIVERED, SENT, STAGES, TICKED};
-use crate::scenario::talk::{self, Names, Stages, Talk};
+use crate::scenario::storm;
+use crate::scenario::talk::{self, Stages, Talk};
 use crate::server::{self, Server};
 use crate::swarm::DeviceIndex;
 use crate::tokens;
-use crate::tun::{self, HOST, Link, Settings, Signer};
+use crate::tun::{self, HOST, Link, Settings, Signer, Storm};
 use roost_event_loop::now;
 use roost_protocol::time::Duration;
 
@@ -24,42 +25,113 @@ const PLAINTEXT: &str = "--allow-plaintext";
 /// Refuses what devices without sockets do not do, and goes into a network namespace of its own if
 /// the run starts the server itself. One that runs already cannot be taken along.
 pub(super) fn prepare(wanted: &Wanted) -> Result<(), RunError> {
-    let Wanted::Idle(args) = wanted else { return Ok(()) };
-    if args.peers != Peers::Tun {
+    if !wanted.is_behind_tun() {
         return Ok(());
     }
     let refused = |why: &str| Err(RunError::NotBehindTun(why.to_owned()));
-    let common = &args.common;
+    let common = wanted.common();
     if !common.target.is_roost() || common.tls != Tls::Off || !common.agents.is_empty() {
         return refused("--peers tun is for Roost, without --tls and without --agents");
     }
-    if args.ties.conversations > 0 || args.ties.groups > 0 {
-        return refused("--peers tun has no --conversations and no --groups; see --rate");
-    }
-    if args.rate > args.connections / talk::DEVICES_PER_RATE {
-        return Err(RunError::NotBehindTun(format!(
-            "{} messages a second need {} devices: each waits for its second tick, which comes \
-             once a second",
-            args.rate,
-            u64::from(args.rate) * u64::from(talk::DEVICES_PER_RATE)
-        )));
+    if let Wanted::Idle(args) = wanted {
+        if args.ties.conversations > 0 || args.ties.groups > 0 {
+            return refused("--peers tun has no --conversations and no --groups; see --rate");
+        }
+        if args.rate > args.connections / talk::DEVICES_PER_RATE {
+            return Err(RunError::NotBehindTun(format!(
+                "{} messages a second need {} devices: each waits for its second tick, which \
+                 comes once a second",
+                args.rate,
+                u64::from(args.rate) * u64::from(talk::DEVICES_PER_RATE)
+            )));
+        }
     }
     if common.spawn {
-        tun::enter(args.connections)?;
+        tun::enter(wanted.connections())?;
     }
     Ok(())
 }
 
+/// What devices do once they are connected.
+struct Job {
+    settle: Duration,
+    hold: Duration,
+    storm: Option<Storm>,
+    talk: Option<talk::Settings>,
+    stages: &'static [&'static str],
+    main_stage: usize,
+}
+
+impl Job {
+    fn of(wanted: &Wanted) -> Result<Self, RunError> {
+        let hold = Duration::from_seconds(wanted.seconds().into());
+        match wanted {
+            Wanted::Idle(args) => Ok(Self {
+                settle: Duration::from_seconds(args.settle.into()),
+                hold,
+                storm: None,
+                talk: (args.rate > 0).then(|| of_idle(args)),
+                stages: if args.rate > 0 { &STAGES } else { &[] },
+                main_stage: DELIVERED,
+            }),
+            Wanted::Storm(args) => Ok(Self {
+                settle: Duration::default(),
+                hold,
+                storm: Some(Storm {
+                    leavers: args.connections,
+                    calm: Duration::from_seconds(args.common.warmup.into()),
+                    away: Duration::from_seconds(args.away.into()),
+                    within: Duration::from_seconds(args.within.into()),
+                    at_once: args.at_once,
+                }),
+                talk: (args.talkers > 1).then(|| of_storm(args)),
+                stages: &storm::STAGES,
+                main_stage: storm::BACK,
+            }),
+            Wanted::Pairs(_)
+            | Wanted::Fanout(_)
+            | Wanted::Hot(_)
+            | Wanted::Catchup(_)
+            | Wanted::Slow(_)
+            | Wanted::Mixed(_)
+            | Wanted::Soak(_)
+            | Wanted::Capacity(_) => {
+                Err(RunError::NotBehindTun("--peers tun is for idle and storm".to_owned()))
+            }
+        }
+    }
+}
+
+/// One message of a pair is on its way at a time: a device behind the wire keeps no more than that.
+fn of_idle(args: &IdleArgs) -> talk::Settings {
+    talk::Settings {
+        devices: 0..args.connections,
+        per_second: args.rate,
+        base: 0,
+        at_once: 1,
+        stages: Stages { sent: SENT, delivered: DELIVERED, ticked: Some(TICKED) },
+        always: false,
+    }
+}
+
+/// Those who stay.
+fn of_storm(args: &StormArgs) -> talk::Settings {
+    talk::Settings {
+        devices: args.connections..args.connections.saturating_add(args.talkers),
+        per_second: args.rate,
+        base: 0,
+        at_once: storm::AT_ONCE,
+        stages: storm::IN_THE_CALM,
+        always: true,
+    }
+}
+
 /// One round, from the wire to the last FIN.
-pub(super) fn round(
-    args: &IdleArgs,
-    seconds: u32,
-    document: &mut Document,
-) -> Result<Found, RunError> {
-    let started = now().wall;
+pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, RunError> {
+    let (started, job) = (now().wall, Job::of(wanted)?);
     // The wire comes first: a server that listens at its near end needs the address.
     let link = Link::make()?;
-    let common = listening(&args.common);
+    let common = listening(wanted.common());
     let server = Server::of(&common)?;
     if common.spawn {
         document.fdatasync_us = Some(FlushTime::measure(&server.data).map_err(RunError::Disk)?);
@@ -73,43 +145,40 @@ pub(super) fn round(
     server::pin(&common.generator_cpus())?;
     let settings = Settings {
         server: address,
-        devices: args.connections,
+        devices: wanted.connections(),
         connect_rate: common.connect_rate,
         connection_number: started.ms,
-        settle: Duration::from_seconds(args.settle.into()),
-        hold: Duration::from_seconds(seconds.into()),
+        settle: job.settle,
+        hold: job.hold,
+        storm: job.storm,
         observed: server.observed(),
     };
-    let floor = floor::slab_bytes_per_pair(args.connections);
+    let floor = floor::slab_bytes_per_pair(wanted.connections());
+    let progress = Progress::new(common.output.progress);
+    let has_talk = job.talk.is_some();
+    let meter = Meter::new(server.observed(), job.stages, job.main_stage, has_talk, progress);
     let signer = signer(key, name.clone());
-    let talk = (args.rate > 0).then(|| talk(args, Box::new(name)));
-    let found = tun::run(&link, settings, signer, meter(args, &server), talk)?;
+    let talk = job.talk.map(|settings| Talk::new(settings, Box::new(name)));
+    let found = tun::run(&link, settings, signer, meter, talk)?;
     let ending = server.stop();
-    Ok(noted(rounds::of_tun(found, floor), ending))
+    let found = match wanted {
+        Wanted::Storm(_) => rounds::of_storm_behind_tun(found),
+        Wanted::Idle(_)
+        | Wanted::Pairs(_)
+        | Wanted::Fanout(_)
+        | Wanted::Hot(_)
+        | Wanted::Catchup(_)
+        | Wanted::Slow(_)
+        | Wanted::Mixed(_)
+        | Wanted::Soak(_)
+        | Wanted::Capacity(_) => rounds::of_tun(found, floor),
+    };
+    Ok(noted(found, ending))
 }
 
 /// Tokens are signed when they are needed: those of millions would fill the memory.
 fn signer(key: tokens::Signer, name: impl Fn(DeviceIndex) -> String + 'static) -> Signer {
     Box::new(move |index| key.sign_one(&name(index)).map_err(|error| error.to_string()))
-}
-
-fn meter(args: &IdleArgs, server: &Server) -> Meter {
-    let progress = Progress::new(args.common.output.progress);
-    let stages = if args.rate > 0 { &STAGES[..] } else { &[] };
-    Meter::new(server.observed(), stages, DELIVERED, args.rate > 0, progress)
-}
-
-/// One message of a pair is on its way at a time: a device behind the wire keeps no more than that.
-fn talk(args: &IdleArgs, names: Names) -> Talk {
-    let settings = talk::Settings {
-        devices: 0..args.connections,
-        per_second: args.rate,
-        base: 0,
-        at_once: 1,
-        stages: Stages { sent: SENT, delivered: DELIVERED, ticked: Some(TICKED) },
-        always: false,
-    };
-    Talk::new(settings, names)
 }
 
 /// A server of the run listens where devices can come to. Nobody else can: the namespace has no way
@@ -155,6 +224,20 @@ mod tests {
         }
         let line = "--server 198.18.0.1:1 --data d --rate 5 --connections 40";
         assert!(prepare(&idle(line)).is_ok());
+    }
+
+    #[test]
+    fn a_storm_is_of_those_who_do_not_stay() {
+        let words = "roost-bench storm --peers tun --server 198.18.0.1:1 --data d --connections 5 \
+                     --talkers 4 --away 7";
+        let Line::Server(wanted) = Args::try_parse_from(words.split_whitespace()).unwrap().wanted
+        else {
+            panic!("storm")
+        };
+        assert!(wanted.is_behind_tun() && prepare(&wanted).is_ok());
+        let job = Job::of(&wanted).unwrap();
+        assert_eq!(job.storm.map(|of| (of.leavers, of.away)), Some((5, Duration::from_seconds(7))));
+        assert_eq!(job.talk.map(|of| of.devices), Some(5..9));
     }
 
     #[test]

@@ -22,18 +22,21 @@ use std::net::SocketAddr;
 /// tick and to the arrival.
 pub const STAGES: [&str; 6] =
     ["welcomed", "back", "calm_sent", "calm_delivered", "storm_sent", "storm_delivered"];
-const WELCOMED: usize = 0;
+/// The stage to the Welcome.
+pub(crate) const WELCOMED: usize = 0;
 /// The stage that progress shows.
 pub const BACK: usize = 1;
-const IN_THE_CALM: Stages = Stages { sent: 2, delivered: 3, ticked: None };
-const IN_THE_STORM: Stages = Stages { sent: 4, delivered: 5, ticked: None };
+/// The stages of those who stay, before the others leave.
+pub(crate) const IN_THE_CALM: Stages = Stages { sent: 2, delivered: 3, ticked: None };
+/// The same from then on.
+pub(crate) const IN_THE_STORM: Stages = Stages { sent: 4, delivered: 5, ticked: None };
 /// Messages of a pair of those who stay that may be under way.
-const AT_ONCE: u32 = 64;
+pub(crate) const AT_ONCE: u32 = 64;
 /// How long what those who stay have written may take to arrive at the end.
-const ARRIVALS: Duration = Duration::from_seconds(20);
+pub(crate) const ARRIVALS: Duration = Duration::from_seconds(20);
 /// Devices that are told to leave, or to come back, in one turn: those who stay are heard and
 /// measured by the same thread.
-const PART: usize = 100;
+pub(crate) const PART: usize = 100;
 /// How long leaving may take.
 const PATIENCE: Duration = Duration::from_seconds(60);
 
@@ -264,14 +267,14 @@ impl Storm {
 }
 
 /// All of them, not in the order in which they came the first time.
-fn in_disorder(devices: DeviceIndex) -> Vec<DeviceIndex> {
+pub(crate) fn in_disorder(devices: DeviceIndex) -> Vec<DeviceIndex> {
     let mut order: Vec<DeviceIndex> = (0..devices).collect();
     order.sort_unstable_by_key(|index| scramble(u64::from(*index)));
     order
 }
 
 /// Delays that double within the client's bounds, each drawn from the whole range below it.
-fn delay(index: DeviceIndex, attempts: u8) -> Duration {
+pub(crate) fn delay(index: DeviceIndex, attempts: u8) -> Duration {
     let factor = 1_u64 << u32::from(attempts.saturating_sub(1)).min(16);
     let most = BACKOFF_BASE.ns.saturating_mul(factor).min(BACKOFF_MAX.ns);
     let range = most.saturating_sub(BACKOFF_MIN.ns).max(1);

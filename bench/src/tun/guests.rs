@@ -1,9 +1,11 @@
 //! What the devices behind the wire say: Hello, heartbeats, and, if it is wanted, messages.
 
+use super::bits::Bits;
 use super::crowd::{App, End};
+use super::returns::Returns;
 use crate::measure::Meter;
 use crate::scenario::talk::Talk;
-use crate::swarm::{Counts, DeviceIndex, Piece, cut_all};
+use crate::swarm::{Counts, DeviceIndex, Piece, SYNC, cut_all};
 use crate::wire::{self, Incoming};
 use roost_protocol::preface::PREFACE;
 use roost_protocol::time::Instant;
@@ -15,26 +17,6 @@ const COMPLAINTS_MAX: usize = 5;
 /// Signs the token of a device's user, when it is needed.
 pub type Signer = Box<dyn FnMut(DeviceIndex) -> Result<String, String>>;
 
-/// A bit for each device.
-#[derive(Debug)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn new(count: u32) -> Self {
-        Self(vec![0; count.div_ceil(64) as usize])
-    }
-
-    fn get(&self, index: DeviceIndex) -> bool {
-        self.0[(index / 64) as usize] >> (index % 64) & 1 != 0
-    }
-
-    fn set(&mut self, index: DeviceIndex, value: bool) {
-        let word = &mut self.0[(index / 64) as usize];
-        let bit = 1 << (index % 64);
-        *word = if value { *word | bit } else { *word & !bit };
-    }
-}
-
 /// See the module's comment.
 pub(super) struct Guests {
     signer: Signer,
@@ -45,13 +27,15 @@ pub(super) struct Guests {
     /// Frames of which only a part came.
     halves: BTreeMap<DeviceIndex, Vec<u8>>,
     pub(super) talk: Option<Talk>,
+    /// Of those who leave and return, if any do.
+    pub(super) returns: Option<Returns>,
     pub(super) meter: Meter,
     pub(super) counts: Counts,
     pub(super) ready: u32,
     /// How many wait to be taken in.
     pub(super) connecting: u32,
-    /// They leave: whoever goes is not lost.
-    pub(super) all_leave: bool,
+    /// Devices below it leave: who of them goes is not lost.
+    pub(super) leaving_below: DeviceIndex,
     pub(super) heartbeat_ms: u32,
     pub(super) complaints: Vec<String>,
 }
@@ -63,6 +47,7 @@ impl Guests {
         connection_number: u64,
         meter: Meter,
         talk: Option<Talk>,
+        returns: Option<Returns>,
     ) -> Self {
         Self {
             signer,
@@ -71,11 +56,12 @@ impl Guests {
             waiting_bits: Bits::new(devices),
             halves: BTreeMap::new(),
             talk,
+            returns,
             meter,
             counts: Counts::default(),
             ready: 0,
             connecting: 0,
-            all_leave: false,
+            leaving_below: 0,
             heartbeat_ms: 0,
             complaints: Vec::new(),
         }
@@ -98,10 +84,19 @@ impl Guests {
     }
 
     /// The server does not take a device in.
-    fn refused(&mut self, index: DeviceIndex, why: impl FnOnce() -> String) {
-        if self.waits_no_more(index) {
-            self.counts.refused += 1;
-            self.complain(|| format!("device {index}: {}", why()));
+    fn refused(&mut self, index: DeviceIndex, now: Instant, why: impl FnOnce() -> String) {
+        if !self.waits_no_more(index) {
+            return;
+        }
+        match self.returns.as_mut().filter(|returns| returns.has_begun()) {
+            Some(returns) => {
+                returns.failed(index, now);
+                self.meter.error();
+            }
+            None => {
+                self.counts.refused += 1;
+                self.complain(|| format!("device {index}: {}", why()));
+            }
         }
     }
 
@@ -116,18 +111,27 @@ impl Guests {
         let (request, says) = wire::read(content);
         let is_ready = self.is_ready(index);
         match says {
-            Incoming::Welcome { heartbeat_ms, .. } if !is_ready => {
+            Incoming::Welcome { heartbeat_ms, ticket } if !is_ready => {
                 self.heartbeat_ms = heartbeat_ms;
+                if let Some(returns) = &mut self.returns {
+                    returns.welcomed(index, ticket, now, &mut self.meter);
+                }
                 self.waits_no_more(index);
                 self.ready += 1;
                 self.counts.welcomed += 1;
                 self.ready_bits.set(index, true);
             }
-            Incoming::Error { code, .. } if self.talk.is_none() || !is_ready => {
-                if is_ready {
-                    self.complain(|| format!("device {index}: error {code}"));
-                } else {
-                    self.refused(index, || format!("refused with error {code}"));
+            Incoming::Error { code, .. } if !is_ready => {
+                self.refused(index, now, || format!("refused with error {code}"));
+            }
+            Incoming::Error { code, .. }
+                if !self.talk.as_ref().is_some_and(|talk| talk.has(index)) =>
+            {
+                self.complain(|| format!("device {index}: error {code}"));
+            }
+            Incoming::Sync(_) if self.returns.is_some() => {
+                if let Some(returns) = &mut self.returns {
+                    returns.caught_up(index, now, &mut self.meter);
                 }
             }
             Incoming::Welcome { .. }
@@ -160,15 +164,29 @@ impl Guests {
 }
 
 impl App for Guests {
-    fn opened(&mut self, device: DeviceIndex, out: &mut Vec<u8>) {
+    fn opened(&mut self, device: DeviceIndex, now: Instant, out: &mut Vec<u8>) {
         let mut id = [0xbe; 16];
         id[..4].copy_from_slice(&device.to_le_bytes());
-        match (self.signer)(device) {
-            Ok(token) => {
-                out.extend_from_slice(&PREFACE);
-                wire::hello(token, id, self.connection_number, out);
+        let before = out.len();
+        out.extend_from_slice(&PREFACE);
+        let returns = self.returns.as_mut();
+        // Each further connection of a device has a higher number.
+        let again = u64::from(returns.as_ref().is_some_and(|returns| returns.has_begun()));
+        let number = self.connection_number + again;
+        if let Some(ticket) = returns.and_then(|returns| returns.opened(device, now)) {
+            wire::hello_again(ticket, id, number, out);
+        } else {
+            match (self.signer)(device) {
+                Ok(token) => wire::hello(token, id, number, out),
+                Err(why) => {
+                    out.truncate(before);
+                    return self.refused(device, now, || why);
+                }
             }
-            Err(why) => self.refused(device, || why),
+        }
+        if self.returns.is_some() {
+            // A client asks for what it missed in the same breath.
+            wire::sync(SYNC, 0, out);
         }
     }
 
@@ -186,14 +204,14 @@ impl App for Guests {
         }
     }
 
-    fn closed(&mut self, device: DeviceIndex, end: End) {
+    fn closed(&mut self, device: DeviceIndex, end: End, now: Instant) {
         self.halves.remove(&device);
         if !self.is_ready(device) {
-            return self.refused(device, || format!("{} before Welcome", words(end)));
+            return self.refused(device, now, || format!("{} before Welcome", words(end)));
         }
         self.ready_bits.set(device, false);
         self.ready -= 1;
-        if self.all_leave {
+        if device < self.leaving_below {
             self.counts.left += 1;
         } else {
             self.counts.disconnected += 1;

@@ -7,6 +7,7 @@
 //! and `run` drives them from the first SYN to the last FIN. `crowd` and `guests` know no kernel:
 //! packets and times come in, packets go out.
 
+mod bits;
 mod crowd;
 mod device;
 mod guests;
@@ -14,9 +15,10 @@ mod link;
 mod netlink;
 mod network;
 mod packet;
+mod returns;
 mod run;
 
 pub use guests::Signer;
 pub use link::{Link, TunError, enter, reachable};
 pub use network::HOST;
-pub use run::{Findings, Settings, run};
+pub use run::{Findings, Settings, Storm, StormFindings, run};

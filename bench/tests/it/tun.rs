@@ -44,6 +44,27 @@ fn devices_without_sockets_are_welcomed_say_that_they_are_there_and_leave() {
 }
 
 #[test]
+fn devices_without_sockets_leave_and_return_while_others_write() {
+    if !is_allowed() {
+        return;
+    }
+    let line = format!(
+        "storm --spawn {ANYWHERE} --peers tun --connections 300 --talkers 20 --rate 50 --warmup 1 \
+         --away 0"
+    );
+    let result = measured("tun-storm", &line);
+    assert_eq!((&result["connections"], &result["disconnected"]), (&320.into(), &0.into()));
+    assert_eq!((&result["left"], &result["returned"]), (&300.into(), &300.into()));
+    assert_eq!((&result["lost"], &result["duplicated"]), (&0.into(), &0.into()));
+    for stage in ["welcomed", "back", "calm_delivered"] {
+        assert!(result["latency_us"][stage]["p50"].as_u64().unwrap() > 0, "{stage}: {result}");
+    }
+    assert!(result["server"]["cpu_us_per_return"].as_f64().unwrap() > 0.0);
+    assert!(result["generator"]["packets_sent"].as_u64().unwrap() >= 8 * 300);
+    assert_eq!(result["settings"]["peers"], "tun");
+}
+
+#[test]
 fn a_server_that_they_cannot_reach_is_said() {
     if !is_allowed() {
         return;

@@ -21,13 +21,13 @@ pub(super) const FLIGHT_BYTES_MAX: usize = 32 * 1024;
 /// What devices say.
 pub(super) trait App {
     /// A device's connection stands: its first words.
-    fn opened(&mut self, device: DeviceIndex, out: &mut Vec<u8>);
+    fn opened(&mut self, device: DeviceIndex, now: Instant, out: &mut Vec<u8>);
 
     /// The server said something; what is appended to `out` is the answer.
     fn received(&mut self, device: DeviceIndex, bytes: &[u8], now: Instant, out: &mut Vec<u8>);
 
     /// A device's connection is over.
-    fn closed(&mut self, device: DeviceIndex, end: End);
+    fn closed(&mut self, device: DeviceIndex, end: End, now: Instant);
 }
 
 /// How a connection ended.
@@ -153,6 +153,11 @@ impl Crowd {
         }
     }
 
+    /// Whether a device has no connection, not even one that is ending.
+    pub(super) fn is_away(&self, index: DeviceIndex) -> bool {
+        self.peers[index as usize].state == State::Away
+    }
+
     /// Lets a device say something. Says whether it could.
     pub(super) fn send(&mut self, index: DeviceIndex, bytes: &[u8], now: Instant) -> bool {
         if self.peers[index as usize].state != State::Open {
@@ -205,7 +210,7 @@ impl Crowd {
             }
             if flight.tries >= RETRIES_MAX {
                 self.emit(index, RST | ACK, self.next_sequence(index), &[]);
-                self.end(index, End::Silent, app);
+                self.end(index, End::Silent, now, app);
                 continue;
             }
             flight.tries += 1;
@@ -302,12 +307,12 @@ impl Crowd {
             // Of an earlier connection, which the server has not given up.
             self.refuse(index, segment);
         } else if segment.has(RST) {
-            self.end(index, End::Reset, app);
+            self.end(index, End::Reset, now, app);
         } else if segment.has(SYN) {
             self.flights.remove(&index);
             let peer = &mut self.peers[index as usize];
             (peer.state, peer.expected) = (State::Open, segment.sequence.wrapping_add(1));
-            self.with_out(index, now, |out| app.opened(index, out));
+            self.with_out(index, now, |out| app.opened(index, now, out));
         }
     }
 
@@ -322,7 +327,7 @@ impl Crowd {
         if segment.has(RST) {
             if segment.sequence == expected {
                 let is_closing = self.peers[index as usize].state == State::Closing;
-                self.end(index, if is_closing { End::Left } else { End::Reset }, app);
+                self.end(index, if is_closing { End::Left } else { End::Reset }, now, app);
             }
             return;
         }
@@ -356,7 +361,7 @@ impl Crowd {
                 unsaid.clear();
                 self.out = unsaid;
             }
-            self.finished(index, app);
+            self.finished(index, now, app);
         } else {
             self.with_out(index, now, |out| app.received(index, fresh, now, out));
         }
@@ -390,20 +395,20 @@ impl Crowd {
     }
 
     /// The server says nothing more.
-    fn finished<A: App>(&mut self, index: DeviceIndex, app: &mut A) {
+    fn finished<A: App>(&mut self, index: DeviceIndex, now: Instant, app: &mut A) {
         if self.peers[index as usize].state == State::Closing {
             self.acknowledge(index);
-            self.end(index, End::Left, app);
+            self.end(index, End::Left, now, app);
         } else {
             self.emit(index, FIN | ACK, self.next_sequence(index), &[]);
-            self.end(index, End::ByServer, app);
+            self.end(index, End::ByServer, now, app);
         }
     }
 
-    fn end<A: App>(&mut self, index: DeviceIndex, end: End, app: &mut A) {
+    fn end<A: App>(&mut self, index: DeviceIndex, end: End, now: Instant, app: &mut A) {
         self.peers[index as usize].state = State::Away;
         self.flights.remove(&index);
-        app.closed(index, end);
+        app.closed(index, end, now);
     }
 }
 

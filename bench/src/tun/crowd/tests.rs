@@ -23,7 +23,7 @@ struct Heard {
 }
 
 impl App for Heard {
-    fn opened(&mut self, _: DeviceIndex, out: &mut Vec<u8>) {
+    fn opened(&mut self, _: DeviceIndex, _: Instant, out: &mut Vec<u8>) {
         out.extend_from_slice(b"hello");
         self.said.extend_from_slice(b"hello");
     }
@@ -36,7 +36,7 @@ impl App for Heard {
         }
     }
 
-    fn closed(&mut self, _: DeviceIndex, end: End) {
+    fn closed(&mut self, _: DeviceIndex, end: End, _: Instant) {
         self.ended.push(end);
     }
 }

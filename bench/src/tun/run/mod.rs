@@ -1,15 +1,20 @@
 //! The loop: packets in, packets out, and what is due; from the first SYN to the last FIN.
 
-use super::crowd::{Crowd, WireCounts};
-use super::guests::{Guests, Signer};
-use super::link::{Link, TunError};
-use super::network::Network;
+mod storm;
+
+pub use storm::{Storm, StormFindings};
+
 use crate::measure::{Look, Meter, Observed};
 use crate::process::available_bytes;
 use crate::scenario::idle;
 use crate::scenario::talk::{self, Talk};
 use crate::stop;
-use crate::swarm::{CONNECTING_MAX, Counts};
+use crate::swarm::{CONNECTING_MAX, Counts, DeviceIndex};
+use crate::tun::crowd::{Crowd, WireCounts};
+use crate::tun::guests::{Guests, Signer};
+use crate::tun::link::{Link, TunError};
+use crate::tun::network::Network;
+use crate::tun::returns::Returns;
 use roost_event_loop::now;
 use roost_protocol::frame::HEARTBEAT;
 use roost_protocol::time::{Duration, Instant};
@@ -52,6 +57,8 @@ pub struct Settings {
     pub settle: Duration,
     /// How long to hold the connections and measure.
     pub hold: Duration,
+    /// Devices leave and return; otherwise they only hold their connections.
+    pub storm: Option<Storm>,
     /// Where the server can be seen.
     pub observed: Observed,
 }
@@ -73,6 +80,8 @@ pub struct Findings {
     pub repeated: u64,
     /// Packets that the kernel had no room for.
     pub dropped: u64,
+    /// Of devices that left and returned.
+    pub storm: StormFindings,
     /// Of messages, if there were any.
     pub talk: Option<talk::Findings>,
     /// The server's resident memory when all had left.
@@ -85,6 +94,12 @@ enum Phase {
     Connecting,
     Settling,
     Holding,
+    /// Before a storm.
+    Calm,
+    /// Those who will return leave.
+    Going,
+    Away,
+    Returning,
     Draining,
     Leaving,
     Over,
@@ -109,6 +124,9 @@ struct Run<'a> {
     progress: u32,
     progress_at: Instant,
     looked_at: Instant,
+    /// Those who have not begun to return, and since when they do.
+    order: Vec<DeviceIndex>,
+    broke: Instant,
     out: Vec<u8>,
     findings: Findings,
 }
@@ -129,11 +147,13 @@ pub fn run(
         devices: settings.devices,
         key: settings.connection_number,
     };
+    let returns = settings.storm.is_some().then(|| Returns::new(settings.devices));
+    let number = settings.connection_number;
     let mut run = Run {
         link,
         settings,
         crowd: Crowd::new(network),
-        guests: Guests::new(settings.devices, signer, settings.connection_number, meter, talk),
+        guests: Guests::new(settings.devices, signer, number, meter, talk, returns),
         phase: Phase::Begin,
         phase_ends: Instant::default(),
         next_connect: 0,
@@ -145,6 +165,8 @@ pub fn run(
         progress: 0,
         progress_at: Instant::default(),
         looked_at: Instant::default(),
+        order: Vec::new(),
+        broke: Instant::default(),
         out: Vec::new(),
         findings: Findings::default(),
     };
@@ -202,8 +224,11 @@ impl Run<'_> {
             Phase::Begin | Phase::Connecting => "connecting",
             Phase::Settling => "settling",
             Phase::Holding => return,
+            Phase::Calm => "calm",
+            Phase::Away => "away",
+            Phase::Returning => "returning",
             Phase::Draining => "draining",
-            Phase::Leaving | Phase::Over => "leaving",
+            Phase::Going | Phase::Leaving | Phase::Over => "leaving",
         };
         self.guests.meter.enter(name, None);
     }
@@ -213,6 +238,9 @@ impl Run<'_> {
         self.guests.meter.turn(now, self.guests.ready.into());
         self.heartbeats(now);
         self.talk(now);
+        if let Some(storm) = self.settings.storm {
+            self.storm(storm, now);
+        }
         match self.phase {
             Phase::Begin => {
                 self.findings.started = Some(now);
@@ -233,9 +261,16 @@ impl Run<'_> {
                 self.guests.meter.end(now);
                 self.drain(now);
             }
-            Phase::Draining if now >= self.phase_ends || self.is_still() => self.let_go(now),
+            Phase::Draining if now >= self.phase_ends || self.is_still() => self.let_all_go(now),
             Phase::Leaving => self.leave(now),
-            Phase::Settling | Phase::Holding | Phase::Draining | Phase::Over => {}
+            Phase::Settling
+            | Phase::Holding
+            | Phase::Calm
+            | Phase::Going
+            | Phase::Away
+            | Phase::Returning
+            | Phase::Draining
+            | Phase::Over => {}
         }
     }
 
@@ -248,6 +283,9 @@ impl Run<'_> {
     }
 
     fn is_still(&self) -> bool {
+        if self.settings.storm.is_some() {
+            return self.is_quiet_after_storm();
+        }
         let counts = self.guests.counts;
         counts.echoes == counts.heartbeats && self.guests.talk.as_ref().is_none_or(Talk::is_still)
     }
@@ -259,17 +297,20 @@ impl Run<'_> {
             self.findings.idle.connected = Some(Look::at(self.settings.observed, now));
             if counts.refused > 0 {
                 self.fail(format!("{} devices could not connect", counts.refused));
-                return self.let_go(now);
+                return self.let_all_go(now);
             }
             if let Some(talk) = &mut self.guests.talk {
                 talk.begin(now);
             }
-            return self.enter(Phase::Settling, now + self.settings.settle);
+            return match self.settings.storm {
+                Some(storm) => self.enter(Phase::Calm, now + storm.calm),
+                None => self.enter(Phase::Settling, now + self.settings.settle),
+            };
         }
         if self.is_silent(now) {
             let (waiting, s) = (self.guests.connecting, SILENCE.as_ms() / 1_000);
             self.fail(format!("{waiting} devices had no answer within {s} s"));
-            return self.let_go(now);
+            return self.let_all_go(now);
         }
         if now.since(self.looked_at) >= LOOK_EVERY {
             self.looked_at = now;
@@ -278,7 +319,7 @@ impl Run<'_> {
                 self.fail(format!(
                     "no more devices came: {ready} are connected, {mib} MiB are left"
                 ));
-                return self.let_go(now);
+                return self.let_all_go(now);
             }
         }
         let gap = Duration { ns: 1_000_000_000 / u64::from(self.settings.connect_rate.max(1)) };
@@ -310,15 +351,17 @@ impl Run<'_> {
         now.since(self.progress_at) >= SILENCE
     }
 
-    fn let_go(&mut self, now: Instant) {
+    fn let_all_go(&mut self, now: Instant) {
         self.heartbeats_from = None;
-        self.guests.all_leave = true;
+        self.guests.leaving_below = DeviceIndex::MAX;
+        self.next_leave = 0;
         self.progress_at = now;
         self.enter(Phase::Leaving, now);
     }
 
-    fn leave(&mut self, now: Instant) {
-        while self.next_leave < self.settings.devices
+    /// Lets those below an end leave, a part at a time.
+    fn let_some_go(&mut self, end: DeviceIndex, now: Instant) {
+        while self.next_leave < end
             && self.let_go < self.guests.counts.left.saturating_add(LEAVING_MAX)
         {
             if self.guests.is_ready(self.next_leave) {
@@ -327,6 +370,10 @@ impl Run<'_> {
             }
             self.next_leave += 1;
         }
+    }
+
+    fn leave(&mut self, now: Instant) {
+        self.let_some_go(self.settings.devices, now);
         let is_over = self.next_leave == self.settings.devices && self.guests.ready == 0;
         if is_over || self.is_silent(now) {
             let look = Look::at(self.settings.observed, now);
@@ -364,6 +411,10 @@ impl Run<'_> {
         self.findings.packets = [received, sent];
         (self.findings.retried, self.findings.repeated) = (retried, repeated);
         self.findings.counts = self.guests.counts;
+        if let Some(returns) = &self.guests.returns {
+            self.findings.storm.back = returns.back;
+            self.findings.storm.repeated = returns.repeated;
+        }
         self.findings.talk = self.guests.talk.map(Talk::into_findings);
         if let Some(failure) = &mut self.findings.idle.failure {
             for complaint in &self.guests.complaints {
