@@ -49,8 +49,8 @@ pub struct Settings {
     /// full if its index takes much memory: [`Settings::rest_index_bytes`], or a quarter of it is
     /// written and records of [`Settings::rest_streams`] are in it.
     pub rest_after_ms: u64,
-    /// As many records are many, and so are as many reads: with fewer, what was read and is not used
-    /// again is not kept for longer than [`Settings::rest_after_ms`].
+    /// As many records are many, and so are as many reads: with fewer, what was read and is not
+    /// used again is not kept for longer than [`Settings::rest_after_ms`].
     pub rest_records: u64,
     /// As many streams are many, once a quarter of a segment is written.
     pub rest_streams: usize,
