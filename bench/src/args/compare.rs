@@ -18,7 +18,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "'pairs --window 8 ...'", allow_hyphen_values = true)]
     pub measure: Option<String>,
     /// With --measure: rounds of each build
-    #[arg(long, value_name = "N", default_value = "12", requires = "measure")]
+    #[arg(long, value_name = "N", default_value = "16", requires = "measure")]
     #[arg(value_parser = clap::value_parser!(u32).range(2..=99))]
     pub rounds: u32,
     /// Changes smaller than so much are none, whatever the intervals say [default: 2 with three
