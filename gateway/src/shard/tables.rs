@@ -5,8 +5,10 @@ use hashbrown::HashTable;
 
 /// Parts of a table. With a million entries each has 4,096.
 const PARTS: usize = 256;
-/// Parts with less room are not made smaller.
+/// Parts with less room are not made smaller before they are empty.
 const ROOM_MIN: usize = 64;
+/// An empty part keeps no more room than a first entry makes.
+const ROOM_EMPTY: usize = 3;
 /// A part is made smaller when it has room for so many times what is in it.
 const SPARSE_TIMES: usize = 8;
 
@@ -52,7 +54,9 @@ impl<T> Tables<T> {
         let part = &mut self.parts[part_of(hash)];
         let (entry, _) = part.find_entry(hash, is_it).ok()?.remove();
         self.length -= 1;
-        if part.capacity() > ROOM_MIN && part.len() * SPARSE_TIMES <= part.capacity() {
+        if part.is_empty() && part.capacity() > ROOM_EMPTY {
+            *part = HashTable::new();
+        } else if part.capacity() > ROOM_MIN && part.len() * SPARSE_TIMES <= part.capacity() {
             part.shrink_to(part.len() * 2, rehash);
         }
         Some(entry)
@@ -83,6 +87,6 @@ mod tests {
             assert_eq!(tables.remove(hash(n), |m| *m == n, |n| hash(*n)), Some(n));
         }
         let room: usize = tables.parts.iter().map(HashTable::capacity).sum();
-        assert!(tables.len() == 0 && room <= PARTS * ROOM_MIN, "{room}");
+        assert!(tables.len() == 0 && room <= PARTS * ROOM_EMPTY, "{room}");
     }
 }
