@@ -11,6 +11,9 @@ use roost_client::{
 use roost_protocol::ids::{ConversationId, DeviceId, Sequence, UserId};
 use std::collections::{BTreeMap, VecDeque};
 
+/// A token that ends within so many seconds is renewed: the server's warning came.
+const TOKEN_LEFT_S: u64 = 3_600;
+
 /// See the module's comment.
 #[derive(Debug)]
 pub(crate) struct Device {
@@ -19,6 +22,7 @@ pub(crate) struct Device {
     pub(crate) user_id: UserId,
     pub(crate) id: DeviceId,
     token: String,
+    token_ends_s: u64,
     /// It was signed out: only a newer token helps.
     pub(crate) signed_out: bool,
     pub(crate) session: Option<Session>,
@@ -54,7 +58,8 @@ impl Device {
         Self {
             name: name.to_owned(),
             user,
-            token: token::token(user_id.as_str(), 1_796_083_000),
+            token: String::new(),
+            token_ends_s: 0,
             user_id,
             id: DeviceId(id),
             session: None,
@@ -279,11 +284,22 @@ impl Simulation {
         if device.life != life {
             return Ok(());
         }
-        if std::mem::take(&mut device.signed_out) {
-            device.token = token::token(device.user_id.as_str(), now_s);
-        }
-        let token = device.token.clone();
+        let ends = now_s + TOKEN_LEFT_S >= device.token_ends_s;
+        let token = if std::mem::take(&mut device.signed_out) || ends {
+            self.renew_token(index)
+        } else {
+            device.token.clone()
+        };
         self.feed(index, Input::Token(token))
+    }
+
+    /// The app gets a new token from its backend.
+    pub(crate) fn renew_token(&mut self, index: usize) -> String {
+        let (now_s, life_s) = (self.now().wall.ms / 1000, self.plan.token_life_s);
+        let device = &mut self.devices[index];
+        device.token = token::token(device.user_id.as_str(), now_s, life_s);
+        device.token_ends_s = now_s + life_s;
+        device.token.clone()
     }
 
     // ---- what happens to its connection ----

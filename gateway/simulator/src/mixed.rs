@@ -3,6 +3,7 @@
 
 use crate::plan::{Delay, FaultWeights, Plan};
 use crate::prng::Prng;
+use crate::token;
 use crate::weights::ActWeights;
 use roost_gateway::limits::Limits;
 use roost_storage_engine::Settings;
@@ -48,6 +49,7 @@ impl Plan {
         };
         plan.store = Settings { segment_bytes: 256 << 10, ..plan.store };
         plan.devices = (0..200).map(|_| prng.pick(&[1, 1, 1, 2, 2, 3])).collect();
+        plan.token_life_s = prng.pick(&[3 * 3_600, token::LONG_S]);
         plan.late_user = false;
         plan.online_percent = 40;
         plan.messages = 6_000;

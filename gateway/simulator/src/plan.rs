@@ -3,6 +3,7 @@
 //! all traffic; many have very few messages, because a later message heals the loss of an earlier.
 
 use crate::prng::Prng;
+use crate::token;
 use crate::weights::ActWeights;
 use roost_gateway::limits::Limits;
 use roost_storage_engine::{Durability, Settings};
@@ -92,6 +93,8 @@ pub struct Plan {
     pub store: Settings,
     /// Devices of each user.
     pub devices: Vec<usize>,
+    /// For how long a token is good, in seconds.
+    pub token_life_s: u64,
     /// The last user connects only when the faults are over.
     pub late_user: bool,
     /// How many in a hundred are online at first.
@@ -166,6 +169,7 @@ impl Plan {
             limits: draw_limits(&mut prng),
             store: draw_store(&mut prng),
             devices: (0..users).map(|_| prng.pick(&[1, 1, 2])).collect(),
+            token_life_s: token::LONG_S,
             late_user: prng.percent(30),
             online_percent: 80,
             messages: if few { prng.range(1, 8) } else { prng.range(9, 80) },
@@ -269,6 +273,7 @@ impl Plan {
             limits: Limits { checkpoint_interval_ms: 200, ..Limits::default() },
             store: small_store(64 << 10),
             devices: Vec::new(),
+            token_life_s: token::LONG_S,
             late_user: false,
             online_percent: 80,
             messages: 0,
@@ -322,7 +327,10 @@ fn draw_store(prng: &mut Prng) -> Settings {
     small_store(prng.pick(&[8 << 10, 8 << 10, 12 << 10, 64 << 10]))
 }
 
+/// With some sizes commits wait for each other, with others segments are sealed while little happens.
 const fn small_store(segment_bytes: u32) -> Settings {
+    let calms = segment_bytes == 64 << 10;
+    let usual = Settings::DEFAULT;
     Settings {
         segment_bytes,
         first_segment_bytes: 8 << 10,
@@ -334,6 +342,9 @@ const fn small_store(segment_bytes: u32) -> Settings {
         reserve_bytes: 1,
         erase_after_ms: 500,
         cache_bytes: 4 << 10,
-        ..Settings::DEFAULT
+        rest_after_ms: if calms { 500 } else { usual.rest_after_ms },
+        rest_records: if calms { 10 } else { usual.rest_records },
+        rest_index_bytes: if calms { 2 << 10 } else { usual.rest_index_bytes },
+        ..usual
     }
 }

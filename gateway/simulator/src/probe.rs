@@ -67,7 +67,7 @@ impl Probe {
             blocks: Vec::new(),
             devices: Vec::new(),
             page,
-            token: token::token(user, issued_s),
+            token: token::token(user, issued_s, token::LONG_S),
             device: [0xee; 16],
             number,
             reader: FrameReader::new(),

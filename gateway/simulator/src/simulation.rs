@@ -146,6 +146,7 @@ impl Simulation {
         self.by_user.resize(self.people.len(), Vec::new());
         self.by_user[user].push(index);
         self.devices.push(Device::new(name, user, user_id, index, self.plan.seed));
+        let _token = self.renew_token(index);
         index
     }
 

@@ -12,10 +12,13 @@ pub(crate) fn keys() -> TokenKeys {
     TokenKeys::new(vec![key]).expect("one key has no namesake")
 }
 
-/// A token of a user, good for a year.
-pub(crate) fn token(user: &str, issued_s: u64) -> String {
+/// For how long a token is good that is never renewed.
+pub(crate) const LONG_S: u64 = 365 * 24 * 60 * 60;
+
+/// A token of a user, good for so long.
+pub(crate) fn token(user: &str, issued_s: u64, life_s: u64) -> String {
     let header = format!(r#"{{"alg":"HS256","kid":"{KID}"}}"#);
-    let expires_s = issued_s + 365 * 24 * 60 * 60;
+    let expires_s = issued_s + life_s;
     let payload = format!(r#"{{"sub":"{user}","iat":{issued_s},"exp":{expires_s}}}"#);
     let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(payload.as_bytes()));
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);

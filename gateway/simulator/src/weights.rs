@@ -37,10 +37,11 @@ pub enum Act {
     Activity,
     Sync,
     Older,
+    Refresh,
 }
 
 /// All of them, with how often each is done on an ordinary day.
-const ALL: [(Act, u64); 30] = [
+const ALL: [(Act, u64); 31] = [
     (Act::Say, 60),
     (Act::Reply, 10),
     (Act::Forward, 4),
@@ -71,6 +72,7 @@ const ALL: [(Act, u64); 30] = [
     (Act::Activity, 10),
     (Act::Sync, 2),
     (Act::Older, 1),
+    (Act::Refresh, 1),
 ];
 
 /// See the module's comment. Without any, people only talk to each other and read.

@@ -64,6 +64,7 @@ impl Simulation {
             Act::Activity => self.act_activity(index),
             Act::Sync => self.feed(index, Input::Command(Command::Sync)),
             Act::Older => self.act_older(index),
+            Act::Refresh => self.act_refresh(index),
         }
     }
 

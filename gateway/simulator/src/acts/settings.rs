@@ -135,6 +135,12 @@ impl Simulation {
         self.ask(index, Ask::SignOut(which), Question::Other)
     }
 
+    /// The app has a new token before the old one ends.
+    pub(crate) fn act_refresh(&mut self, index: usize) -> Result<(), Broken> {
+        let token = self.renew_token(index);
+        self.feed(index, Input::Token(token))
+    }
+
     pub(crate) fn act_activity(&mut self, index: usize) -> Result<(), Broken> {
         let state = self.workload.prng.pick(&[
             ActivityState::ActivityForeground,
