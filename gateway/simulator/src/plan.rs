@@ -327,7 +327,8 @@ fn draw_store(prng: &mut Prng) -> Settings {
     small_store(prng.pick(&[8 << 10, 8 << 10, 12 << 10, 64 << 10]))
 }
 
-/// With some sizes commits wait for each other, with others segments are sealed while little happens.
+/// With some sizes commits wait for each other, with others segments are sealed while little
+/// happens.
 const fn small_store(segment_bytes: u32) -> Settings {
     let calms = segment_bytes == 64 << 10;
     let usual = Settings::DEFAULT;
