@@ -105,6 +105,8 @@ shard_metrics! {
         "Connections of a network that had as many unauthenticated ones as it may";
     accept_pauses_total, counter, stats.accept_pauses_total,
         "Times that no connections were taken for a while because they came too fast";
+    refused_full_total, counter, stats.refused_full_total,
+        "Devices told that there are as many connections as there may be";
     unacknowledged_total, counter, stats.unacknowledged_total,
         "Connections ended because the peer did not acknowledge for too long";
     address_prefixes, gauge, count(shard.address_prefixes()),

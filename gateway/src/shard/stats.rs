@@ -15,6 +15,7 @@ pub struct Stats {
     pub refused_prefix_unauthenticated_total: u64,
     pub accept_pauses_total: u64,
     pub unacknowledged_total: u64,
+    pub refused_full_total: u64,
     pub welcomed_total: u64,
     pub requests_total: u64,
     pub heartbeats_total: u64,

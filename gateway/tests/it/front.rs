@@ -195,10 +195,8 @@ on_both_drivers! {
             wire.ask(1, Ask::Hello(hello(&server.token(&format!("user{user}")), 1, 1)));
             Device::welcomed(wire).leave();
         }
-        if driver == crate::roost::Driver::Uring {
-            assert!(server.metric("roost_accept_pauses_total") > 2);
-        } else {
-            assert!(server.metric("roost_accept_pauses_total") > 0);
-        }
+        // Under epoll it takes all that wait at once.
+        let least = if driver == crate::roost::Driver::Uring { 3 } else { 1 };
+        server.metric_becomes("roost_accept_pauses_total", |pauses| pauses >= least);
     }
 }

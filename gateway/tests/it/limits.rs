@@ -469,7 +469,8 @@ on_both_drivers! {
         device.wire.is_alive();
         bystanders.are_unharmed();
         server.metric_becomes("roost_connections_open", |open| open == 3);
-        assert_eq!(server.metric("roost_replaced_total"), 38);
+        server.metric_becomes("roost_replaced_total", |count| count == 38);
+        server.metric_becomes("roost_refused_full_total", |count| count == 38);
     }
 
     fn who_is_silent_where_there_is_no_room_keeps_others_waiting_for_a_while_only(driver) {

@@ -282,7 +282,7 @@ impl Setup {
 
 /// Waits until a process ended by itself; one that does not is killed.
 #[track_caller]
-fn waits_for(child: &mut Child) -> ExitStatus {
+pub(crate) fn waits_for(child: &mut Child) -> ExitStatus {
     let mut status = None;
     let ended = looks(|| {
         status = child.try_wait().unwrap();

@@ -1,6 +1,6 @@
 //! `roost chat` as a process.
 
-use crate::roost::{PATIENCE, Server};
+use crate::roost::{PATIENCE, Server, waits_for};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -257,7 +257,7 @@ impl Chat {
                 }
             }
         }
-        let status = self.child.wait().unwrap();
+        let status = waits_for(&mut self.child);
         let said = self.stderr.take().unwrap().join().unwrap();
         (status, std::mem::take(&mut self.seen), said)
     }

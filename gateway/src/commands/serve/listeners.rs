@@ -115,9 +115,12 @@ fn bind_tcp(
         bind_alone(address)?;
     }
     for _ in 0..shards {
-        let listener = bind(address, true)?;
+        let socket = bind(address, true)?;
+        // Before it listens: whoever connects from then on inherits it.
+        socket.set_tcp_user_timeout(unacknowledged)?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
         address = listener.local_addr()?;
-        SockRef::from(&listener).set_tcp_user_timeout(unacknowledged)?;
         bound.push(listener.into());
     }
     Ok((address, bound))
@@ -137,7 +140,7 @@ fn bind_alone(address: SocketAddr) -> io::Result<()> {
     bind(address, false).map(drop)
 }
 
-fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
@@ -146,10 +149,7 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
-    if reuse_port {
-        socket.listen(BACKLOG)?;
-    }
-    Ok(socket.into())
+    Ok(socket)
 }
 
 // ---- Unix ----

@@ -56,6 +56,7 @@ impl Mailboxes {
         if register.must_replace && !replaces(&mut mailbox.slot, register) {
             let limit = ctx.limits.connections_max.into();
             ctx.reports.push(Report::ConnectionsFull { limit });
+            ctx.stats.refused_full_total += 1;
             let retry_after_ms = ctx.prng.jitter_ms(FULL_RETRY_MS);
             let text = "the server has no room for another connection";
             let full = Refusal { retry_after_ms, ..Refusal::new(ErrorCode::ErrorOverloaded, text) };
