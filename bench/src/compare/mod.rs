@@ -174,7 +174,14 @@ impl Comparison {
         after: &Document,
         threshold_percent: Option<u32>,
     ) -> Result<Self, Incomparable> {
-        Self::new(before, after, threshold_percent, before.rounds.len() == after.rounds.len())
+        // A run that ended in the middle of a pair: what has a neighbour still has it.
+        let pairs = before.rounds.len().min(after.rounds.len());
+        let paired = |of: &Document| {
+            let mut paired = of.clone();
+            paired.rounds.truncate(pairs);
+            paired
+        };
+        Self::new(&paired(before), &paired(after), threshold_percent, pairs > 0)
     }
 
     fn new(

@@ -88,6 +88,9 @@ fn connect(
     event_loop.run(connecting)?;
     match connecting.failure.take() {
         Some(failure) => Err(failure),
+        None if connecting.connected < connecting.pairs => {
+            Err(io::Error::new(io::ErrorKind::Interrupted, "ended by a signal"))
+        }
         None => held().ok_or_else(|| io::Error::other("connections were not accepted in time")),
     }
 }

@@ -111,7 +111,10 @@ impl CloseCause {
     pub(crate) const fn from_errno(errno: i32) -> Self {
         match errno {
             libc::ECONNRESET | libc::EPIPE => Self::Reset,
-            libc::ETIMEDOUT => Self::TimedOut,
+            // The kernel names what it heard of the way meanwhile, if it heard anything.
+            libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN => {
+                Self::TimedOut
+            }
             other => Self::Error(other),
         }
     }

@@ -1,8 +1,8 @@
 //! Whose turn it is among those that come and those that go. What a socket says first costs the
 //! most (a signature, a handshake, a user's state), and its end costs as much again; when a hundred
 //! thousand come or go at once, whoever is connected and has something to say would wait behind all
-//! of them. So first words and ends pass a gate, a bounded number in each turn, in order;
-//! everything else goes past it.
+//! of them. So first words and ends pass a gate, a bounded number in each turn, in order, a
+//! newcomer and a leaver by turns; everything else goes past it.
 //!
 //! A socket costs nothing here while it does neither. Where it stands is kept in its slot.
 
@@ -20,21 +20,33 @@ pub(crate) enum Pass {
     Past,
 }
 
+/// So many turns' newcomers may wait.
+const CROWD_TURNS: usize = 4;
 /// Room that an empty queue keeps.
 const KEPT: usize = 1024;
 
 /// See the module's comment.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// Each socket at most once; some have ended since.
-    queue: VecDeque<SocketId>,
+    /// Those with first words; some have ended since.
+    coming: VecDeque<SocketId>,
+    /// Those with an end; some have ended otherwise since.
+    going: VecDeque<SocketId>,
     per_turn: u32,
     left: u32,
+    /// Whose turn it is while both wait: half of a turn is for each.
+    goers_next: bool,
 }
 
 impl Gate {
     pub(crate) fn new(per_turn: u32) -> Self {
-        Self { queue: VecDeque::new(), per_turn: per_turn.max(1), left: 0 }
+        Self {
+            coming: VecDeque::new(),
+            going: VecDeque::new(),
+            per_turn: per_turn.max(1),
+            left: 0,
+            goers_next: false,
+        }
     }
 
     /// A turn begins: so many may pass again.
@@ -42,40 +54,57 @@ impl Gate {
         self.left = self.per_turn;
     }
 
-    /// Who is next, if anybody may pass in this turn.
+    /// Who is next, if anybody may pass in this turn. Whoever is there no more is asked for again.
     pub(crate) fn next(&mut self) -> Option<SocketId> {
         if self.left == 0 {
             return None;
         }
-        let next = self.queue.pop_front();
-        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+        self.goers_next = !self.goers_next;
+        let queue = match (self.coming.is_empty(), self.going.is_empty()) {
+            (true, _) => &mut self.going,
+            (false, true) => &mut self.coming,
+            (false, false) if self.goers_next => &mut self.going,
+            (false, false) => &mut self.coming,
+        };
+        let next = queue.pop_front();
+        if queue.is_empty() && queue.capacity() > KEPT {
             // A burst is over: it leaves no memory.
-            self.queue = VecDeque::new();
+            *queue = VecDeque::new();
         }
-        self.left -= u32::from(next.is_some());
         next
+    }
+
+    /// Who was next is there and passes.
+    pub(crate) const fn passes(&mut self) {
+        self.left = self.left.saturating_sub(1);
     }
 
     /// A socket has something that can be read: its first words, or its end when `leaves`. Gives
     /// where it stands then; `Past` means that it is to be read now.
     pub(crate) fn arrive(&mut self, socket: SocketId, stands: Pass, leaves: bool) -> Pass {
-        match stands {
-            Pass::Past if !leaves => Pass::Past,
-            Pass::Queued => Pass::Queued,
-            Pass::Past | Pass::Newcomer if self.left > 0 && self.queue.is_empty() => {
-                self.left -= 1;
-                Pass::Past
-            }
-            Pass::Past | Pass::Newcomer => {
-                self.queue.push_back(socket);
-                Pass::Queued
-            }
+        let queue = match stands {
+            Pass::Past if !leaves => return Pass::Past,
+            Pass::Queued => return Pass::Queued,
+            Pass::Past => &mut self.going,
+            Pass::Newcomer => &mut self.coming,
+        };
+        if self.left > 0 && queue.is_empty() {
+            self.left -= 1;
+            return Pass::Past;
         }
+        queue.push_back(socket);
+        Pass::Queued
     }
 
     /// Whether somebody waits for the next turn.
     pub(crate) fn has_work(&self) -> bool {
-        !self.queue.is_empty()
+        !self.coming.is_empty() || !self.going.is_empty()
+    }
+
+    /// Whether so many newcomers wait that further ones had better wait in the kernel, where no
+    /// time runs for them.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.coming.len() >= CROWD_TURNS * self.per_turn as usize
     }
 }
 
@@ -87,24 +116,56 @@ mod tests {
         SocketId { slot, generation: 1 }
     }
 
+    fn passed(gate: &mut Gate) -> Vec<u32> {
+        gate.begin_turn();
+        let pass = || gate.next().inspect(|_| gate.passes());
+        std::iter::from_fn(pass).map(|socket| socket.slot).collect()
+    }
+
     #[test]
     fn so_many_pass_in_a_turn_and_in_order() {
         let mut gate = Gate::new(3);
         gate.begin_turn();
         let stands: Vec<Pass> =
-            (0..8).map(|slot| gate.arrive(socket(slot), Pass::Newcomer, slot % 2 == 0)).collect();
+            (0..8).map(|slot| gate.arrive(socket(slot), Pass::Newcomer, false)).collect();
         assert_eq!(stands[..3], [Pass::Past; 3]);
         assert_eq!(stands[3..], [Pass::Queued; 5]);
         assert_eq!(gate.next(), None, "the turn's share is used up");
-        gate.begin_turn();
-        let passed: Vec<_> = std::iter::from_fn(|| gate.next()).collect();
-        assert_eq!(passed, [socket(3), socket(4), socket(5)]);
+        assert_eq!(passed(&mut gate), [3, 4, 5]);
         // Nobody overtakes.
         gate.begin_turn();
         assert_eq!(gate.arrive(socket(9), Pass::Newcomer, false), Pass::Queued);
-        let passed: Vec<_> = std::iter::from_fn(|| gate.next()).collect();
-        assert_eq!(passed, [socket(6), socket(7), socket(9)]);
+        assert_eq!(passed(&mut gate), [6, 7, 9]);
         assert!(!gate.has_work());
+    }
+
+    #[test]
+    fn who_comes_does_not_wait_for_all_who_go() {
+        let mut gate = Gate::new(4);
+        for slot in 0..100 {
+            assert_eq!(gate.arrive(socket(slot), Pass::Past, true), Pass::Queued);
+        }
+        for slot in 100..110 {
+            assert_eq!(gate.arrive(socket(slot), Pass::Newcomer, slot % 2 == 0), Pass::Queued);
+        }
+        assert_eq!(passed(&mut gate), [0, 100, 1, 101]);
+        // Whoever is there no more takes nobody's place.
+        gate.begin_turn();
+        assert_eq!((gate.next(), gate.next()), (Some(socket(2)), Some(socket(102))));
+        assert_eq!(passed(&mut gate), [3, 103, 4, 104]);
+    }
+
+    #[test]
+    fn a_crowd_waits_outside() {
+        let mut gate = Gate::new(2);
+        for slot in 0..7 {
+            gate.arrive(socket(slot), Pass::Newcomer, false);
+        }
+        assert!(!gate.is_crowded());
+        gate.arrive(socket(7), Pass::Newcomer, false);
+        assert!(gate.is_crowded());
+        passed(&mut gate);
+        assert!(!gate.is_crowded());
     }
 
     #[test]
@@ -117,7 +178,6 @@ mod tests {
         }
         assert_eq!(gate.arrive(socket(1), Pass::Past, true), Pass::Queued);
         assert_eq!(gate.arrive(socket(1), Pass::Queued, true), Pass::Queued, "once");
-        gate.begin_turn();
-        assert_eq!((gate.next(), gate.next()), (Some(socket(1)), None));
+        assert_eq!(passed(&mut gate), [1]);
     }
 }

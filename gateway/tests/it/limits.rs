@@ -473,6 +473,16 @@ on_both_drivers! {
         server.metric_becomes("roost_refused_full_total", |count| count == 38);
     }
 
+    fn the_limit_is_reached_and_told_also_beside_another_listener(driver) {
+        let config = "limits.connections_max = 60\n";
+        let server = Setup::new(driver).with_tls().shards(1).config(config).start();
+        let mut crowd = sign_in_many(&server, 60);
+        let mut late = Wire::open(server.tcp);
+        late.ask(1, Ask::Hello(hello(&server.token("late"), 1, 1)));
+        assert_eq!(late.refused_hello().1.code(), ErrorCode::ErrorOverloaded);
+        crowd.iter_mut().for_each(Wire::is_alive);
+    }
+
     fn who_is_silent_where_there_is_no_room_keeps_others_waiting_for_a_while_only(driver) {
         let config = "limits.connections_max = 2\nlimits.hello_timeout_ms = 2000\n";
         let server = Setup::new(driver).shards(1).config(config).start();

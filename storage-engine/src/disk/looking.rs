@@ -81,7 +81,9 @@ impl LookFolder {
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
                 let read = lock.read_to_string(&mut text).ok();
-                Ok(Holder::Process(read.and_then(|_bytes| text.trim().parse().ok())))
+                Ok(Holder::Process(
+                    read.and_then(|_bytes| text.lines().next()?.trim().parse().ok()),
+                ))
             }
             Err(TryLockError::Error(error)) => Err(LookError { path, error }),
         }

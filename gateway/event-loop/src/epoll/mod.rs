@@ -248,6 +248,7 @@ impl Epoll {
         while let Some(socket) = self.gate.next() {
             if let Some(slot) = self.sockets.get_mut(socket) {
                 slot.stands = Pass::Past;
+                self.gate.passes();
                 self.want_receive(socket);
             }
         }
@@ -265,7 +266,10 @@ impl Epoll {
     }
 
     fn accept_all(&mut self, turn: &mut Turn<'_>) {
-        while let Some(listener) = self.listeners.next_ready() {
+        // While newcomers wait at the gate, further ones wait in the kernel.
+        while !self.gate.is_crowded()
+            && let Some(listener) = self.listeners.next_ready()
+        {
             self.listeners.accept(listener, self.poll.registry(), &mut self.sockets, turn);
         }
     }

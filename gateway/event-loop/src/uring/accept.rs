@@ -154,6 +154,11 @@ impl Uring {
         if listener.closing || listener.paused {
             return if listener.armed > 0 { self.cancel_accepts(id, listener) } else { Ok(()) };
         }
+        if self.gate.is_crowded() {
+            // While newcomers wait at the gate, further ones wait in the kernel.
+            self.listeners.dirty = true;
+            return Ok(());
+        }
         if listener.waiting {
             // Also while others of its accepts are armed: what failed would fail again at once.
             return Ok(());

@@ -97,6 +97,7 @@ impl Uring {
         while let Some(socket) = self.gate.next() {
             if let Some(slot) = self.rings.slot(socket) {
                 slot.stands = Pass::Past;
+                self.gate.passes();
                 self.want_receive(socket);
             }
         }

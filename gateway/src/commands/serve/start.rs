@@ -87,10 +87,12 @@ impl Start {
             pin(cpu);
         }
         let limits = self.config.limits.clone();
-        let settings = LoopSettings {
-            sockets_max: limits.sockets_of_shard(self.shards),
-            ..LoopSettings::default()
-        };
+        let settings = LoopSettings::default();
+        // Each listener keeps places for what it accepts next; one's are not the others'.
+        let others = u32::try_from(self.listeners.len().saturating_sub(1)).unwrap_or(0);
+        let kept = settings.accepts_per_turn.saturating_mul(others);
+        let sockets_max = limits.sockets_of_shard(self.shards).saturating_add(kept);
+        let settings = LoopSettings { sockets_max, ..settings };
         let mut event_loop = EventLoop::new(self.kind, &settings).map_err(text)?;
         let waker = event_loop.waker();
         let mut listeners = Vec::new();
