@@ -46,7 +46,7 @@ pub(super) fn measure(settings: &Settings) -> Result<Value, FloorFailure> {
     })?;
     let took = match listening.recv() {
         Ok(address) => {
-            let mut connecting = Connecting { address, pairs, ..Connecting::default() };
+            let mut connecting = Connecting::new(address, pairs);
             let connected = connect(kind, &mut connecting, || holds.recv_timeout(PATIENCE).ok());
             connected.map(|end| end.since(connecting.began.unwrap_or_default()))
         }
@@ -130,16 +130,9 @@ struct Connecting {
     failure: Option<io::Error>,
 }
 
-impl Default for Connecting {
-    fn default() -> Self {
-        Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            pairs: 0,
-            began: None,
-            asked: 0,
-            connected: 0,
-            failure: None,
-        }
+impl Connecting {
+    const fn new(address: SocketAddr, pairs: u32) -> Self {
+        Self { address, pairs, began: None, asked: 0, connected: 0, failure: None }
     }
 }
 

@@ -143,6 +143,7 @@ pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, R
     let name = move |index: DeviceIndex| format!("{prefix}{}", base_36(index.into()));
     let key = tokens::Signer::new(server.secret.as_ref(), &server.data)?;
     server::pin(&common.generator_cpus())?;
+    let is_storm = job.storm.is_some();
     let settings = Settings {
         server: address,
         devices: wanted.connections(),
@@ -161,18 +162,8 @@ pub(super) fn round(wanted: &Wanted, document: &mut Document) -> Result<Found, R
     let talk = job.talk.map(|settings| Talk::new(settings, Box::new(name)));
     let found = tun::run(&link, settings, signer, meter, talk)?;
     let ending = server.stop();
-    let found = match wanted {
-        Wanted::Storm(_) => rounds::of_storm_behind_tun(found),
-        Wanted::Idle(_)
-        | Wanted::Pairs(_)
-        | Wanted::Fanout(_)
-        | Wanted::Hot(_)
-        | Wanted::Catchup(_)
-        | Wanted::Slow(_)
-        | Wanted::Mixed(_)
-        | Wanted::Soak(_)
-        | Wanted::Capacity(_) => rounds::of_tun(found, floor),
-    };
+    let found =
+        if is_storm { rounds::of_storm_behind_tun(found) } else { rounds::of_tun(found, floor) };
     Ok(noted(found, ending))
 }
 

@@ -52,7 +52,7 @@ pub struct Accepting {
     /// `Opened` says who connects. Costs one more request each under `io_uring`.
     pub tells_peers: bool,
     /// It takes a few connections at a time, so that a pause holds at once, and so that loops which
-    /// share a socket have their parts. Else it takes all that wait.
+    /// share a socket have their parts. Else it takes `Settings::accepts_per_turn`.
     pub is_gentle: bool,
 }
 

@@ -93,10 +93,7 @@ impl RealFolder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let process = lock.read_to_string(&mut text).ok();
-                // Whoever holds it may say more behind that.
-                let process = process.and_then(|_bytes| text.lines().next()?.trim().parse().ok());
+                let process = process_in(&mut lock);
                 return Err(FolderError::InUse { path: path.to_owned(), process });
             }
             Err(TryLockError::Error(error)) => return Err(unwritable(error)),
@@ -229,6 +226,14 @@ impl Folder for RealFolder {
         let _room = self.files.lock_room();
         reserve::grow(&self.files, bytes, 0)
     }
+}
+
+/// The process that a lock file names, in its first line; whoever holds it may say more behind
+/// that.
+pub(super) fn process_in(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.read_to_string(&mut text).ok()?;
+    text.lines().next()?.trim().parse().ok()
 }
 
 /// The names of all files of a folder, in order.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::files::disk_error;
-use super::folder::{LOCK, names_in};
+use super::folder::{LOCK, names_in, process_in};
 use super::perform::read;
 use crate::error::DiskError;
 use crate::inspect::{DAMAGED, Look};
@@ -78,13 +78,7 @@ impl LookFolder {
         };
         match lock.try_lock_shared() {
             Ok(()) => Ok(Holder::Nobody),
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let read = lock.read_to_string(&mut text).ok();
-                Ok(Holder::Process(
-                    read.and_then(|_bytes| text.lines().next()?.trim().parse().ok()),
-                ))
-            }
+            Err(TryLockError::WouldBlock) => Ok(Holder::Process(process_in(&mut lock))),
             Err(TryLockError::Error(error)) => Err(LookError { path, error }),
         }
     }

@@ -245,12 +245,10 @@ impl Epoll {
     /// A turn begins: those at the gate have their share of it.
     fn open_gate(&mut self) {
         self.gate.begin_turn();
-        while let Some(socket) = self.gate.next() {
-            if let Some(slot) = self.sockets.get_mut(socket) {
-                slot.stands = Pass::Past;
-                self.gate.passes();
-                self.want_receive(socket);
-            }
+        while let Some(socket) = self.gate.next(|socket| {
+            self.sockets.get_mut(socket).map(|slot| slot.stands = Pass::Past).is_some()
+        }) {
+            self.want_receive(socket);
         }
     }
 

@@ -286,25 +286,30 @@ impl Uring {
 
     fn turn_ring(&mut self, index: usize, turn: &mut Turn<'_>) -> io::Result<()> {
         self.bring_back_later(index);
-        for round in 0.. {
-            let receives = round < ENTERS_PER_TURN;
-            if receives {
-                self.submit_receives(index)?;
-            }
-            let may_note = self.noting_left > 0;
-            let ring = &mut self.rings.at(index).ring;
-            if !(if receives { ring.has_work() } else { may_note && ring.puts_off() }) {
+        for _ in 0..ENTERS_PER_TURN {
+            self.submit_receives(index)?;
+            if !self.rings.at(index).ring.has_work() {
                 return Ok(());
             }
-            ring.enter()?;
-            self.noting_left -= u32::from(!receives);
-            let mut batch = std::mem::take(&mut self.batch);
-            self.rings.at(index).ring.take(&mut batch);
-            for completion in batch.drain(..) {
-                self.complete(index, completion, turn)?;
-            }
-            self.batch = batch;
+            self.enter_ring(index, turn)?;
         }
+        while self.noting_left > 0 && self.rings.at(index).ring.puts_off() {
+            self.noting_left -= 1;
+            self.enter_ring(index, turn)?;
+        }
+        Ok(())
+    }
+
+    /// Enters a ring once and hands over what completed.
+    fn enter_ring(&mut self, index: usize, turn: &mut Turn<'_>) -> io::Result<()> {
+        let ring = &mut self.rings.at(index).ring;
+        ring.enter()?;
+        let mut batch = std::mem::take(&mut self.batch);
+        ring.take(&mut batch);
+        for completion in batch.drain(..) {
+            self.complete(index, completion, turn)?;
+        }
+        self.batch = batch;
         Ok(())
     }
 

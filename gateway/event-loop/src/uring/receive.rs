@@ -94,12 +94,11 @@ impl Uring {
     /// A turn begins: those at the gate have their share of it.
     pub(super) fn open_gate(&mut self) {
         self.gate.begin_turn();
-        while let Some(socket) = self.gate.next() {
-            if let Some(slot) = self.rings.slot(socket) {
-                slot.stands = Pass::Past;
-                self.gate.passes();
-                self.want_receive(socket);
-            }
+        while let Some(socket) = self
+            .gate
+            .next(|socket| self.rings.slot(socket).map(|slot| slot.stands = Pass::Past).is_some())
+        {
+            self.want_receive(socket);
         }
     }
 

@@ -13,7 +13,7 @@ const SUBMISSIONS: u32 = 256;
 
 /// Completions that fit. One call makes at most 20 by itself, plus one for each submission; the
 /// size also decides how fast a poll is found to be cancelled.
-pub(super) const COMPLETIONS: u32 = 2048;
+const COMPLETIONS: u32 = 2048;
 
 /// `IORING_ENTER_GETEVENTS`: run what the kernel put off.
 const GETEVENTS: u32 = 1;
