@@ -175,7 +175,9 @@ fn limits_strike_where_check_says() {
     let row = |limit: &str| rows.iter().find(|row| row["limit"] == limit);
     let descriptors = row("RLIMIT_NOFILE").unwrap();
     assert_eq!(descriptors["predicted"], 5_994);
-    assert!((5_900..=5_994).contains(&descriptors["struck"].as_u64().unwrap()), "{order}");
+    // The probe itself needs four. What it inherited depends on who runs this test: predicted are
+    // six in all.
+    assert!((5_900..=5_996).contains(&descriptors["struck"].as_u64().unwrap()), "{order}");
     let queue = row("net.core.somaxconn").unwrap();
     assert_eq!(queue["predicted"], queue["struck"], "{queue}");
     // What it did not strike it names, with a reason.
