@@ -41,8 +41,8 @@ pub struct Settings {
     pub reserve_bytes: u64,
     /// Milliseconds until a deletion has given its space back, after it was sealed.
     pub erase_after_ms: u64,
-    /// Milliseconds without anything sealed after which tables are merged further than they must
-    /// be, so that a cold stream is in one or two files.
+    /// Milliseconds in which less than [`Settings::segment_bytes`] is sealed, after which tables
+    /// are merged further than they must be, so that a cold stream is in one or two files.
     pub idle_merge_ms: u64,
     /// Milliseconds in which fewer than [`Settings::rest_records`] were appended: then memory is
     /// given back that only busy times need, and the segment being written is sealed before it is

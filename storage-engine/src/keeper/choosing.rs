@@ -4,10 +4,35 @@
 use std::sync::Arc;
 
 use super::{Keeper, plan};
+use crate::settings::Settings;
 use crate::table::TableRoot;
 
 type Tables = [Arc<TableRoot>];
 type Chosen = Vec<Arc<TableRoot>>;
+
+/// A stretch of time in which little was sealed. A store that is written to now and then seals
+/// small segments while it is calm, so it is quiet though it never stops.
+#[derive(Debug, Default)]
+pub(super) struct Quiet {
+    /// When it began; `None` before the first look.
+    since_ms: Option<u64>,
+    /// What was sealed in it.
+    pub(super) sealed_bytes: u64,
+}
+
+impl Quiet {
+    /// How long it has lasted. As much as a whole segment in it ends it.
+    fn lasted_ms(&mut self, now_ms: u64, settings: &Settings) -> u64 {
+        if self.sealed_bytes >= u64::from(settings.segment_bytes) {
+            self.begin(now_ms);
+        }
+        now_ms.saturating_sub(*self.since_ms.get_or_insert(now_ms))
+    }
+
+    fn begin(&mut self, now_ms: u64) {
+        *self = Self { since_ms: Some(now_ms), sealed_bytes: 0 };
+    }
+}
 
 impl Keeper {
     /// The tables to merge next, the oldest first. None of them was put aside, and none that was
@@ -25,10 +50,12 @@ impl Keeper {
         if self.changed.1 != self.catalogue.last_sealing {
             self.changed = (now_ms, self.catalogue.last_sealing);
         }
-        if now_ms.saturating_sub(self.changed.0) >= self.settings.idle_merge_ms
-            && let Some(chosen) = self.in_a_stretch(&tables, &plan::when_idle)
-        {
-            return Some(chosen);
+        if self.quiet.lasted_ms(now_ms, &self.settings) >= self.settings.idle_merge_ms {
+            if let Some(chosen) = self.in_a_stretch(&tables, &plan::when_idle) {
+                return Some(chosen);
+            }
+            // One look a stretch: else each small segment would have its neighbours written anew.
+            self.quiet.begin(now_ms);
         }
         self.retaining(&tables)
     }

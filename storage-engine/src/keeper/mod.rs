@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use building::Building;
-use choosing::share_below;
+use choosing::{Quiet, share_below};
 use merge::Merge;
 pub(crate) use merge::piece_of;
 use room::Room;
@@ -74,6 +74,7 @@ pub struct Keeper {
     marks_since_ms: Option<u64>,
     /// When the last sealing was first seen, and its number.
     changed: (u64, u64),
+    quiet: Quiet,
     /// Up to which stamp all was left out that can be.
     retained: u64,
     /// Bytes of tables that are looked at for retention next: where little could go, they grow
@@ -111,6 +112,7 @@ impl Keeper {
             last_table: 0,
             marks_since_ms: None,
             changed: (0, 0),
+            quiet: Quiet::default(),
             retained,
             retain_above_bytes: 0,
             room: Room::new(settings.reserve_bytes > 0, reserve_bytes),
@@ -215,6 +217,7 @@ impl Keeper {
             after.tails.insert(segment, length);
         }
         let mut tables = self.view.tables.to_vec();
+        self.quiet.sealed_bytes += root.file_bytes();
         if root.streams > 0 {
             after.tables.insert(id);
             tables.push(Arc::new(root));

@@ -33,6 +33,11 @@ impl Calm {
     pub(super) fn wants_next(&self) -> bool {
         self.rolls
     }
+
+    /// The segment being written is another one now, whatever the reason.
+    pub(super) fn rolled(&mut self) {
+        self.rolls = false;
+    }
 }
 
 impl Store {
@@ -53,7 +58,6 @@ impl Store {
         let next_is_made = self.next.as_ref().is_some_and(|next| next.making == Making::Ready);
         if self.calm.rolls && next_is_made && !self.is_committing() && self.may_roll() {
             self.roll();
-            self.calm.rolls = false;
         }
     }
 

@@ -385,6 +385,7 @@ impl Store {
         next.opening =
             Opening { previous: Some(rolled.id), previous_length: u64::from(rolled.end) };
         self.open = false;
+        self.calm.rolled();
         if rolled.end == HEADER_BYTES {
             // Nothing was written to it: it is passed over, and removed at the next start.
             next.opening = rolled.opening;

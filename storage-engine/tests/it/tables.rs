@@ -406,3 +406,24 @@ fn a_segment_of_which_little_is_written_is_sealed_only_for_a_large_index() {
         assert_eq!((files(&world), tables(&world)), (made, expected), "once is enough");
     }
 }
+
+#[test]
+fn a_store_that_is_written_to_now_and_then_has_few_tables_all_the_same() {
+    let (mut world, ours) = calm_world(13, |settings| {
+        settings.segment_bytes = 256 << 10;
+        settings.first_segment_bytes = 256 << 10;
+        settings.rest_index_bytes = 24;
+        settings.tables_a_stream_max = 100;
+        settings.idle_merge_ms = 1000;
+    });
+    let mut most = 0;
+    for round in 0..60 {
+        world.append(ours[round % 4], 20).unwrap();
+        pass(&mut world, 50);
+        pass(&mut world, 50);
+        most = most.max(tables(&world));
+    }
+    // One each round, and at the tenth they become one.
+    assert!((5..=14).contains(&most), "{most} tables");
+    world.check();
+}
