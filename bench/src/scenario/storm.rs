@@ -36,7 +36,7 @@ pub(crate) const AT_ONCE: u32 = 64;
 pub(crate) const ARRIVALS: Duration = Duration::from_seconds(20);
 /// Devices that are told to leave, or to come back, in one turn: those who stay are heard and
 /// measured by the same thread.
-pub(crate) const PART: usize = 100;
+pub(crate) const PART: usize = 16;
 /// How long leaving may take.
 const PATIENCE: Duration = Duration::from_seconds(60);
 

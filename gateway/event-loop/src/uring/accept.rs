@@ -22,17 +22,12 @@ use io_uring::{opcode, types};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Accepts of a gentle listener that are armed at a time.
-const GENTLE_ACCEPTS: u32 = 8;
-
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about one listener")]
 struct Listener {
     socket: OwnedFd,
     /// How many bytes the address of a peer has, if it is to be told.
     peer_bytes: Option<u32>,
-    /// It has few accepts armed.
-    is_gentle: bool,
     /// Where it accepts now.
     ring: usize,
     /// Accepts with the kernel.
@@ -74,7 +69,6 @@ impl Listeners {
         self.listeners.push(Some(Listener {
             socket,
             peer_bytes,
-            is_gentle: accepting.is_gentle,
             ring: 0,
             armed: 0,
             cancelling: false,
@@ -178,7 +172,7 @@ impl Uring {
         // Places that are kept for one listener are lost to the others.
         let listeners = u32::try_from(self.listeners.listeners.len()).unwrap_or(u32::MAX);
         let share = (self.rings.sockets_max() / listeners.saturating_mul(4)).max(1);
-        let most = if listener.is_gentle { GENTLE_ACCEPTS } else { self.accepts_per_turn };
+        let most = self.accepts_per_turn;
         let fd = types::Fd(listener.socket.as_raw_fd());
         let user_data = Tag::index(Op::Accept, id.0).encode();
         let ring = self.rings.at(listener.ring);

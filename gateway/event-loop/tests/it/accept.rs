@@ -150,8 +150,8 @@ impl Handler for Named {
     }
 }
 
-const TELLS_PEERS: Accepting = Accepting { tells_peers: true, is_gentle: false };
-const GENTLE: Accepting = Accepting { tells_peers: false, is_gentle: true };
+const TELLS_PEERS: Accepting = Accepting { tells_peers: true };
+const TELLS_NOBODY: Accepting = Accepting { tells_peers: false };
 
 #[test]
 fn whoever_connects_is_told() {
@@ -212,7 +212,7 @@ fn a_unix_socket_is_served_like_any_other() {
         let path = folder.path().join(kind.to_string());
         let listener = UnixListener::bind(&path).unwrap();
         let listen = move |event_loop: &mut EventLoop| {
-            Ok((event_loop.adopt_listener(listener.into(), GENTLE)?, localhost()))
+            Ok((event_loop.adopt_listener(listener.into(), TELLS_NOBODY)?, localhost()))
         };
         let served = serve_where(kind, &Settings::default(), listen, Named::default(), |_| {
             let mut streams: Vec<_> =
@@ -241,7 +241,7 @@ fn loops_share_a_socket() {
         let other = listener.try_clone().unwrap();
         let adopt = |listener: UnixListener| {
             move |event_loop: &mut EventLoop| {
-                Ok((event_loop.adopt_listener(listener.into(), GENTLE)?, localhost()))
+                Ok((event_loop.adopt_listener(listener.into(), TELLS_NOBODY)?, localhost()))
             }
         };
         let settings = Settings::default();
@@ -268,14 +268,14 @@ fn loops_share_a_socket() {
 }
 
 #[test]
-fn a_gentle_listener_stops_at_once_when_it_is_paused() {
+fn a_listener_stops_at_once_when_it_is_paused() {
     on_both(|kind| {
         let (tell, told) = channel();
         let handler = OneByOne { tell: Some(tell), ..OneByOne::default() };
         let listener = TcpListener::bind(localhost()).unwrap();
         let addr = listener.local_addr().unwrap();
         let listen = move |event_loop: &mut EventLoop| {
-            Ok((event_loop.adopt_listener(listener.into(), GENTLE)?, addr))
+            Ok((event_loop.adopt_listener(listener.into(), TELLS_NOBODY)?, addr))
         };
         let served = serve_where(kind, &Settings::default(), listen, handler, |server| {
             let streams: Vec<_> = (0..100).map(|_| server.connect()).collect();

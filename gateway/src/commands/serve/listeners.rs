@@ -49,7 +49,6 @@ impl Listeners {
     pub(super) fn bind(config: &Config, shards: u8) -> Result<Self, ServeError> {
         let counts_peers = config.limits.connections_per_prefix_max > 0
             || config.limits.unauthenticated_per_prefix_max > 0;
-        let has_pace = config.limits.connections_per_second > 0;
         let unacknowledged = match config.limits.unacknowledged_timeout_ms {
             0 => None,
             ms => Some(Duration::from_millis(ms.into())),
@@ -71,9 +70,8 @@ impl Listeners {
                     (address.clone(), sockets, Some(file))
                 }
             };
-            let is_shared = file.is_some();
             let tells_peers = counts_peers || rules.proxy.is_some();
-            let accepting = Accepting { tells_peers, is_gentle: is_shared || has_pace };
+            let accepting = Accepting { tells_peers };
             Ok(Bound { setting, address, rules, accepting, sockets, _file: file })
         };
         let all =
