@@ -127,6 +127,32 @@ impl Beside {
     }
 }
 
+/// What all processors of the machine did up to some moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Processors {
+    /// They worked, for whomever on this machine.
+    pub busy_us: u64,
+    /// They were wanted here and the hypervisor gave them to another machine.
+    pub stolen_us: u64,
+}
+
+impl Processors {
+    /// Until now.
+    #[must_use]
+    pub fn now() -> Self {
+        let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second().max(1);
+        let all = fs::read_to_string("/proc/stat").unwrap_or_default();
+        Self::of(all.lines().next().unwrap_or_default(), tick_us)
+    }
+
+    fn of(line: &str, tick_us: u64) -> Self {
+        let stolen = line.split_ascii_whitespace().nth(8).and_then(|ticks| ticks.parse().ok());
+        let stolen = stolen.unwrap_or(0);
+        let busy = busy_ticks(line).saturating_sub(stolen);
+        Self { busy_us: busy * tick_us, stolen_us: stolen * tick_us }
+    }
+}
+
 /// Ticks that processors were not idle, of the line `cpu` of /proc/stat: user, nice, system, then
 /// idle and waiting for a disk, then interrupts and what a hypervisor took.
 fn busy_ticks(line: &str) -> u64 {
@@ -159,6 +185,13 @@ pub fn kernel_slab_bytes() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_stolen_was_nobodys_work_here() {
+        let of = Processors::of("cpu  10 1 5 100 7 2 3 4 0 0", 10_000);
+        assert_eq!(of, Processors { busy_us: 210_000, stolen_us: 40_000 });
+        assert_eq!(Processors::of("", 10_000), Processors::default());
+    }
 
     #[test]
     fn a_process_sees_itself() {

@@ -1,6 +1,6 @@
 //! What both sides used up to some moment.
 
-use crate::process::{self, Detail, Usage};
+use crate::process::{self, Detail, Processors, Usage};
 use roost_protocol::time::Instant;
 use std::net::SocketAddr;
 
@@ -30,6 +30,10 @@ pub struct Look {
     pub tcp: Option<(u64, u64)>,
     /// Processor time of the generator.
     pub generator_cpu_us: u64,
+    /// Processor time of this whole process, of which the generator is a thread.
+    pub own_cpu_us: u64,
+    /// What all processors did.
+    pub processors: Processors,
     /// Resident memory of the generator.
     pub generator_rss_bytes: u64,
     /// When.
@@ -47,6 +51,8 @@ impl Look {
             slab_bytes: process::kernel_slab_bytes(),
             tcp: process::tcp_sockets(),
             generator_cpu_us: process::own_thread_cpu_us(),
+            own_cpu_us: own.cpu_us,
+            processors: Processors::now(),
             generator_rss_bytes: own.rss_bytes,
             at: now,
         }

@@ -3,7 +3,9 @@
 use super::arithmetic::{ratio, round, seconds, whole};
 use crate::latency::Latency;
 use crate::measure::{Look, Metered};
-use crate::result::{Curve, Figures, GeneratorFigures, KernelFigures, Round, ServerFigures};
+use crate::result::{
+    BesideFigures, Curve, Figures, GeneratorFigures, KernelFigures, Round, ServerFigures,
+};
 use crate::scenario::{catchup, idle, rooms, storm};
 use crate::swarm::Counts;
 use crate::tun;
@@ -95,6 +97,7 @@ impl Found {
             ..KernelFigures::default()
         });
         figures.generator = Some(generator(&metered, us));
+        figures.beside = beside(&metered.looks, us);
         figures.latency_us = metered.latency_us;
         self.round.samples = metered.samples;
         self.histograms = metered.histograms;
@@ -154,6 +157,19 @@ pub fn server(metered: &Metered, us: f64) -> Option<ServerFigures> {
 )]
 fn bytes(value: f64) -> Option<u64> {
     (0.0..1e18).contains(&value).then_some(value as u64)
+}
+
+fn beside(looks: &[Option<Look>; 2], us: f64) -> Option<BesideFigures> {
+    let [Some(before), Some(after)] = looks else { return None };
+    let between = |of: &dyn Fn(&Look) -> u64| of(after).saturating_sub(of(before));
+    let server = between(&|look| look.server.map_or(0, |server| server.cpu_us));
+    let ours = server.saturating_add(between(&|look| look.own_cpu_us));
+    let others = between(&|look| look.processors.busy_us).saturating_sub(ours);
+    let stolen = between(&|look| look.processors.stolen_us);
+    Some(BesideFigures {
+        others_cpu_share: round(ratio(whole(others), us)),
+        stolen_cpu_share: round(ratio(whole(stolen), us)),
+    })
 }
 
 fn generator(metered: &Metered, us: f64) -> GeneratorFigures {

@@ -181,6 +181,12 @@ fn other_lines(lines: &mut String, figures: &Figures) {
         text.push_str(": IT IS THE LIMIT, this is no result");
     }
     line(lines, "generator", &text);
+    if let Some(beside) = &figures.beside {
+        let [others, stolen] =
+            [beside.others_cpu_share, beside.stolen_cpu_share].map(|share| share * 100.0);
+        let text = format!("others took {others:.0} % of a core, the hypervisor {stolen:.0} %");
+        line(lines, "beside", &text);
+    }
 }
 
 fn spread(lines: &mut String, document: &Document) {

@@ -119,9 +119,22 @@ pub struct Figures {
     /// The generator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generator: Option<GeneratorFigures>,
+    /// Who else was at work while measuring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<BesideFigures>,
     /// What only some scenarios have.
     #[serde(flatten)]
     pub more: Map<String, Value>,
+}
+
+/// Who else was at work on this machine while measuring. Much of it, and latencies are theirs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct BesideFigures {
+    /// Processors that were used on average, but by the server, if it runs here, and this process.
+    /// Interrupts that struck while nobody ran are in it.
+    pub others_cpu_share: f64,
+    /// Processors that were wanted here and that the hypervisor gave to another machine.
+    pub stolen_cpu_share: f64,
 }
 
 /// The server's process while measuring, or at the end of it.
