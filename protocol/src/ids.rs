@@ -72,7 +72,7 @@ impl UserId {
     /// The key of this user in a tenant (empty by default).
     #[must_use]
     pub fn key(&self, tenant: &str) -> UserKey {
-        UserKey::from_u128(derive(KeyKind::User, &[tenant.as_bytes(), &[0], self.0.as_bytes()]))
+        user_key(tenant, &self.0)
     }
 }
 
@@ -100,6 +100,12 @@ impl OptionalUserId {
     #[must_use]
     pub fn get(&self) -> Option<UserId> {
         self.is_some().then(|| UserId(self.0.clone()))
+    }
+
+    /// The key of the user, if there is one: see [`UserId::key`].
+    #[must_use]
+    pub fn key(&self, tenant: &str) -> Option<UserKey> {
+        self.is_some().then(|| user_key(tenant, &self.0))
     }
 
     /// Whether there is one.
@@ -222,6 +228,10 @@ impl ConversationId {
         let kind = if channel { KeyKind::Channel } else { KeyKind::Group };
         Self::from_u128(derive(kind, &[b"group", &creator.to_bytes(), &nonce]))
     }
+}
+
+fn user_key(tenant: &str, user: &str) -> UserKey {
+    UserKey::from_u128(derive(KeyKind::User, &[tenant.as_bytes(), &[0], user.as_bytes()]))
 }
 
 fn derive(kind: KeyKind, parts: &[&[u8]]) -> u128 {

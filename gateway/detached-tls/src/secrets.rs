@@ -12,8 +12,8 @@ use zeroize::Zeroize;
 pub(crate) const SECRET_BYTES: usize = 32;
 /// Bytes of an IV.
 pub(crate) const IV_BYTES: usize = 12;
-/// Bytes of the longer key.
-const KEY_BYTES_MAX: usize = 32;
+/// Bytes of the shorter key.
+const KEY_BYTES: usize = 16;
 
 /// The two that are spoken. Both have SHA-256, so that secrets are of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +32,6 @@ impl Suite {
         }
     }
 
-    const fn key_bytes(self) -> usize {
-        match self {
-            Self::Aes128Gcm => 16,
-            Self::ChaCha20Poly1305 => KEY_BYTES_MAX,
-        }
-    }
-
     /// Records that may be sealed with one key: RFC 8446 (5.5) allows 2^24.5 of the largest.
     pub(crate) const fn records_max(self) -> u64 {
         match self {
@@ -48,7 +41,10 @@ impl Suite {
     }
 }
 
-/// A traffic secret, before it has a place.
+/// What a key is derived by.
+const KEY: &[u8] = b"key";
+
+/// A traffic secret, before it has a place; or a key.
 #[derive(Default)]
 pub(crate) struct Secret(pub(crate) [u8; SECRET_BYTES]);
 
@@ -61,7 +57,9 @@ impl Drop for Secret {
 /// What one direction is sealed or opened with. It has no gaps and no heap.
 pub(crate) struct Keys {
     secret: [u8; SECRET_BYTES],
-    key: [u8; KEY_BYTES_MAX],
+    /// That of AES. ChaCha20's is twice as long and hardly ever agreed on, so it is derived
+    /// whenever it is needed: everybody else would carry an empty place for it.
+    key: [u8; KEY_BYTES],
     iv: [u8; IV_BYTES],
 }
 
@@ -76,15 +74,31 @@ impl Drop for Keys {
 impl Keys {
     /// Derives key and IV. `None`: the library failed.
     pub(crate) fn of(suite: Suite, secret: &Secret) -> Option<Self> {
-        let mut keys = Self { secret: secret.0, key: [0; KEY_BYTES_MAX], iv: [0; IV_BYTES] };
+        let mut keys = Self { secret: secret.0, key: [0; KEY_BYTES], iv: [0; IV_BYTES] };
         keys.derive(suite)?;
         Some(keys)
     }
 
     fn derive(&mut self, suite: Suite) -> Option<()> {
         let secret = Prk::new_less_safe(HKDF_SHA256, &self.secret);
-        expand_label(&secret, b"key", self.key.get_mut(..suite.key_bytes())?)?;
+        match suite {
+            Suite::Aes128Gcm => expand_label(&secret, KEY, &mut self.key)?,
+            Suite::ChaCha20Poly1305 => {}
+        }
         expand_label(&secret, b"iv", &mut self.iv)
+    }
+
+    /// Does something with the key. `None`: the library failed.
+    fn with_key<T>(&self, suite: Suite, does: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        match suite {
+            Suite::Aes128Gcm => does(&self.key),
+            Suite::ChaCha20Poly1305 => {
+                let mut key = Secret::default();
+                let secret = Prk::new_less_safe(HKDF_SHA256, &self.secret);
+                expand_label(&secret, KEY, &mut key.0)?;
+                does(&key.0)
+            }
+        }
     }
 
     /// The next generation (RFC 8446, 7.2), written over this one.
@@ -99,15 +113,15 @@ impl Keys {
     /// Whether these are what rustls has derived.
     pub(crate) fn are(&self, suite: Suite, key: &[u8], iv: &[u8]) -> bool {
         use aws_lc_rs::constant_time::verify_slices_are_equal as equal;
-        let own = self.key.get(..suite.key_bytes()).unwrap_or_default();
-        equal(own, key).is_ok() && equal(&self.iv, iv).is_ok()
+        let is_key = self.with_key(suite, |own| equal(own, key).ok()).is_some();
+        is_key && equal(&self.iv, iv).is_ok()
     }
 
-    /// The key as the AEAD wants it: made anew for each stretch of records, because 44 bytes are
+    /// The key as the AEAD wants it: made anew for each stretch of records, because a few bytes are
     /// read faster from a cold cache than the kilobyte that it is.
     pub(crate) fn aead(&self, suite: Suite) -> Option<LessSafeKey> {
-        let key = self.key.get(..suite.key_bytes())?;
-        UnboundKey::new(suite.algorithm(), key).ok().map(LessSafeKey::new)
+        let made = |key: &[u8]| UnboundKey::new(suite.algorithm(), key).ok();
+        self.with_key(suite, made).map(LessSafeKey::new)
     }
 
     /// RFC 8446, 5.3.
@@ -171,6 +185,19 @@ mod tests {
         let mut other = key;
         other[0] ^= 1;
         assert!(!keys.are(Suite::Aes128Gcm, &other, &iv));
+    }
+
+    /// What RFC 8446 (7.3) makes of a secret was computed apart from this, with Python's `hmac`.
+    #[test]
+    fn the_longer_key_is_derived_when_it_is_needed() {
+        let bytes: [u8; 32] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        let keys = Keys::of(Suite::ChaCha20Poly1305, &Secret(bytes)).unwrap();
+        let key: [u8; 32] = hex("2f fb c4 49 e8 78 44 05 1c 77 68 f6 1f fd 8a d0 \
+             70 83 0f 01 ec 2c 52 0e f6 5f 08 e8 29 6d ff a0");
+        let iv: [u8; 12] = hex("2f 41 c8 46 a4 31 a1 63 81 4b cd 71");
+        assert!(keys.are(Suite::ChaCha20Poly1305, &key, &iv));
+        assert!(!keys.are(Suite::ChaCha20Poly1305, &[0; 32], &iv));
+        assert_eq!(keys.key, [0; KEY_BYTES]);
     }
 
     #[test]

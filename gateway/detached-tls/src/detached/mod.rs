@@ -31,7 +31,7 @@ pub(crate) enum Owed {
     UpdateAndRequest,
 }
 
-/// A connection after its handshake: 176 bytes, without a heap.
+/// A connection after its handshake: 144 bytes, without a heap.
 ///
 /// It is deliberately not `Clone`: two of one connection would seal two records with one nonce,
 /// which gives the authentication key away. For the same reason it must not be used on both sides

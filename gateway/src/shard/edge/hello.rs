@@ -66,14 +66,13 @@ impl Edges {
         let Some(edge) = self.table.get(id) else { return Ok(true) };
         edge.state = State::Registering;
         edge.heard_tick = tick;
-        edge.user = user;
         edge.user_id = proven.user.clone().into();
         edge.device = proven.device;
         edge.connection = hello.connection_number;
         edge.flags.set(Flags::EXTENSION, hello.role == wire::Role::Extension);
         edge.flags
             .set(Flags::BACKGROUND, hello.activity != wire::ActivityState::ActivityForeground);
-        edge.set_token(proven.issued_ms, proven.expires_ms);
+        edge.set_token_expiry(proven.expires_ms);
         let register = Register {
             edge: EdgeAddress { shard: ctx.links.me(), edge: id },
             user,
@@ -128,7 +127,8 @@ impl Edges {
         }
     }
 
-    fn ticket(&mut self, ctx: &Context, id: EdgeId) -> (Vec<u8>, u64) {
+    /// A ticket, and when it ends. When the token was issued is not kept: Hello and Refresh say it.
+    fn ticket(&mut self, ctx: &Context, id: EdgeId, token_issued_ms: u64) -> (Vec<u8>, u64) {
         let Some(edge) = self.table.get(id) else { return (Vec::new(), 0) };
         let Some(user) = edge.user_id.get() else { return (Vec::new(), 0) };
         let grace_ms = ctx.limits.token_grace_ms;
@@ -138,7 +138,7 @@ impl Edges {
             device_epoch: edge.epoch(),
             issued_ms: ctx.now.wall.ms,
             expires_ms: Ticket::expiry_ms(ctx.now.wall, edge.token_expires_ms(), grace_ms),
-            token_issued_ms: edge.token_issued_ms(),
+            token_issued_ms,
             token_expires_ms: edge.token_expires_ms(),
         };
         let sealed = self.sealer.as_mut().map(|sealer| sealer.seal(&ticket)).unwrap_or_default();
@@ -152,6 +152,7 @@ impl Edges {
         outbox: &mut Outbox,
         id: EdgeId,
         epoch: u32,
+        token_issued_ms: u64,
     ) {
         let Some(edge) = self.table.get(id) else { return };
         if edge.state != State::Registering {
@@ -159,7 +160,7 @@ impl Edges {
         }
         let hello_id = edge.set_welcomed(epoch);
         self.entrance.prefixes.welcomed(id.slot);
-        let (ticket, ticket_expires_ms) = self.ticket(ctx, id);
+        let (ticket, ticket_expires_ms) = self.ticket(ctx, id, token_issued_ms);
         let limits = &ctx.limits;
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let Some(edge) = self.table.get(id) else { return };
@@ -202,10 +203,10 @@ impl Edges {
             let refusal = Refusal::new(code, "the token is of another user or device");
             return self.answer_error(ctx, id, request_id, refusal.to_wire());
         }
-        edge.set_token(claims.issued_ms, claims.expires_ms);
+        edge.set_token_expiry(claims.expires_ms);
         edge.flags.set(Flags::WARNED, false);
         edge.in_flight = edge.in_flight.saturating_sub(1);
-        let (ticket, ticket_expires_ms) = self.ticket(ctx, id);
+        let (ticket, ticket_expires_ms) = self.ticket(ctx, id, claims.issued_ms);
         let refreshed = wire::Refreshed {
             ticket: ticket.into(),
             ticket_expires_ms,

@@ -16,6 +16,7 @@ pub(crate) mod requests;
 pub(crate) mod secure;
 pub(crate) mod sweep;
 pub(crate) mod table;
+pub(crate) mod tls_slab;
 pub(crate) mod transport;
 
 use crate::ids::{EdgeAddress, EdgeId};
@@ -44,7 +45,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 pub(crate) use table::EDGE_BYTES;
 use table::{EdgeTable, Flags, State};
-pub(crate) use transport::TLS_BYTES;
+pub(crate) use tls_slab::TLS_BYTES;
 
 /// What all edges of a shard share.
 #[derive(Debug, Clone)]
@@ -135,23 +136,22 @@ impl Edges {
 
     /// The connection is gone, whoever ended it.
     pub(crate) fn closed(&mut self, ctx: &mut Context, id: EdgeId) {
+        if let Some(tls) = self.table.tls(id) {
+            self.secure.forget(id, tls);
+        }
         let Some(edge) = self.table.remove(id) else { return };
         ctx.stats.connections -= 1;
         if edge.queue != queue::NONE {
             self.queues.close(edge.queue);
         }
         drop(self.partials.take(id));
-        if let Some(tls) = &edge.transport {
-            self.secure.forget(id, tls);
-        }
         self.entrance.prefixes.leave(id.slot);
         self.rates.forget(id);
         self.gatherings.forget(id);
-        if edge.user_id.is_some() {
+        if let Some(user) = edge.user(&self.config.tenant) {
             let address = EdgeAddress { shard: ctx.links.me(), edge: id };
-            let (user, device) = (edge.user, edge.device);
-            let gone = Gone { edge: address, user, device };
-            let to = ctx.home_of_user(edge.user);
+            let gone = Gone { edge: address, user, device: edge.device };
+            let to = ctx.home_of_user(user);
             ctx.links.tell(to, ToOwnMailbox::Gone(Box::new(gone)), Owed::Nothing, Cause::NONE);
         }
     }
@@ -216,7 +216,7 @@ impl Edges {
             State::Preface | State::Hello => {}
             State::Registering | State::Ready => edge.heard_tick = tick,
         }
-        if edge.transport.is_some() {
+        if edge.speaks_tls() {
             return self.received_sealed(ctx, outbox, id, bytes);
         }
         self.take_plain(ctx, outbox, id, bytes);

@@ -26,9 +26,9 @@ impl Edges {
             return;
         }
         match what {
-            ToEdge::Registered { epoch, first_contacts } => {
+            ToEdge::Registered { epoch, first_contacts, token_issued_ms } => {
                 self.rates.leave(&ctx.limits, ctx.now.monotonic, id, first_contacts);
-                self.welcome(ctx, outbox, id, epoch);
+                self.welcome(ctx, outbox, id, epoch, token_issued_ms);
             }
             ToEdge::Sharers(sharers) => {
                 if let Some(edge) = self.table.get(id) {

@@ -46,9 +46,10 @@ impl Edges {
         let request_id = asked.request_id;
         let Some(edge) = self.table.get(id) else { return Ok(true) };
         let extension = edge.flags.contains(Flags::EXTENSION);
+        let Some(user) = edge.user(&self.config.tenant) else { return Ok(true) };
         let asker = Asker {
             address: EdgeAddress { shard: ctx.links.me(), edge: id },
-            user: edge.user,
+            user,
             device: edge.device,
             cause: Cause::edge(id),
         };

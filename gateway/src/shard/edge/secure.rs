@@ -113,7 +113,7 @@ impl Edges {
         id: EdgeId,
         bytes: &[u8],
     ) {
-        match self.table.get(id).and_then(|edge| edge.transport.as_deref()) {
+        match self.table.tls(id) {
             Some(Tls::Open(_)) => self.received_records(ctx, outbox, id, bytes),
             Some(Tls::Waiting { .. } | Tls::Handshaking { .. }) => {
                 self.received_handshake(ctx, outbox, id, bytes);
@@ -136,9 +136,7 @@ impl Edges {
         held.bytes.extend_from_slice(bytes);
         let (is_whole, length) = (has_whole_record(&held.bytes), held.bytes.len());
         self.secure.records.put(id, held);
-        let Some(tls) = self.table.get(id).and_then(|edge| edge.transport.as_deref_mut()) else {
-            return;
-        };
+        let Some(tls) = self.table.tls(id) else { return };
         if is_whole && tls.queue() {
             let begins = !tls.is_handshaking();
             let queue = if begins { &mut self.secure.beginning } else { &mut self.secure.going_on };
@@ -162,7 +160,7 @@ impl Edges {
         let most = ctx.limits.handshakes_in_progress_max;
         while self.secure.in_progress >= most && !self.secure.beginning.is_empty() {
             let Some((id, since)) = self.secure.begun.front().copied() else { return };
-            let tls = self.table.get(id).and_then(|edge| edge.transport.as_deref());
+            let tls = self.table.tls(id);
             let waits = tls.is_some_and(|tls| tls.is_handshaking() && !tls.is_queued());
             if waits && ctx.now.monotonic.since(since).as_ms() < ANSWER_MS {
                 return;
@@ -178,10 +176,7 @@ impl Edges {
     fn note_begun(&mut self, ctx: &Context, id: EdgeId) {
         let Self { table, secure, .. } = self;
         if secure.begun.len() >= 2 * ctx.limits.handshakes_in_progress_max as usize {
-            secure.begun.retain(|(id, _)| {
-                let tls = table.get(*id).and_then(|edge| edge.transport.as_deref());
-                tls.is_some_and(Tls::is_handshaking)
-            });
+            secure.begun.retain(|(id, _)| table.tls(*id).is_some_and(|tls| tls.is_handshaking()));
         }
         secure.begun.push_back((id, ctx.now.monotonic));
     }
@@ -206,12 +201,10 @@ impl Edges {
     /// One step of a handshake. Says whether there was one.
     fn take_handshake(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) -> bool {
         let Self { table, secure, config, .. } = self;
-        let Some(edge) = table.get(id).filter(|edge| edge.state != State::Closing) else {
+        if table.get(id).is_none_or(|edge| edge.state == State::Closing) {
             return false;
-        };
-        let (Some(tls), Some(settings)) = (edge.transport.as_deref_mut(), &config.tls) else {
-            return false;
-        };
+        }
+        let (Some(tls), Some(settings)) = (table.tls(id), &config.tls) else { return false };
         let Some(mut held) = secure.records.take(id) else { return false };
         let was_handshaking = tls.is_handshaking();
         let Some(handshake) = tls.handshake(settings) else { return false };
@@ -248,8 +241,7 @@ impl Edges {
 
     /// A handshake is done: what rustls has is dropped, and data may have come already.
     fn establish(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId, rest: &[u8]) {
-        let Some(edge) = self.table.get(id) else { return };
-        let Some(place) = edge.transport.as_deref_mut() else { return };
+        let Some(place) = self.table.tls(id) else { return };
         let Tls::Handshaking { handshake, .. } = std::mem::replace(place, Tls::Failed) else {
             return;
         };
@@ -275,7 +267,7 @@ impl Edges {
         ctx.stats.tls_failed_total += 1;
         self.secure.send(id, last_words);
         drop(self.secure.records.take(id));
-        if let Some(tls) = self.table.get(id).and_then(|edge| edge.transport.as_deref_mut()) {
+        if let Some(tls) = self.table.tls(id) {
             let before = std::mem::replace(tls, Tls::Failed);
             self.secure.in_progress -= u32::from(before.is_handshaking());
         }
@@ -337,7 +329,7 @@ impl Edges {
     }
 
     fn detached(&mut self, id: EdgeId) -> Option<&mut Detached> {
-        match self.table.get(id)?.transport.as_deref_mut()? {
+        match self.table.tls(id)? {
             Tls::Open(detached) => Some(detached),
             Tls::Waiting { .. } | Tls::Handshaking { .. } | Tls::Failed => None,
         }
@@ -354,7 +346,7 @@ impl Edges {
             self.secure.send(id, &sealed);
             self.queues.keep(sealed);
         }
-        if let Some(tls) = self.table.get(id).and_then(|edge| edge.transport.as_deref_mut()) {
+        if let Some(tls) = self.table.tls(id) {
             *tls = Tls::Failed;
         }
         self.end(ctx, outbox, id);
@@ -367,7 +359,10 @@ impl Edges {
     pub(super) fn seal(&mut self, id: EdgeId, plain: Vec<u8>) -> Option<Vec<u8>> {
         let edge = self.table.get(id)?;
         let is_closing = edge.state == State::Closing;
-        let Some(tls) = edge.transport.as_deref_mut() else { return Some(plain) };
+        if !edge.speaks_tls() {
+            return Some(plain);
+        }
+        let tls = self.table.tls(id)?;
         let unsent = self.secure.take_unsent(id);
         let mut sealed = unsent.unwrap_or_else(|| self.queues.buffer());
         let mut is_good = true;
@@ -387,10 +382,8 @@ impl Edges {
     /// Whether a connection has something to send that is not in its queue.
     pub(super) fn wants_to_seal(&mut self, id: EdgeId) -> bool {
         self.secure.has_unsent(id)
-            || self.table.get(id).is_some_and(|edge| {
-                edge.state == State::Closing
-                    && edge.transport.as_ref().is_some_and(|tls| tls.owes_goodbye())
-            })
+            || (self.table.get(id).is_some_and(|edge| edge.state == State::Closing)
+                && self.table.tls(id).is_some_and(|tls| tls.owes_goodbye()))
     }
 
     /// Lets the last words of a connection go, if there is no send that they wait behind.

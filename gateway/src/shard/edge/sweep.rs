@@ -132,10 +132,9 @@ impl Edges {
             }
             let pool = if is_sealed { &mut self.secure.records } else { &mut self.partials };
             let Some(mut held) = pool.take(id) else { break };
-            let waits = self.table.get(id).is_some_and(|edge| {
-                edge.flags.contains(Flags::PAUSED)
-                    || edge.transport.as_ref().is_some_and(|tls| tls.is_queued())
-            });
+            let is_paused =
+                self.table.get(id).is_some_and(|edge| edge.flags.contains(Flags::PAUSED));
+            let waits = is_paused || self.table.tls(id).is_some_and(|tls| tls.is_queued());
             if waits && !over {
                 // It waits for us, not we for it.
                 held.since = now;

@@ -1,16 +1,19 @@
 //! Every connection of a shard, by slot. An idle one costs its slot and nothing else.
 
 use super::queue;
+use super::tls_slab::{self, TlsSlab};
 use super::transport::Tls;
 use crate::ids::EdgeId;
 use roost_protocol::ids::{ConnectionNumber, DeviceId, OptionalUserId, UserKey};
 
-/// Connections in one piece of the table: it grows without moving.
-const CHUNK: usize = 1024;
+/// What a piece of the table takes: as much as the allocator hands out without a remainder.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Connections in one piece: the table grows without moving.
+const CHUNK: usize = CHUNK_BYTES / size_of::<Edge>();
 
 // The budget of a session is made of this; see docs on memory before raising it.
 pub(crate) const EDGE_BYTES: usize = size_of::<Edge>();
-const _: () = assert!(EDGE_BYTES == 96);
+const _: () = assert!(EDGE_BYTES == 72);
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +37,13 @@ pub(crate) enum State {
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Edge {
-    pub(crate) user: UserKey,
     pub(crate) device: DeviceId,
     pub(crate) connection: ConnectionNumber,
+    /// The user's key follows from it, for less than the cache line that it would take.
     pub(crate) user_id: OptionalUserId,
-    pub(crate) transport: Option<Box<Tls>>,
-    token_issued_s: u32,
     token_expires_s: u32,
+    /// Where its TLS is in the slab, if it has any.
+    tls: u32,
     pub(crate) generation: u32,
     pub(crate) queue: u32,
     /// The tick at which it was last heard.
@@ -82,13 +85,11 @@ bitflags::bitflags! {
 impl Edge {
     const fn free() -> Self {
         Self {
-            user: UserKey::from_u128(0),
             device: DeviceId([0; 16]),
             connection: ConnectionNumber(0),
             user_id: OptionalUserId::NONE,
-            transport: None,
-            token_issued_s: 0,
             token_expires_s: 0,
+            tls: tls_slab::NONE,
             generation: 0,
             queue: queue::NONE,
             heard_tick: 0,
@@ -122,15 +123,19 @@ impl Edge {
         if self.state == State::Ready { self.hello_id_or_epoch } else { 0 }
     }
 
-    /// The life of the token it came with; tokens count whole seconds.
-    pub(crate) fn set_token(&mut self, issued_ms: u64, expires_ms: u64) {
-        let seconds = |ms: u64| u32::try_from(ms / 1000).unwrap_or(u32::MAX);
-        self.token_issued_s = seconds(issued_ms);
-        self.token_expires_s = seconds(expires_ms);
+    /// Its user's key, once Hello has said who that is.
+    pub(crate) fn user(&self, tenant: &str) -> Option<UserKey> {
+        self.user_id.key(tenant)
     }
 
-    pub(crate) fn token_issued_ms(&self) -> u64 {
-        u64::from(self.token_issued_s) * 1000
+    /// Whether its bytes are sealed.
+    pub(crate) const fn speaks_tls(&self) -> bool {
+        self.tls != tls_slab::NONE
+    }
+
+    /// When the token that it came with ends; tokens count whole seconds.
+    pub(crate) fn set_token_expiry(&mut self, expires_ms: u64) {
+        self.token_expires_s = u32::try_from(expires_ms / 1000).unwrap_or(u32::MAX);
     }
 
     pub(crate) fn token_expires_ms(&self) -> u64 {
@@ -150,6 +155,7 @@ struct Chunk {
 pub(crate) struct EdgeTable {
     chunks: Vec<Chunk>,
     open: u64,
+    tls: TlsSlab,
 }
 
 impl EdgeTable {
@@ -203,10 +209,26 @@ impl EdgeTable {
         (edge.state != State::Free).then_some(EdgeId { slot, generation: edge.generation })
     }
 
+    /// From now on the bytes of this connection are sealed.
+    pub(crate) fn seal(&mut self, id: EdgeId) {
+        let place = self.tls.insert(Tls::NEW);
+        match self.get(id) {
+            Some(edge) => edge.tls = place,
+            None => self.tls.remove(place),
+        }
+    }
+
+    /// The TLS of a connection that speaks it.
+    pub(crate) fn tls(&mut self, id: EdgeId) -> Option<&mut Tls> {
+        let place = self.peek(id)?.tls;
+        self.tls.get(place)
+    }
+
     /// Frees a slot.
     pub(crate) fn remove(&mut self, id: EdgeId) -> Option<Edge> {
         let edge = self.get(id)?;
         let gone = std::mem::replace(edge, Edge::free());
+        self.tls.remove(gone.tls);
         self.open -= 1;
         let chunk = &mut self.chunks[id.slot as usize / CHUNK];
         chunk.open -= 1;
@@ -232,6 +254,11 @@ mod tests {
         assert!(table.get(first).is_none());
         assert!(table.get(second).is_some());
         assert_eq!(table.open(), 1);
+    }
+
+    #[test]
+    fn a_piece_has_no_remainder() {
+        const { assert!(CHUNK_BYTES - CHUNK * EDGE_BYTES < EDGE_BYTES) };
     }
 
     #[test]

@@ -31,7 +31,8 @@ impl Mailboxes {
             wire::Role::Main => slot.contacts.available(now_s, per_hour),
             wire::Role::Extension => 0,
         };
-        let what = ToEdge::Registered { epoch, first_contacts };
+        let token_issued_ms = register.token_issued_ms;
+        let what = ToEdge::Registered { epoch, first_contacts, token_issued_ms };
         // A device that is new is welcomed when its record is durable.
         let end = ctx.log_end();
         ctx.park(end, Effect::ToEdge { edge: register.edge, what }, cause);

@@ -14,6 +14,8 @@ pub enum ToEdge {
         epoch: u32,
         /// Direct conversations it may open, until it asks again.
         first_contacts: u32,
+        /// When the token of Hello was issued, as the connection said: it goes into the ticket.
+        token_issued_ms: u64,
     },
     /// So many connections of the user share what the user may.
     Sharers(u8),

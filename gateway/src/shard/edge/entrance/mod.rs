@@ -11,7 +11,6 @@ mod proxy_header;
 use super::Edges;
 use super::partials::Partial;
 use super::table::State;
-use super::transport::Tls;
 use crate::ids::EdgeId;
 use crate::prefix::Prefix;
 use crate::shard::context::Context;
@@ -122,11 +121,11 @@ impl Edges {
         edge.heard_tick = tick;
         ctx.stats.connections += 1;
         ctx.stats.connections_total += 1;
-        if *secure {
-            edge.transport = Some(Box::new(Tls::NEW));
-        }
         if proxy.is_some() {
             edge.state = State::Proxy;
+        }
+        if *secure {
+            self.table.seal(id);
         }
         if self.draining {
             self.refuse(ctx, outbox, id, &Refusal::new(ErrorCode::ErrorGoingAway, "shutting down"));

@@ -239,7 +239,7 @@ fn a_network_that_only_connects_does_not_keep_itself_out() {
     // One is welcomed, one gives up: there is room for two.
     let first = edge(0);
     world.edges.table.get(first).unwrap().state = State::Registering;
-    world.edges.welcome(&mut world.ctx, &mut world.outbox, first, 1);
+    world.edges.welcome(&mut world.ctx, &mut world.outbox, first, 1, 0);
     world.edges.closed(&mut world.ctx, edge(1));
     for slot in [1, 3] {
         let id = world.opens(slot, DIRECT, ip("2001:db8::1"));

@@ -60,10 +60,9 @@ impl World {
         let edge = self.edges.table.get(id).unwrap();
         edge.state = State::Ready;
         edge.user_id = user("ann").into();
-        edge.user = user("ann").key("");
         edge.device = DeviceId([1; 16]);
         edge.connection = ConnectionNumber(1);
-        edge.set_token(0, 1 << 40);
+        edge.set_token_expiry(1 << 40);
         edge.flags.set(Flags::EXTENSION, role == wire::Role::Extension);
         id
     }

@@ -295,10 +295,7 @@ fn what_is_sealed_behind_a_send_comes_after_it() {
     };
     let error = client.detached.unwrap().open(buffer, &mut client.plain).unwrap_err();
     assert_eq!(error, roost_detached_tls::OpenError::Peer(22));
-    assert!(matches!(
-        secure.world.edges.table.get(id).unwrap().transport.as_deref(),
-        Some(Tls::Failed)
-    ));
+    assert!(matches!(secure.world.edges.table.tls(id), Some(Tls::Failed)));
     secure.closed(id);
     secure.is_clean();
 }
