@@ -49,8 +49,8 @@ mod tests {
     fn a_session_costs_what_the_page_on_memory_says() {
         let limits = Limits { connections_max: 10, ..Limits::default() };
         let budget = MemoryBudget::of(&limits, 2);
-        assert_eq!((budget.plain_session_bytes, budget.tls_session_bytes), (176, 320));
-        assert_eq!(budget.sessions_bytes, 3200);
+        assert_eq!((budget.plain_session_bytes, budget.tls_session_bytes), (168, 312));
+        assert_eq!(budget.sessions_bytes, 3120);
         assert_eq!(budget.shared_bytes, 2 * (256 + 256 + 64) * 1024 * 1024);
     }
 }

@@ -22,6 +22,8 @@ const LOOKS_PER_TICK_MIN: usize = 256;
 const LOOKS_PER_BATCH: usize = 256;
 /// Bytes of the log that wait for their flush with which the clock hand stands still.
 const UNFLUSHED_MAX_BYTES: u64 = 1 << 20;
+/// When a crowd has left, so many times as many mailboxes are looked at: theirs are small.
+const CROWD_TIMES: usize = 4;
 /// Actors that eviction looks at for each one that is loaded while there is no room: more than one,
 /// since some may not leave yet.
 const LOOKS_PER_LOAD: u64 = 4;
@@ -120,7 +122,8 @@ impl Shard {
         let due = &mut self.evicting;
         // What was left over is not looked at twice.
         due.conversations = (due.conversations + share(conversations)).min(conversations);
-        due.mailboxes = (due.mailboxes + share(mailboxes)).min(mailboxes);
+        let times = if self.mailboxes.crowd_left() { CROWD_TIMES } else { 1 };
+        due.mailboxes = (due.mailboxes + share(mailboxes) * times).min(mailboxes);
     }
 
     /// Whether the clock hand can go on at once.

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::ids::{EdgeAddress, EdgeId};
-use crate::shard::message::{Create, RequestTag, ToConversation};
-use roost_protocol::ids::{ConversationId, UserId};
+use crate::shard::message::{Create, Gone, Register, RequestTag, ToConversation, ToOwnMailbox};
+use roost_protocol::ids::{ConnectionNumber, ConversationId, DeviceId, UserId};
 use roost_protocol::time::Timestamp;
+use roost_protocol::wire;
 use roost_storage_engine::{OpenSettings, Settings, SimDisk, open};
 
 /// Conversations begun in a tick.
@@ -116,6 +117,66 @@ fn what_nobody_touched_for_a_minute_has_left_memory_a_minute_later() {
         assert!(gone == 0 || tick > 600, "{gone} go in tick {tick}");
     }
     assert_eq!((shard.actors(), shard.conversations.bytes()), (0, 0));
+}
+
+/// A user who connects, and who leaves.
+fn comes_and_goes(number: u32) -> (ToOwnMailbox, ToOwnMailbox) {
+    let user_id = UserId::new(&format!("user-{number}")).unwrap();
+    let (user, device) = (user_id.key(""), DeviceId([1; 16]));
+    let edge = EdgeId { slot: number, generation: 1 };
+    let edge = EdgeAddress { shard: ShardId(0), edge };
+    let register = Register {
+        edge,
+        user,
+        user_id,
+        device,
+        connection: ConnectionNumber(1),
+        role: wire::Role::Main,
+        token_issued_ms: 1_800_000_000_000,
+        ticket_epoch: None,
+        client: "test 1.0".to_owned(),
+        activity: wire::ActivityState::ActivityForeground,
+        must_replace: false,
+    };
+    let gone = ToOwnMailbox::Gone(Box::new(Gone { edge, user, device }));
+    (ToOwnMailbox::Register(Box::new(register)), gone)
+}
+
+#[test]
+fn a_crowd_that_has_left_is_out_of_memory_a_minute_later() {
+    const CROWD: u32 = 20_000;
+    const MINUTE_TICKS: u64 = 600;
+    let (mut disk, mut outbox) = (SimDisk::new(), Outbox::new());
+    let mut shard = shard(&mut disk, 1 << 40);
+    let mut tick = 0;
+    let mut passes = |shard: &mut Shard, told: Vec<ToOwnMailbox>| {
+        tick += 1;
+        shard.handle(at_tick(tick), Input::Tick, &mut outbox);
+        for message in told {
+            let message = Message::ToOwnMailbox(message);
+            shard.route(Arrival { message, token: links::Token::NONE, taken: None });
+        }
+        run(shard, &mut disk, &mut outbox, at_tick(tick));
+    };
+    let crowd: Vec<u32> = (0..CROWD).collect();
+    for part in crowd.chunks(500) {
+        passes(&mut shard, part.iter().map(|number| comes_and_goes(*number).0).collect());
+    }
+    // They are there for a while: nobody is left in the order of eviction.
+    for _ in 0..2 * MINUTE_TICKS {
+        passes(&mut shard, Vec::new());
+    }
+    assert_eq!((shard.mailboxes_resting(), shard.mailboxes.order_len()), (20_000, 0));
+    let sealed = shard.store().stats().sealed;
+    passes(&mut shard, crowd.iter().map(|number| comes_and_goes(*number).1).collect());
+    for since in 1..MINUTE_TICKS {
+        passes(&mut shard, Vec::new());
+        let is_early = since < 200;
+        assert!(!is_early || shard.actors() == 20_000, "whoever comes back soon costs no read");
+    }
+    assert_eq!((shard.actors(), shard.mailboxes.order_len()), (0, 0));
+    let stats = shard.store().stats();
+    assert!(stats.sealed > sealed && stats.unsealed_segments == 1, "{stats:?}");
 }
 
 /// A stop that is told to the shard, with work left: it says so until everything is durable where

@@ -9,7 +9,7 @@ use crate::index::SegmentIndex;
 use crate::layout::HEADER_BYTES;
 
 /// A buffer for commits that is kept all the same.
-const BUFFER_KEPT_BYTES: usize = 256 << 10;
+const BUFFER_KEPT_BYTES: usize = 64 << 10;
 
 /// How much was written and read lately.
 #[derive(Debug, Default)]

@@ -3,18 +3,17 @@
 //! nor shrinking needs room for more than a chunk. Whoever wants to change one that rests wakes it.
 //!
 //! Every one that is awake stands in an order, which eviction goes round: it lays them to rest, and
-//! lets go of what nobody touched.
+//! lets go of what nobody touched. One that is about to leave does not stand there meanwhile.
 
 use super::entries::Entries;
 use super::held::Loading;
+use super::order::Order;
 use super::resting::Resting;
 use super::row::Row;
 use super::slot::Slot;
-use crate::shard::evicting::shrink;
 use crate::shard::tables::Tables;
 use foldhash::fast::FixedState;
 use roost_protocol::ids::UserKey;
-use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::ops::Deref;
 
@@ -41,13 +40,13 @@ pub(crate) struct Mailbox {
     pub(crate) slot: Slot,
     pub(crate) body: Body,
     pub(crate) touched_tick: u32,
-    /// Which entry of the order is this one's; 0: none yet.
-    pub(crate) stamp: u32,
+    /// It has its entry in the order.
+    pub(crate) stands: bool,
 }
 
 impl Mailbox {
     pub(crate) fn new(user: UserKey, body: Body) -> Self {
-        Self { user, slot: Slot::default(), body, touched_tick: 0, stamp: 0 }
+        Self { user, slot: Slot::default(), body, touched_tick: 0, stands: false }
     }
 
     /// The list, if it is in memory.
@@ -87,9 +86,8 @@ pub(crate) struct Cells {
     places: Tables<u32>,
     /// All but the last are full.
     chunks: Vec<Vec<Resting>>,
-    /// Entries that are not their user's any more are skipped.
-    order: VecDeque<(UserKey, u32)>,
-    stamps: u32,
+    /// Nobody is in it twice, nor who has no mailbox here.
+    order: Order,
     hasher: FixedState,
 }
 
@@ -99,8 +97,7 @@ impl Cells {
             awake: Tables::new(),
             places: Tables::new(),
             chunks: Vec::new(),
-            order: VecDeque::new(),
-            stamps: 0,
+            order: Order::default(),
             hasher: FixedState::with_seed(seed),
         }
     }
@@ -163,20 +160,19 @@ impl Cells {
     }
 
     fn put_awake(&mut self, hash: u64, mut mailbox: Mailbox) {
-        if mailbox.stamp == 0 {
-            self.stamps = self.stamps.checked_add(1).unwrap_or(1);
-            mailbox.stamp = self.stamps;
-            self.order.push_back((mailbox.user, mailbox.stamp));
+        if !std::mem::replace(&mut mailbox.stands, true) {
+            self.order.push(mailbox.user);
         }
         let hasher = &self.hasher;
         self.awake.insert(hash, Box::new(mailbox), |mailbox| hasher.hash_one(mailbox.user));
     }
 
-    /// Lets go of a mailbox.
+    /// Lets go of a mailbox that is awake, unless it stands in the order: then it is met there.
     pub(crate) fn remove(&mut self, user: UserKey) {
         let hash = self.hasher.hash_one(user);
-        if self.take_awake(hash, user).is_none() {
-            self.take_place(hash, user);
+        let awake = self.awake.find(hash, |mailbox| mailbox.user == user);
+        if awake.is_some_and(|mailbox| !mailbox.stands) {
+            self.take_awake(hash, user);
         }
     }
 
@@ -244,31 +240,25 @@ impl Cells {
     /// Takes an entry out of the order, and gives whose it is if that mailbox is awake.
     /// [`Self::stand_again`] puts it back.
     pub(crate) fn next_in_order(&mut self) -> Option<UserKey> {
-        let (user, stamp) = self.order.pop_front()?;
-        shrink(&mut self.order);
+        let user = self.order.pop()?;
         let hash = self.hasher.hash_one(user);
-        if let Some(awake) = self.awake.find(hash, |mailbox| mailbox.user == user) {
-            return (awake.stamp == stamp).then_some(user);
+        if let Some(awake) = self.awake.find_mut(hash, |mailbox| mailbox.user == user) {
+            awake.stands = false;
+            return Some(user);
         }
         if let Some(place) = self.place(hash, user) {
             let place = place as usize;
-            let resting = &mut self.chunks[place / CHUNK][place % CHUNK];
-            if resting.stamp == stamp {
-                resting.stamp = 0;
-            }
+            self.chunks[place / CHUNK][place % CHUNK].leave_order();
         }
         None
     }
 
-    /// Puts one that is awake at the end of the order, from which it was taken; one that was laid
-    /// to rest has no entry from now on.
+    /// Puts one that is awake at the end of the order, if it does not stand there.
     pub(crate) fn stand_again(&mut self, user: UserKey) {
-        let hash = self.hasher.hash_one(user);
-        if let Some(awake) = self.awake.find(hash, |mailbox| mailbox.user == user) {
-            self.order.push_back((user, awake.stamp));
-        } else if let Some(place) = self.place(hash, user) {
-            let place = place as usize;
-            self.chunks[place / CHUNK][place % CHUNK].stamp = 0;
+        if let Some(awake) = self.awake(user)
+            && !std::mem::replace(&mut awake.stands, true)
+        {
+            self.order.push(user);
         }
     }
 }
@@ -325,8 +315,12 @@ mod tests {
             assert!(cells.rest(user(n)));
         }
         assert_eq!(cells.chunks.len(), 20_000_usize.div_ceil(CHUNK));
+        while cells.order_len() > 0 {
+            assert_eq!(cells.next_in_order(), None, "all rest");
+        }
         for n in (0..20_000).rev().step_by(2).chain((0..20_000).step_by(2)) {
-            cells.remove(user(n));
+            let hash = cells.hasher.hash_one(user(n));
+            cells.take_place(hash, user(n));
         }
         assert_eq!((cells.len(), cells.chunks.len()), (0, 0));
     }
@@ -334,7 +328,8 @@ mod tests {
     #[derive(Debug, Clone, Copy)]
     enum Act {
         Insert(u16),
-        Remove(u16),
+        Leave,
+        StayInOrder(u16),
         Wake(u16),
         Rest(u16),
         Look,
@@ -344,7 +339,8 @@ mod tests {
         let who = 0..40_u16;
         prop_oneof![
             who.clone().prop_map(Act::Insert),
-            who.clone().prop_map(Act::Remove),
+            Just(Act::Leave),
+            who.clone().prop_map(Act::StayInOrder),
             who.clone().prop_map(Act::Wake),
             who.prop_map(Act::Rest),
             Just(Act::Look),
@@ -363,9 +359,16 @@ mod tests {
                             cells.insert(idle(n));
                         }
                     }
-                    Act::Remove(n) => {
-                        model.remove(&n);
+                    Act::Leave => {
+                        if let Some(user) = cells.next_in_order() {
+                            cells.remove(user);
+                            model.retain(|n| self::user(*n) != user);
+                        }
+                    }
+                    Act::StayInOrder(n) => {
+                        let stands = cells.awake(user(n)).is_some_and(|mailbox| mailbox.stands);
                         cells.remove(user(n));
+                        prop_assert_eq!(stands, cells.awake(user(n)).is_some());
                     }
                     Act::Wake(n) => {
                         prop_assert_eq!(cells.get_mut(user(n)).is_some(), model.contains(&n));

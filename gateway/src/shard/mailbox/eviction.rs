@@ -8,6 +8,9 @@ use crate::shard::context::{Context, Effect};
 use crate::shard::links::Cause;
 use roost_protocol::ids::UserKey;
 
+/// Ticks after which the slot of somebody who is not connected may leave: all that it saves who
+/// comes back is a read, and a crowd that has left should not be seen in the memory for long.
+const AWAY_TICKS: u64 = 200;
 /// Records of what is soft of a slot behind a snapshot: then another snapshot is written.
 const SOFT_RECORDS_MAX: u32 = 8;
 
@@ -30,48 +33,70 @@ impl Mailboxes {
         idle_ticks: u64,
         most: usize,
     ) {
-        for _ in 0..most.min(self.cells.order_len()) {
+        let looks = most.min(self.cells.order_len());
+        let mut away = 0;
+        for _ in 0..looks {
             let Some(user) = self.cells.next_in_order() else { continue };
             let written = self.write_unwritten(ctx, user, Cause::NONE).is_ok();
-            let rests = self.cells.rest(user);
-            self.cells.stand_again(user);
-            if rests {
+            if self.cells.rest(user) {
                 continue;
             }
-            let Some(mailbox) = self.cells.get_mut(user) else { continue };
+            let Some(mailbox) = self.cells.awake(user) else { continue };
             if let Body::Active(entries) = &mut mailbox.body {
                 let bytes = entries.bytes();
                 self.bytes = self.bytes + bytes - entries.accounted_bytes;
                 entries.accounted_bytes = bytes;
             }
-            if tick.saturating_sub(mailbox.touched_tick.into()) >= idle_ticks && written {
-                self.write_to_evict(ctx, user);
+            let only_slot = matches!(&mailbox.body, Body::Cold(rows) if rows.is_empty());
+            let is_away = only_slot && !mailbox.slot.is_connected();
+            away += usize::from(is_away);
+            let idle_ticks = if is_away { idle_ticks.min(AWAY_TICKS) } else { idle_ticks };
+            let is_due = tick.saturating_sub(mailbox.touched_tick.into()) >= idle_ticks;
+            if !(is_due && written && self.write_to_evict(ctx, user)) {
+                self.cells.stand_again(user);
             }
+        }
+        if looks > 0 {
+            self.crowd_left = away > looks / 2;
         }
     }
 
-    /// Writes what of a mailbox is not in the store; it leaves memory when that is durable.
-    fn write_to_evict(&mut self, ctx: &mut Context, user: UserKey) {
+    /// Whether most of those that eviction looked at last are of users who are not connected: a
+    /// crowd has left.
+    pub(crate) const fn crowd_left(&self) -> bool {
+        self.crowd_left
+    }
+
+    /// Writes what of a mailbox is not in the store; it leaves memory when that is durable, and
+    /// does not stand in the order until then. Says whether it does.
+    fn write_to_evict(&mut self, ctx: &mut Context, user: UserKey) -> bool {
         // Without room on the disk it stays where it is.
         if self.write_cold(ctx, user).is_err() {
-            return;
+            return false;
         }
-        let Some(mailbox) = self.cells.get_mut(user) else { return };
+        let Some(mailbox) = self.cells.awake(user) else { return false };
         let may_leave = match &mailbox.body {
             Body::Active(entries) => entries.unnumbered().is_empty(),
             Body::Cold(_) => !mailbox.slot.is_connected(),
             Body::Loading(_) | Body::Corrupt => false,
         };
         if !may_leave || !write_down(ctx, mailbox) {
-            return;
+            return false;
         }
         let effect = Effect::EvictMailbox { user, number: mailbox.slot.number };
         let end = ctx.log_end();
         ctx.park_eviction(end, effect);
+        true
     }
 
     /// Lets go of a list, and of the slot when nobody is connected, if nothing happened since.
     pub(crate) fn evict(&mut self, ctx: &mut Context, user: UserKey, number: u64) {
+        self.let_go(ctx, user, number);
+        // Whoever is still awake is looked at again.
+        self.cells.stand_again(user);
+    }
+
+    fn let_go(&mut self, ctx: &mut Context, user: UserKey, number: u64) {
         // One that rests meanwhile is left alone.
         let Some(mailbox) = self.cells.awake(user) else { return };
         if mailbox.slot.number != number || mailbox.slot.soft_changed {

@@ -14,6 +14,7 @@ mod entries;
 mod eviction;
 mod held;
 mod list;
+mod order;
 mod presence;
 mod profile;
 mod pushes;
@@ -70,6 +71,7 @@ pub(crate) struct Mailboxes {
     /// The longest life of a token: for so long a signed-out device is remembered.
     token_life_ms: u64,
     bytes: u64,
+    crowd_left: bool,
 }
 
 impl Mailboxes {
@@ -86,6 +88,7 @@ impl Mailboxes {
             seed,
             token_life_ms,
             bytes: 0,
+            crowd_left: false,
         }
     }
 

@@ -23,10 +23,12 @@ bitflags::bitflags! {
         const SEEN_BY_NOBODY = 1 << 6;
         const CONTACTS_ONLY = 1 << 7;
         const READ_RECEIPTS = 1 << 8;
+        /// It had its entry in the order of eviction when it came to rest.
+        const STANDS = 1 << 9;
     }
 }
 
-/// See the module's comment. Every field but `stamp` is one of [`Slot`] or of its [`Device`].
+/// See the module's comment. Every field is one of [`Slot`] or of its [`Device`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Resting {
     user: [u8; 16],
@@ -37,22 +39,20 @@ pub(super) struct Resting {
     last_seen_s: u32,
     present_until_s: u32,
     number: u32,
-    id_check: u32,
     contacts_at_s: u32,
-    /// Its place in the order of eviction, if it had one when it came to rest; 0: none.
-    pub(super) stamp: u32,
     /// With the low half: 48 bits, so that numbers made of the time in milliseconds fit.
     connection_high: u16,
     client_check: u16,
     contacts_left: u16,
-    epoch: u16,
-    version: u16,
+    id_check: u16,
     facts: Facts,
+    epoch: u8,
+    version: u8,
 }
 
 /// The budget of a session is made of this; see docs on memory before raising it.
 pub(crate) const RESTING_BYTES: usize = size_of::<Resting>();
-const _: () = assert!(RESTING_BYTES == 80);
+const _: () = assert!(RESTING_BYTES == 72);
 
 impl Resting {
     /// Packs a mailbox, if it rests and fits.
@@ -78,6 +78,7 @@ impl Resting {
             (slot.privacy.presence == SeenBy::Nobody, Facts::SEEN_BY_NOBODY),
             (slot.privacy.contacts_only, Facts::CONTACTS_ONLY),
             (slot.privacy.read_receipts, Facts::READ_RECEIPTS),
+            (mailbox.stands, Facts::STANDS),
         ];
         Some(Self {
             user: mailbox.user.to_bytes(),
@@ -91,17 +92,21 @@ impl Resting {
             id_check: slot.id_check,
             contacts_at_s: slot.contacts.at_s,
             contacts_left: u16::try_from(slot.contacts.left).ok()?,
-            stamp: mailbox.stamp,
             connection_high: u16::try_from(connection >> 32).ok()?,
             client_check: device.client_check,
-            epoch: u16::try_from(device.epoch).ok()?,
-            version: u16::try_from(slot.version).ok()?,
+            epoch: u8::try_from(device.epoch).ok()?,
+            version: u8::try_from(slot.version).ok()?,
             facts: facts.iter().filter(|(is, _)| *is).map(|(_, fact)| *fact).collect(),
         })
     }
 
     pub(super) const fn user(&self) -> UserKey {
         UserKey::from_bytes(self.user)
+    }
+
+    /// Its entry was taken out of the order.
+    pub(super) fn leave_order(&mut self) {
+        self.facts.remove(Facts::STANDS);
     }
 
     /// The mailbox that was packed.
@@ -143,7 +148,7 @@ impl Resting {
             screens: has(Facts::SCREENS),
         };
         let body = Body::Cold(Vec::new());
-        Mailbox { user: self.user(), slot, body, touched_tick: 0, stamp: self.stamp }
+        Mailbox { user: self.user(), slot, body, touched_tick: 0, stands: has(Facts::STANDS) }
     }
 }
 
@@ -162,13 +167,13 @@ mod tests {
             device in any::<[u8; 16]>(),
             edge in (0..255_u8, any::<u32>(), 0..1_u32 << GENERATION_BITS),
             connection in 0..1_u64 << 48,
-            words in any::<[u32; 5]>(),
-            shorts in any::<[u16; 4]>(),
-            bits in any::<[bool; 7]>(),
+            words in any::<[u32; 4]>(),
+            shorts in any::<[u16; 3]>(),
+            bytes in any::<[u8; 2]>(),
+            bits in any::<[bool; 8]>(),
             presence in prop_oneof![
                 Just(SeenBy::Everyone), Just(SeenBy::Contacts), Just(SeenBy::Nobody)
             ],
-            stamp in any::<u32>(),
         ) -> Mailbox {
             let mut one = Device::new(DeviceId(device));
             let (shard, slot, generation) = edge;
@@ -176,17 +181,17 @@ mod tests {
             one.set_main(Some(EdgeAddress { shard: ShardId(shard), edge }));
             one.connection = ConnectionNumber(connection);
             one.last_seen_s = words[0];
-            one.epoch = shorts[0].into();
-            one.client_check = shorts[1];
+            one.epoch = bytes[0].into();
+            one.client_check = shorts[0];
             one.foreground = bits[0];
             let mut mailbox = Mailbox::new(UserKey::from_u128(user), Body::Cold(Vec::new()));
-            mailbox.stamp = stamp;
+            mailbox.stands = bits[7];
             mailbox.slot = Slot {
                 devices: Devices::One(one),
-                id_check: words[1],
-                number: words[2].into(),
-                version: shorts[2].into(),
-                contacts: Contacts { left: shorts[3].into(), at_s: words[4] },
+                id_check: shorts[1],
+                number: words[1].into(),
+                version: bytes[1].into(),
+                contacts: Contacts { left: shorts[2].into(), at_s: words[2] },
                 present_until_s: words[3],
                 privacy: Privacy { presence, contacts_only: bits[1], read_receipts: bits[2] },
                 soft_changed: bits[3],
@@ -206,7 +211,7 @@ mod tests {
             let again = packed.unpack();
             prop_assert_eq!(again.user, mailbox.user);
             prop_assert_eq!(&again.slot, &mailbox.slot);
-            prop_assert_eq!(again.stamp, mailbox.stamp);
+            prop_assert_eq!(again.stands, mailbox.stands);
             prop_assert!(matches!(&again.body, Body::Cold(rows) if rows.is_empty()));
         }
 
@@ -219,7 +224,7 @@ mod tests {
             let edge = device.main();
             match what {
                 0 => device.connection = ConnectionNumber(1 << 48),
-                1 => device.epoch = 1 << 16,
+                1 => device.epoch = 1 << 8,
                 2 => device.extension = edge.map(Box::new),
                 3 => drop(device.set_main(None)),
                 4 => {
@@ -227,7 +232,7 @@ mod tests {
                     device.set_main(Some(EdgeAddress { shard: ShardId(0), edge }));
                 }
                 5 => mailbox.slot.number = 1 << 32,
-                6 => mailbox.slot.version = 1 << 16,
+                6 => mailbox.slot.version = 1 << 8,
                 7 => mailbox.slot.watched = true,
                 8 => mailbox.slot.queued = true,
                 9 => mailbox.slot.devices.push(Device::new(DeviceId([1; 16]))),

@@ -249,7 +249,7 @@ pub(crate) struct Slot {
     /// records of connections keep the order.
     pub(crate) devices: Devices,
     /// Of the user's id, to tell two with one key apart; 0: not known.
-    pub(crate) id_check: u32,
+    pub(crate) id_check: u16,
     /// The number of the last numbered record of the stream.
     pub(crate) number: u64,
     pub(crate) contacts: Contacts,
@@ -311,9 +311,8 @@ impl Slot {
 }
 
 /// Stands for a user id; never 0.
-pub(crate) fn id_check(user: &UserId) -> u32 {
-    let hash = foldhash::fast::FixedState::with_seed(0).hash_one(user);
-    u32::try_from(hash >> 32).unwrap_or_default() | 1
+pub(crate) fn id_check(user: &UserId) -> u16 {
+    check_of(user.as_str())
 }
 
 #[cfg(test)]
