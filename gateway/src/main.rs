@@ -65,4 +65,10 @@ mod tests {
         // .cargo/config.toml sets it; a build that does not read that file keeps the memory.
         assert!(tikv_jemalloc_ctl::background_thread::read().unwrap());
     }
+
+    #[test]
+    fn the_allocator_takes_no_more_for_a_piece_than_its_size() {
+        let settings = tikv_jemalloc_ctl::config::malloc_conf::read().unwrap();
+        assert!(settings.contains("cache_oblivious:false"), "{settings}");
+    }
 }
