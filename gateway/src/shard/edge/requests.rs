@@ -33,6 +33,18 @@ pub(super) struct Asker {
     pub(super) cause: Cause,
 }
 
+/// Whether nobody waits for an answer to it.
+const fn is_notice(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Delivered(_)
+            | Request::Read(_)
+            | Request::Activity(_)
+            | Request::Hint(_)
+            | Request::IgnoredNotice
+    )
+}
+
 impl Edges {
     /// A frame of a welcomed device. An error ends the connection.
     pub(super) fn take_request(
@@ -53,14 +65,7 @@ impl Edges {
             device: edge.device,
             cause: Cause::edge(id),
         };
-        let is_notice = matches!(
-            asked.body,
-            Ok(Request::Delivered(_)
-                | Request::Read(_)
-                | Request::Activity(_)
-                | Request::Hint(_)
-                | Request::IgnoredNotice)
-        );
+        let is_notice = asked.body.as_ref().is_ok_and(is_notice);
         // A notice that has an id all the same gets no reply, so none is waited for.
         if request_id != 0 && !is_notice {
             if u32::from(edge.in_flight) >= ctx.limits.requests_in_flight_max {
