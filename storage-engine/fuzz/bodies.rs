@@ -210,6 +210,7 @@ pub(crate) fn folder(input: &[u8]) {
             let (seq, limit, max_bytes) = (12, 5, 600);
             for query in [
                 Query::Load { stream },
+                Query::LoadWithRecent { stream },
                 Query::Replay { stream },
                 Query::Before { stream, seq, limit, max_bytes },
                 Query::After { stream, seq, limit, max_bytes },

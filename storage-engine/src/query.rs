@@ -13,6 +13,13 @@ pub enum Query {
         /// The stream to read.
         stream: StreamId,
     },
+    /// The same, and before it what was stored beside the record it begins with and came with it, if
+    /// there is anything: who loads a stream often wants what it had last. Of records with a seq
+    /// none is missing between.
+    LoadWithRecent {
+        /// The stream to read.
+        stream: StreamId,
+    },
     /// Records with 0 < their seq < `seq`, newest first.
     Before {
         /// The stream to read.
@@ -48,6 +55,7 @@ impl Query {
     pub fn stream(&self) -> StreamId {
         match *self {
             Self::Load { stream }
+            | Self::LoadWithRecent { stream }
             | Self::Before { stream, .. }
             | Self::After { stream, .. }
             | Self::Replay { stream } => stream,

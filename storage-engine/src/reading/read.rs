@@ -199,6 +199,7 @@ impl Read {
             // What these need is often in the newest table, however little that is.
             Query::Before { .. }
             | Query::Load { .. }
+            | Query::LoadWithRecent { .. }
             | Query::After { .. }
             | Query::Replay { .. } => 1,
         };
@@ -216,14 +217,14 @@ impl Read {
 
     fn limit(&self) -> usize {
         match self.query {
-            Query::Load { .. } | Query::Replay { .. } => usize::MAX,
+            Query::Load { .. } | Query::LoadWithRecent { .. } | Query::Replay { .. } => usize::MAX,
             Query::Before { limit, .. } | Query::After { limit, .. } => limit,
         }
     }
 
     fn max_bytes(&self) -> usize {
         match self.query {
-            Query::Load { .. } | Query::Replay { .. } => usize::MAX,
+            Query::Load { .. } | Query::LoadWithRecent { .. } | Query::Replay { .. } => usize::MAX,
             Query::Before { max_bytes, .. } | Query::After { max_bytes, .. } => max_bytes,
         }
     }
@@ -233,7 +234,7 @@ impl Read {
         let void = seq > 0 && seq < floor;
         !void
             && match self.query {
-                Query::Load { .. } | Query::Replay { .. } => true,
+                Query::Load { .. } | Query::LoadWithRecent { .. } | Query::Replay { .. } => true,
                 Query::Before { seq: end, .. } => seq > 0 && seq < end,
                 Query::After { seq: last, .. } => seq > last,
             }
@@ -281,7 +282,7 @@ impl Read {
     /// Whether nothing older than this entry is needed.
     fn is_enough_with(&mut self, entry: &Entry, wanted: bool) -> bool {
         match self.query {
-            Query::Load { .. } => entry.role == Role::Snapshot,
+            Query::Load { .. } | Query::LoadWithRecent { .. } => entry.role == Role::Snapshot,
             Query::Before { limit, .. } => {
                 self.found += usize::from(wanted);
                 self.found >= limit
@@ -307,7 +308,7 @@ impl Read {
         let mut enough = line.deletes;
         let mut useful = line.chunks() > 0;
         match self.query {
-            Query::Load { .. } => {
+            Query::Load { .. } | Query::LoadWithRecent { .. } => {
                 let snapshot = line.snapshot != NO_CHUNK;
                 low = if snapshot { line.snapshot.min(high) } else { 0 };
                 enough |= snapshot;
@@ -340,7 +341,7 @@ impl Read {
     /// Whether a chunk may have records that are asked for.
     fn needs(&self, item: &Item, floor: u64) -> bool {
         match self.query {
-            Query::Load { .. } | Query::Replay { .. } => true,
+            Query::Load { .. } | Query::LoadWithRecent { .. } | Query::Replay { .. } => true,
             Query::Before { seq, .. } => {
                 item.first_seq > 0 && item.first_seq < seq && item.last_seq >= floor
             }

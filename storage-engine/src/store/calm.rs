@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::tending::Obstacle;
 use super::{Making, Store};
 use crate::index::SegmentIndex;
-use crate::layout::HEADER_BYTES;
+use crate::layout::{HEADER_BYTES, u64_of};
 
 /// A buffer for commits that is kept all the same.
 const BUFFER_KEPT_BYTES: usize = 64 << 10;
@@ -41,6 +41,15 @@ impl Calm {
 }
 
 impl Store {
+    /// Bytes of memory, roughly, for finding what is not sealed.
+    #[must_use]
+    pub fn index_bytes(&self) -> u64 {
+        let live = self.live().map(|segment| segment.index.memory_bytes());
+        let old = self.held.old.values().map(|old| old.index.memory_bytes());
+        let spare = self.spare_indices.iter().map(SegmentIndex::memory_bytes);
+        u64_of(live.chain(old).chain(spare).sum())
+    }
+
     /// Whether a batch is gathered or under way.
     fn is_committing(&self) -> bool {
         !self.gathered.is_empty() || self.in_flight.is_some()

@@ -185,6 +185,11 @@ impl Head<'_> {
         let said = u16::from_le_bytes([*begin.get(HEAD_BYTES_AT)?, *begin.get(HEAD_BYTES_AT + 1)?]);
         (marked && usize::from(said) >= HEAD_MIN).then_some(u64::from(said))
     }
+
+    /// The stream that a head says it is of which begins so; whether it is damaged is not asked.
+    pub(crate) fn stream_said(begin: &[u8]) -> Option<StreamId> {
+        (begin.len() >= HEAD_MIN).then(|| StreamId(u128_at(begin, STREAM_AT)))
+    }
 }
 
 impl<'a> Head<'a> {

@@ -64,7 +64,8 @@ pub(crate) struct Page<'a> {
     at: u64,
     /// Exactly its bytes.
     bytes: &'a [u8],
-    begins: Vec<usize>,
+    /// Where each chunk begins, two bytes each.
+    directory: &'a [u8],
 }
 
 impl<'a> Page<'a> {
@@ -79,9 +80,31 @@ impl<'a> Page<'a> {
         if crc(&directory[4..]) ^ mask(at) != u32_at(directory, 0) {
             return None;
         }
-        let begins = directory[HEAD_BYTES..].chunks_exact(EACH);
-        let begins = begins.map(|begin| usize::from(u16::from_le_bytes([begin[0], begin[1]])));
-        Some(Self { at, bytes: all, begins: begins.collect() })
+        Some(Self { at, bytes: all, directory: &directory[HEAD_BYTES..] })
+    }
+
+    fn begins(&self) -> impl Iterator<Item = usize> + '_ {
+        let begins = self.directory.chunks_exact(EACH);
+        begins.map(|begin| usize::from(u16::from_le_bytes([begin[0], begin[1]])))
+    }
+
+    /// Where the first chunk begins whose stream is not before this one, if they are in order. It
+    /// looks at few of them, and whether these are damaged is not asked.
+    fn begin_of(&self, stream: StreamId) -> Option<usize> {
+        let begin = |place: usize| {
+            let begin = self.directory.get(EACH * place..EACH * (place + 1))?;
+            Some(usize::from(u16::from_le_bytes([begin[0], begin[1]])))
+        };
+        let (mut low, mut high) = (0, self.directory.len() / EACH);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if Head::stream_said(self.bytes.get(begin(middle)?..)?)? < stream {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        begin(low)
     }
 
     /// Bytes of the page.
@@ -91,13 +114,13 @@ impl<'a> Page<'a> {
 
     /// Bytes before the first chunk.
     pub(crate) fn directory_bytes(&self) -> u32 {
-        u32_of(HEAD_BYTES + EACH * self.begins.len())
+        u32_of(HEAD_BYTES + self.directory.len())
     }
 
     /// Whether its chunks lie one behind the other and end with it, as far as that can be told.
     pub(crate) fn is_tight(&self) -> bool {
         let mut next = usize_of(self.directory_bytes());
-        let follows = self.begins.iter().all(|&begin| {
+        let follows = self.begins().all(|begin| {
             let head = self.bytes.get(begin..).and_then(Head::parse);
             let tight = head.is_none() || begin == next;
             next = head.map_or(next, |head| begin + usize_of(head.bytes()));
@@ -109,12 +132,12 @@ impl<'a> Page<'a> {
 
     /// The places of its chunks.
     pub(crate) fn places(&self) -> impl Iterator<Item = u64> + '_ {
-        self.begins.iter().map(|&begin| self.at + u64_of(begin))
+        self.begins().map(|begin| self.at + u64_of(begin))
     }
 
     /// The line of each stream; of one with a damaged head the place of the damage.
     pub(crate) fn lines(&self) -> impl Iterator<Item = Result<Line, u64>> + '_ {
-        self.begins.iter().map(|&begin| self.line(begin))
+        self.begins().map(|begin| self.line(begin))
     }
 
     fn line(&self, begin: usize) -> Result<Line, u64> {
@@ -127,6 +150,11 @@ impl<'a> Page<'a> {
     /// The line of a stream, if it has one here. If a head is damaged that may be its own, the
     /// place of that.
     pub(crate) fn line_of(&self, stream: StreamId) -> Result<Option<Line>, u64> {
+        let near = self.begin_of(stream).and_then(|begin| self.line(begin).ok());
+        if let Some(line) = near.filter(|line| line.stream == stream) {
+            return Ok(Some(line));
+        }
+        // It has none, or something is damaged.
         let mut damaged = None;
         for line in self.lines() {
             match line {
@@ -177,6 +205,21 @@ mod tests {
         }
         assert_eq!(page.line_of(StreamId(4)), Ok(None));
         assert!(Page::parse(&bytes, AT + 1).is_none(), "it belongs to its place");
+    }
+
+    #[test]
+    fn a_stream_is_found_among_many_by_looking_at_few() {
+        let streams: Vec<u128> = (1..=200).map(|number| number * 7).collect();
+        let bytes = page(&streams);
+        let page = Page::parse(&bytes, AT).unwrap();
+        let begins: Vec<usize> = page.begins().collect();
+        for (place, &stream) in streams.iter().enumerate() {
+            assert_eq!(page.begin_of(StreamId(stream)), Some(begins[place]));
+            assert_eq!(page.begin_of(StreamId(stream - 1)), Some(begins[place]));
+            assert_eq!(page.line_of(StreamId(stream)).unwrap().unwrap().stream.0, stream);
+            assert_eq!(page.line_of(StreamId(stream + 1)), Ok(None));
+        }
+        assert_eq!(page.begin_of(StreamId(1401)), None);
     }
 
     #[test]

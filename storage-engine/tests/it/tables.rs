@@ -181,6 +181,27 @@ fn a_trimmed_stream_keeps_its_end_and_its_state() {
 }
 
 #[test]
+fn what_lies_beside_a_snapshot_comes_with_it() {
+    let mut world = World::new(small(), 3);
+    let one = stream(2);
+    filled(&mut world, one, 1, 60);
+    filled(&mut world, stream(4), 2, 60);
+    tidy(&mut world);
+    let snapshot = world.read(Query::Load { stream: one }).unwrap();
+    assert_eq!(snapshot.len(), 1);
+    let fetches = |world: &mut World| world.store(one).stats().fetches;
+    let before = fetches(&mut world);
+    world.read(Query::Load { stream: one }).unwrap();
+    let alone = fetches(&mut world) - before;
+    let with_recent = world.read(Query::LoadWithRecent { stream: one }).unwrap();
+    assert_eq!(fetches(&mut world) - before, 2 * alone, "it costs as much");
+    assert_eq!(with_recent.last(), snapshot.last());
+    let seqs: Vec<u64> = with_recent.iter().map(|record| record.seq).filter(|&s| s > 0).collect();
+    let first = *seqs.first().expect("it is not alone");
+    assert!(seqs.into_iter().eq(first..60), "they have no gap");
+}
+
+#[test]
 fn what_is_too_old_goes_once_a_snapshot_stands_for_it() {
     let mut world = World::new(small(), 3);
     let (with, without) = (stream(0), stream(2));

@@ -328,6 +328,13 @@ impl World {
             let all = expected.shown(expected.durable);
             let begin = all.iter().rposition(|record| record.snapshot_start).unwrap_or(0);
             assert_eq!(self.read(Query::Load { stream }).unwrap(), all[begin..]);
+            let with_recent = self.read(Query::LoadWithRecent { stream }).unwrap();
+            assert!(with_recent.ends_with(&all[begin..]), "{stream:?}: something is missing");
+            let sequenced = |records: &[StoredRecord]| -> Vec<StoredRecord> {
+                records.iter().filter(|record| record.seq > 0).cloned().collect()
+            };
+            let (all_sequenced, recent) = (sequenced(&all), sequenced(&with_recent));
+            assert!(all_sequenced.ends_with(&recent), "{stream:?}: there is a gap");
             let sequenced: Vec<_> = all.iter().filter(|record| record.seq > 0).cloned().collect();
             let most = sequenced.last().map_or(0, |record| record.seq) + 2;
             let mut bounds = vec![0, 1, most / 2, most, u64::MAX];
