@@ -48,8 +48,15 @@ const fn expires(ctx: &Context) -> bool {
 }
 
 impl Conversation {
-    /// Starts a page: reads what it needs, or answers at once when there is nothing.
-    pub(crate) fn history(&mut self, ctx: &mut Context, ask: Box<HistoryAsk>, cause: Cause) {
+    /// Starts a page: reads what it needs, or answers at once when there is nothing, or when what
+    /// was just loaded to bring the conversation into memory holds all of it.
+    pub(crate) fn history(
+        &mut self,
+        ctx: &mut Context,
+        ask: Box<HistoryAsk>,
+        loaded: &[StoredRecord],
+        cause: Cause,
+    ) {
         self.refresh_durable(ctx.store.durable());
         let Some(spans) = self.spans(ask.user) else {
             return ctx.refuse(ask.edge, ask.request, &unknown_conversation());
@@ -59,23 +66,30 @@ impl Conversation {
             let reply = self.page(&ask, &spans, &[]);
             return ctx.reply(ask.edge, ask.request, Reply::History(Box::new(reply)));
         };
+        let (HistoryFrom::BeforeTime(time_ms) | HistoryFrom::AfterTime(time_ms)) = ask.from else {
+            let query = self.query(&ask, span);
+            if let Some(records) = loaded_page(&query, span.first, loaded) {
+                return self.answer(ctx, &ask, &records);
+            }
+            ctx.links.hold(cause.token);
+            self.reading += 1;
+            return ctx.read(query, Reading::History { ask, token: cause.token });
+        };
         ctx.links.hold(cause.token);
         self.reading += 1;
-        let (HistoryFrom::BeforeTime(time_ms) | HistoryFrom::AfterTime(time_ms)) = ask.from else {
-            return self.read_page(ctx, ask, span, cause.token);
-        };
         let (low, high) = (span.first, self.durable.seq.0.saturating_add(1));
         let (end, rounds) = (high, 0);
         let search = Search { low, high, middle: low, time_ms, end, rounds };
         self.search(ctx, ask, search, cause.token);
     }
 
-    fn read_page(&self, ctx: &mut Context, ask: Box<HistoryAsk>, span: Span, token: Token) {
+    /// What a page that does not begin at a time is read with.
+    fn query(&self, ask: &HistoryAsk, span: Span) -> Query {
         let stream = conversation_stream(self.id);
         let limit = usize::try_from(ask.limit).unwrap_or(usize::MAX);
         let max_bytes = PAGE_BYTES;
         let behind = span.last.saturating_add(1);
-        let query = match ask.from {
+        match ask.from {
             HistoryFrom::Before(seq) => {
                 Query::Before { stream, seq: seq.0.min(behind), limit, max_bytes }
             }
@@ -86,8 +100,7 @@ impl Conversation {
             HistoryFrom::Newest | HistoryFrom::BeforeTime(_) | HistoryFrom::AfterTime(_) => {
                 Query::Before { stream, seq: behind, limit, max_bytes }
             }
-        };
-        ctx.read(query, Reading::History { ask, token });
+        }
     }
 
     /// What a user may read, oldest first and not empty of itself; `None` for strangers. A channel
@@ -142,7 +155,8 @@ impl Conversation {
         let ask = Box::new(HistoryAsk { from, ..*ask });
         let spans = self.spans(ask.user).unwrap_or_default();
         if let Some(span) = span_of(&spans, from) {
-            return self.read_page(ctx, ask, span, token);
+            let query = self.query(&ask, span);
+            return ctx.read(query, Reading::History { ask, token });
         }
         self.reading -= 1;
         let reply = self.page(&ask, &spans, &[]);
@@ -188,8 +202,14 @@ impl Conversation {
         let Some(records) = records else { return unreadable(ctx, ask, token) };
         if records.is_empty() && expires(ctx) {
             self.answer_trimmed(ctx, ask);
-            return ctx.links.release(token);
+        } else {
+            self.answer(ctx, ask, records);
         }
+        ctx.links.release(token);
+    }
+
+    /// Answers with records that are what its query finds.
+    fn answer(&self, ctx: &mut Context, ask: &HistoryAsk, records: &[StoredRecord]) {
         let spans = self.spans(ask.user).unwrap_or_default();
         let mut reply = self.page(ask, &spans, records);
         if let (HistoryFrom::After(seq), Some(first)) = (ask.from, records.first())
@@ -200,7 +220,6 @@ impl Conversation {
             reply.first_seq = first.seq;
         }
         ctx.reply(ask.edge, ask.request, Reply::History(Box::new(reply)));
-        ctx.links.release(token);
     }
 
     /// There is something on that side, or nothing would have been read: it expired.
@@ -307,6 +326,28 @@ impl Conversation {
     }
 }
 
+/// What a query for a page finds, if all of it is among the records that were loaded to bring the
+/// conversation into memory. These are all there are from some record on, so a page of the newest
+/// needs no read of its own. Nobody may read what is before `first`.
+fn loaded_page(query: &Query, first: u64, loaded: &[StoredRecord]) -> Option<Vec<StoredRecord>> {
+    let seen = loaded.iter().filter(|record| record.seq > 0);
+    let oldest = seen.clone().next()?.seq;
+    match *query {
+        Query::After { seq, limit, .. } if oldest <= seq.saturating_add(1) => {
+            Some(seen.filter(|record| record.seq > seq).take(limit).cloned().collect())
+        }
+        Query::Before { seq, limit, .. } => {
+            let newest_first = seen.rev().filter(|record| record.seq < seq);
+            let page: Vec<StoredRecord> = newest_first.take(limit).cloned().collect();
+            (oldest <= first || page.len() == limit).then_some(page)
+        }
+        Query::After { .. }
+        | Query::Load { .. }
+        | Query::LoadWithRecent { .. }
+        | Query::Replay { .. } => None,
+    }
+}
+
 fn unreadable(ctx: &mut Context, ask: &HistoryAsk, token: Token) {
     let text = "this part of the conversation cannot be read";
     let refusal = Refusal::new(ErrorCode::ErrorStorageCorrupt, text);
@@ -330,6 +371,38 @@ fn span_of(spans: &[Span], from: HistoryFrom) -> Option<Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn stored(seq: u64) -> StoredRecord {
+        let (kind, body) = (1, Bytes::new());
+        StoredRecord { number: 10 + seq, seq, stamp: 0, kind, snapshot_start: false, body }
+    }
+
+    #[test]
+    fn a_page_is_taken_from_what_was_loaded_only_if_all_of_it_is_there() {
+        // Records without a seq lie between.
+        let loaded: Vec<_> = [0, 5, 0, 6, 7, 0].into_iter().map(stored).collect();
+        let stream = roost_storage_engine::StreamId(1);
+        let after = |seq, limit| Query::After { stream, seq, limit, max_bytes: 1 << 20 };
+        let before = |seq, limit| Query::Before { stream, seq, limit, max_bytes: 1 << 20 };
+        let found = |query, first| -> Option<Vec<u64>> {
+            let page = loaded_page(&query, first, &loaded)?;
+            Some(page.iter().map(|record| record.seq).collect())
+        };
+        assert_eq!(found(after(3, 9), 1), None, "the fourth is not among them");
+        assert_eq!(found(after(4, 9), 1), Some(vec![5, 6, 7]));
+        assert_eq!(found(after(4, 2), 1), Some(vec![5, 6]));
+        assert_eq!(found(after(6, 9), 1), Some(vec![7]));
+        assert_eq!(found(before(8, 3), 1), Some(vec![7, 6, 5]));
+        assert_eq!(found(before(8, 4), 1), None, "the fourth is not among them");
+        assert_eq!(found(before(8, 4), 4), None, "nor here");
+        assert_eq!(found(before(8, 4), 5), Some(vec![7, 6, 5]), "there is none that may be read");
+        assert_eq!(found(before(7, 1), 1), Some(vec![6]));
+        assert_eq!(found(before(5, 1), 1), None);
+        let query = before(5, 1);
+        assert!(
+            loaded_page(&query, 1, &[]).is_none() && loaded_page(&query, 1, &[stored(0)]).is_none()
+        );
+    }
 
     #[test]
     fn a_page_stays_in_one_stretch_and_the_next_goes_on_in_the_next() {

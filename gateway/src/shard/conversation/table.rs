@@ -112,7 +112,7 @@ impl Conversations {
         match self.cells.get_mut(id) {
             Some(Cell::Active(conversation)) => {
                 conversation.touched_tick = tick;
-                take(conversation, ctx, arrival);
+                take(conversation, ctx, arrival, &[]);
             }
             Some(Cell::Loading(waiting)) => loading::wait(ctx, waiting, arrival),
             Some(Cell::Corrupt) => loading::refuse_unreadable(ctx, arrival),
@@ -129,7 +129,7 @@ impl Conversations {
         ctx.note_load();
         self.cells.insert(id, Cell::Loading(Vec::new()));
         let stream = conversation_stream(id);
-        ctx.read(Query::Load { stream }, Reading::Conversation(id));
+        ctx.read(Query::LoadWithRecent { stream }, Reading::Conversation(id));
     }
 
     /// Loads a conversation to tell again what it owes.
@@ -156,7 +156,8 @@ impl Conversations {
         let replaying = self.replaying.remove(&id);
         let run = ctx.store.run();
         let found = records.ok_or(crate::shard::codec::Malformed);
-        let Ok(state) = found.and_then(|records| replay::replay(id, records, run)) else {
+        let Ok(state) = found.and_then(|records| replay::replay(id, from_snapshot(records), run))
+        else {
             ctx.reports.push(Report::Unreadable { stream: conversation_stream(id) });
             self.cells.insert(id, Cell::Corrupt);
             for arrival in waiting {
@@ -171,7 +172,9 @@ impl Conversations {
         }
         for arrival in waiting {
             match state.as_mut() {
-                Some(conversation) => take(conversation, ctx, arrival),
+                Some(conversation) => {
+                    take(conversation, ctx, arrival, records.unwrap_or_default());
+                }
                 None => state = begin(ctx, arrival),
             }
         }
@@ -247,7 +250,7 @@ impl Conversations {
         }
         ctx.links.release(token);
         for arrival in waiting {
-            take(conversation, ctx, arrival);
+            take(conversation, ctx, arrival, &[]);
         }
     }
 
@@ -337,21 +340,38 @@ impl Conversations {
     }
 }
 
-/// Hands a message to a conversation, or lets it wait behind a write that waits itself.
-fn take(conversation: &mut Conversation, ctx: &mut Context, arrival: Arrival<ToConversation>) {
+/// The records that a conversation is made of, without those before them that came along.
+fn from_snapshot(records: &[StoredRecord]) -> &[StoredRecord] {
+    let begin = records.iter().rposition(|record| record.snapshot_start);
+    &records[begin.unwrap_or(0)..]
+}
+
+/// Hands a message to a conversation, or lets it wait behind a write that waits itself. `loaded`
+/// is what the conversation was just made of, if it was.
+fn take(
+    conversation: &mut Conversation,
+    ctx: &mut Context,
+    arrival: Arrival<ToConversation>,
+    loaded: &[StoredRecord],
+) {
     match &mut conversation.paused {
         Some(paused) => loading::wait(ctx, &mut paused.waiting, arrival),
-        None => dispatch(conversation, ctx, arrival),
+        None => dispatch(conversation, ctx, arrival, loaded),
     }
 }
 
-fn dispatch(conversation: &mut Conversation, ctx: &mut Context, arrival: Arrival<ToConversation>) {
+fn dispatch(
+    conversation: &mut Conversation,
+    ctx: &mut Context,
+    arrival: Arrival<ToConversation>,
+    loaded: &[StoredRecord],
+) {
     let Arrival { message, token, taken } = arrival;
     let cause = Cause::message(token, Rank::Two);
     match message {
         ToConversation::Submit(submit) => conversation.submit(ctx, submit, None, cause),
         ToConversation::Delivered(mark) => conversation.delivered(ctx, mark, cause),
-        ToConversation::History(ask) => conversation.history(ctx, ask, cause),
+        ToConversation::History(ask) => conversation.history(ctx, ask, loaded, cause),
         ToConversation::ReadTold(told) => conversation.read(ctx, told, taken, cause),
         ToConversation::Create(create) => conversation.answer_created(ctx, &create, cause),
         ToConversation::Ask(ask) => conversation.ask(ctx, &ask, cause),
@@ -387,7 +407,7 @@ fn begin(ctx: &mut Context, arrival: Arrival<ToConversation>) -> Option<Box<Conv
     };
     match begun {
         Ok(Some(mut conversation)) => {
-            take(&mut conversation, ctx, arrival);
+            take(&mut conversation, ctx, arrival, &[]);
             return Some(conversation);
         }
         Ok(None) => refuse_unknown(ctx, arrival, cause),

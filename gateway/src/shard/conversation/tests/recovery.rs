@@ -6,7 +6,7 @@ use crate::limits::Limits;
 use crate::shard::context::Prng;
 use crate::shard::message::{Point, Recipients, ToConversation, ToMailbox, VersionTold};
 use roost_protocol::ids::{ConversationId, KeyKind, Sequence};
-use roost_protocol::request::{Ciphertext, Content, DeviceVersion, GroupChange};
+use roost_protocol::request::{Ciphertext, Content, DeviceVersion, GroupChange, HistoryFrom};
 
 const NAMES: [&str; 6] = ["ann", "bob", "cat", "dan", "eve", "fay"];
 
@@ -140,6 +140,62 @@ fn snapshots_evictions_and_crashes_take_nothing_away() {
 
 fn limits() -> Limits {
     Limits { receipt_interval_ms: 200, ..Limits::default() }
+}
+
+/// Whoever asks for a page brings the conversation into memory, and what was read for that may hold
+/// the page.
+#[test]
+fn a_page_is_the_same_whether_the_conversation_is_in_memory_or_not() {
+    for seed in 200..206 {
+        let mut world = World::with(1, limits());
+        let all = three(&mut world);
+        let mut prng = Prng::seeded(seed);
+        let mut numbers = 0;
+        let (mut spared, mut read) = (0, 0);
+        for step in 0..200 {
+            let id = all[usize::try_from(prng.next() % 3).unwrap()];
+            world.delivered("nobody", id, 1);
+            if prng.next().is_multiple_of(8) {
+                // With a snapshot.
+                world.evict_all();
+                world.delivered("nobody", id, 1);
+            }
+            act(&mut world, &mut prng, id, &mut numbers);
+            let head = world.active(id).head.seq.0;
+            let from = Sequence(prng.next() % (head + 2));
+            let from = match prng.next() % 3 {
+                0 => HistoryFrom::Newest,
+                1 => HistoryFrom::Before(from),
+                _ => HistoryFrom::After(from),
+            };
+            let who = NAMES[usize::try_from(prng.next() % 6).unwrap()];
+            let limit = 1 + u32::try_from(prng.next() % 6).unwrap();
+            let warm = world.history(who, id, from, limit);
+            world.forget_all();
+            let reads = world.ctx.store.stats().reads;
+            let cold = world.history(who, id, from, limit);
+            assert_eq!(cold, warm, "seed {seed}, step {step}: {who}, {from:?}, {limit}");
+            match world.ctx.store.stats().reads - reads {
+                1 => spared += 1,
+                2 => read += 1,
+                other => panic!("{other} reads for a page"),
+            }
+        }
+        assert!(spared > 30 && read > 30, "seed {seed}: {spared} and {read}");
+    }
+}
+
+#[test]
+fn a_page_of_what_was_said_last_costs_a_cold_conversation_one_read() {
+    let mut world = World::new();
+    let id = world.pair("ann", "bob");
+    world.say("bob", id, "two");
+    world.forget_all();
+    let before = world.ctx.store.stats().reads;
+    let page = world.history("ann", id, HistoryFrom::After(Sequence(1)), 100).unwrap();
+    let seqs: Vec<_> = page.messages.iter().map(|message| message.seq).collect();
+    assert_eq!((seqs, page.more, page.head), (vec![2], false, 2));
+    assert_eq!(world.ctx.store.stats().reads - before, 1);
 }
 
 #[test]

@@ -270,6 +270,13 @@ impl World {
         assert_eq!(self.conversations.len(), 0, "something does not leave memory");
     }
 
+    /// Nothing is in memory any more, and nothing was written for that: as a start after a clean
+    /// stop finds it.
+    pub(crate) fn forget_all(&mut self) {
+        self.flush();
+        self.conversations = Conversations::new(7);
+    }
+
     pub(crate) fn set_disk_full(&mut self, full: bool) {
         self.disk.set_full(full);
     }
