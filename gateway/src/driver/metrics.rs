@@ -171,6 +171,10 @@ shard_metrics! {
     flushes_total, counter, store.flushes, "Commits that were flushed to the disk";
     store_reads_total, counter, store.reads, "Reads of the store";
     store_fetches_total, counter, store.fetches, "Reads of the store that needed the disk";
+    store_index_bytes, gauge, shard.store().index_bytes(), "Memory for finding what is not sealed";
+    store_cache_bytes, gauge, store.cache_bytes, "Memory of what was read of tables";
+    tables_memory_bytes, gauge, store.table_memory_bytes,
+        "Memory for finding what is in tables, of all shards";
     segments_sealed_total, counter, store.sealed, "Segments sealed";
     segments_unsealed, gauge, store.unsealed_segments, "Segments not sealed yet";
     store_corrupt_total, counter, store.corrupt, "Damaged records and blocks met";
