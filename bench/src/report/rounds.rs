@@ -418,6 +418,8 @@ pub fn of_catchup(found: catchup::Findings, came: Came) -> Found {
             ServerFigures { rss_bytes: Some(after.rss_bytes), ..ServerFigures::default() };
         let each = round(ratio(cpu_us, whole(found.returned)));
         server.more.insert("cpu_us_per_return".to_owned(), json!(each));
+        let sends = round(ratio(whole(found.received), whole(found.returned)));
+        server.more.insert("sends_per_return".to_owned(), json!(sends));
         of.round.figures.server = Some(server);
     }
     of.must_be_zero(&[

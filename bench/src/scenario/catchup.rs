@@ -83,6 +83,8 @@ pub struct Findings {
     pub connected: Option<Instant>,
     /// The server before and after the return.
     pub server: [Option<Usage>; 2],
+    /// Buffers that came during the return: about what the server sent.
+    pub received: u64,
     /// Why the run ended before it was done.
     pub failure: Option<String>,
 }
@@ -153,6 +155,7 @@ impl Catchup {
             took: Duration::default(),
             connected: None,
             server: [None; 2],
+            received: 0,
             failure: None,
         };
         Self {
@@ -245,7 +248,7 @@ impl Catchup {
                 self.enter(Phase::Returning, now);
                 self.return_all(swarm, now);
             }
-            Phase::Returning if self.left == 0 => return self.returned(now),
+            Phase::Returning if self.left == 0 => return self.returned(swarm, now),
             Phase::Waiting if now >= self.phase_ends => {
                 self.enter(Phase::Returning, now);
                 self.ask_again(swarm);
@@ -268,8 +271,9 @@ impl Catchup {
     }
 
     /// All are up to date as they think. Says whether that is the end.
-    fn returned(&mut self, now: Instant) -> bool {
+    fn returned(&mut self, swarm: &Swarm, now: Instant) -> bool {
         if self.rounds == 0 {
+            self.findings.received = swarm.counts().receives - self.findings.received;
             self.findings.took = now.since(self.began);
             self.findings.server[1] = self.settings.server_pid.and_then(Usage::of);
             self.findings.late = self.missing();
@@ -348,6 +352,7 @@ impl Catchup {
         let rate = u64::try_from(comers.len()).unwrap_or(u64::MAX) * 1_000 / ms;
         swarm.redirect(self.settings.server, u32::try_from(rate).unwrap_or(u32::MAX).max(1));
         self.findings.server[0] = self.settings.server_pid.and_then(Usage::of);
+        self.findings.received = swarm.counts().receives;
         self.began = now;
         self.left = comers.len() as u64;
         self.findings.returned = self.left;
