@@ -80,6 +80,11 @@ impl Device {
         }
     }
 
+    /// What it shows who it is with.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
         let idle = |session: &Session| session.is_idle() && session.unanswered() == 0;

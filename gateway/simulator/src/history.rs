@@ -49,7 +49,10 @@ pub(crate) struct History {
     pub(crate) kept: BTreeMap<(usize, ConversationId), BTreeSet<u64>>,
     /// What a user's devices looked up, or an observer was given: by (user, conversation).
     pub(crate) given: BTreeMap<(usize, ConversationId), BTreeSet<u64>>,
-    /// The highest seq that any device of a user ever showed: by (conversation, user).
+    /// What extensions of a user's phones acknowledged, by (user, conversation).
+    pub(crate) acknowledged: BTreeMap<(usize, ConversationId), BTreeSet<u64>>,
+    /// The highest seq that any device of a user ever showed or acknowledged: by (conversation,
+    /// user).
     pub(crate) tops: BTreeMap<(ConversationId, usize), u64>,
     /// What devices of groups were told about how far all have got.
     pub(crate) claims: Vec<Claim>,

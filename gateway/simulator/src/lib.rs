@@ -8,6 +8,7 @@
 mod acts;
 mod checkers;
 mod device;
+mod extension;
 mod faults;
 mod history;
 mod host;

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub(crate) enum Party {
     /// A device's app, in this life.
     Device { device: usize, life: u32 },
+    /// A notification extension of a device.
+    Extension { extension: usize },
     /// An observer that speaks the protocol by hand.
     Probe { probe: usize },
 }
@@ -107,7 +109,7 @@ impl Simulation {
         let drawn = u8::try_from(self.network.prng.place(self.host.seats.len())).unwrap_or(0);
         let chosen = match party {
             Party::Device { device, .. } => self.devices[device].shard,
-            Party::Probe { .. } => None,
+            Party::Extension { .. } | Party::Probe { .. } => None,
         };
         let shard = chosen.filter(|shard| self.host.has(*shard)).unwrap_or(drawn);
         let edge = self.host.take_slot(shard);
@@ -352,6 +354,10 @@ impl Simulation {
     fn connected(&mut self, party: Party, id: u64) -> Result<(), Broken> {
         match party {
             Party::Device { device, life } => self.device_connected(device, life, id),
+            Party::Extension { extension } => {
+                self.extension_connected(extension, id);
+                Ok(())
+            }
             Party::Probe { probe } => {
                 let hello = self.probes[probe].hello();
                 self.transmit(id, &hello);
@@ -363,6 +369,10 @@ impl Simulation {
     fn connect_failed(&mut self, party: Party, id: u64) -> Result<(), Broken> {
         match party {
             Party::Device { device, life } => self.device_connect_failed(device, life, id),
+            Party::Extension { extension } => {
+                self.extension_disconnected(extension, id);
+                Ok(())
+            }
             Party::Probe { probe } => {
                 self.probes[probe].fail("the server is down");
                 Ok(())
@@ -373,6 +383,7 @@ impl Simulation {
     fn received(&mut self, party: Party, id: u64, bytes: &[u8]) -> Result<(), Broken> {
         match party {
             Party::Device { device, life } => self.device_received(device, life, id, bytes),
+            Party::Extension { extension } => self.extension_received(extension, id, bytes),
             Party::Probe { probe } => {
                 let asked = self.probes[probe].received(bytes);
                 if !asked.is_empty() {
@@ -386,6 +397,10 @@ impl Simulation {
     fn disconnected(&mut self, party: Party, id: u64) -> Result<(), Broken> {
         match party {
             Party::Device { device, life } => self.device_disconnected(device, life, id),
+            Party::Extension { extension } => {
+                self.extension_disconnected(extension, id);
+                Ok(())
+            }
             Party::Probe { probe } => {
                 self.probes[probe].fail("the connection ended");
                 Ok(())

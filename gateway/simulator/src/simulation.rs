@@ -2,6 +2,7 @@
 //! event in one queue, everything drawn comes from the seed.
 
 use crate::device::Device;
+use crate::extension::Extension;
 use crate::faults::Faults;
 use crate::history::History;
 use crate::host::Host;
@@ -56,6 +57,8 @@ pub(crate) enum Event {
     Token { device: usize, life: u32 },
     /// A person opens an app that had given up.
     Reopen { device: usize, life: u32 },
+    /// A phone ends a notification extension.
+    ExtensionEnds { extension: usize },
     /// An app is started.
     AppStart { device: usize },
     /// A person does something.
@@ -87,6 +90,8 @@ pub struct Simulation {
     /// What devices asked, by tag.
     pub(crate) questions: Vec<Put>,
     pub(crate) probes: Vec<Probe>,
+    /// Notification extensions that ran, and run.
+    pub(crate) extensions: Vec<Extension>,
     pub(crate) workload: Workload,
     pub(crate) faults: Faults,
     pub(crate) shadow: Shadow,
@@ -114,6 +119,7 @@ impl Simulation {
             by_user: Vec::new(),
             questions: Vec::new(),
             probes: Vec::new(),
+            extensions: Vec::new(),
             workload: Workload::new(seed),
             faults: Faults::new(seed),
             shadow: Shadow::default(),
@@ -228,6 +234,10 @@ impl Simulation {
             Event::Persisted { device, life } => self.persisted(device, life),
             Event::Token { device, life } => self.token(device, life),
             Event::Reopen { device, life } => self.reopen(device, life),
+            Event::ExtensionEnds { extension } => {
+                self.extension_ends(extension);
+                Ok(())
+            }
             Event::AppStart { device } => self.app_start(device),
             Event::Act => self.act(),
             Event::Fault => self.fault(),

@@ -38,10 +38,11 @@ pub enum Act {
     Sync,
     Older,
     Refresh,
+    Extension,
 }
 
 /// All of them, with how often each is done on an ordinary day.
-const ALL: [(Act, u64); 31] = [
+const ALL: [(Act, u64); 32] = [
     (Act::Say, 60),
     (Act::Reply, 10),
     (Act::Forward, 4),
@@ -73,6 +74,7 @@ const ALL: [(Act, u64); 31] = [
     (Act::Sync, 2),
     (Act::Older, 1),
     (Act::Refresh, 1),
+    (Act::Extension, 5),
 ];
 
 /// See the module's comment. Without any, people only talk to each other and read.

@@ -65,6 +65,10 @@ impl Simulation {
             Act::Sync => self.feed(index, Input::Command(Command::Sync)),
             Act::Older => self.act_older(index),
             Act::Refresh => self.act_refresh(index),
+            Act::Extension => {
+                self.act_extension(index);
+                Ok(())
+            }
         }
     }
 

@@ -68,6 +68,7 @@ impl Simulation {
         let of_peer: Vec<_> = self
             .devices_of(peer)
             .filter_map(|device| self.history.shown.get(&(device, id)))
+            .chain(self.history.acknowledged.get(&(peer, id)))
             .collect();
         for ((_, seq), fact) in self.history.facts.range((id, known + 1)..=(id, up_to)) {
             let by_peer = fact.author == Some(peer);
