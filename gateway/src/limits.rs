@@ -140,7 +140,7 @@ limits! {
     body_max_bytes: u32 = 64 * KIB, KIB => 64 * KIB;
     /// Bytes of unfinished frames, per shard. Default 64 MiB; 1 MiB to 64 GiB.
     half_frame_pool_bytes: u64 = 64 * MIB, MIB => 64 * GIB;
-    /// Bytes waiting for one socket; a page that is being prepared counts as 128 KiB. From there
+    /// Bytes waiting for one socket; a page that is being prepared counts as 64 KiB. From there
     /// on nothing more is read from it. Default 256 KiB; 160 KiB to 64 MiB.
     send_queue_bytes: u32 = 256 * KIB, 160 * KIB => 64 * 1024 * KIB;
     /// Bytes waiting for all sockets, per shard. Default 256 MiB; 1 MiB to 256 GiB.

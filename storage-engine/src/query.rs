@@ -13,9 +13,9 @@ pub enum Query {
         /// The stream to read.
         stream: StreamId,
     },
-    /// The same, and before it what was stored beside the record it begins with and came with it, if
-    /// there is anything: who loads a stream often wants what it had last. Of records with a seq
-    /// none is missing between.
+    /// The same, and before it what was stored beside the record it begins with and came with it,
+    /// if there is anything: who loads a stream often wants what it had last. Of records with a
+    /// seq none is missing between.
     LoadWithRecent {
         /// The stream to read.
         stream: StreamId,

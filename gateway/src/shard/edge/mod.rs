@@ -47,6 +47,11 @@ pub(crate) use table::EDGE_BYTES;
 use table::{EdgeTable, Flags, State};
 pub(crate) use tls_slab::TLS_BYTES;
 
+/// What a page under way counts for in the room of its connection. Hardly any is larger, and a
+/// device that returns asks for some at once: while it waits for them its socket need not be let
+/// alone.
+const PAGE_EXPECTED_BYTES: usize = REPLY_MAX_BYTES / 2;
+
 /// What all edges of a shard share.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
@@ -89,6 +94,8 @@ pub(crate) struct Edges {
     /// When it was last reported that all queues together are full.
     full_tick: u32,
     draining: bool,
+    /// Some of those that have something to send wait for more, for some batches.
+    held: bool,
     /// While draining: slots before this one were told to leave.
     drain_next: u32,
     /// While draining: the tick at which those who have not left are told to.
@@ -116,6 +123,7 @@ impl Edges {
             shed_tick: u32::MAX,
             full_tick: u32::MAX,
             draining: false,
+            held: false,
             drain_next: 0,
             drain_ends_tick: 0,
             plain: Vec::new(),
@@ -257,12 +265,12 @@ impl Edges {
 
     /// Whether the next frame must wait: for Welcome, for room towards another actor, for the
     /// device to take what it was answered, for its turn of verification. Pages that are being
-    /// prepared count as if they were there, so what waits for a connection has a bound: the limit
-    /// and one page.
+    /// prepared count for what they mostly are at most, so what waits for a connection has a bound:
+    /// the limit, and what the few pages that fit it may be larger.
     fn is_blocked(&mut self, ctx: &Context, id: EdgeId) -> bool {
         let limit = ctx.limits.send_queue_bytes as usize;
         let Some(edge) = self.table.get(id) else { return true };
-        let expected = usize::from(edge.pages) * REPLY_MAX_BYTES;
+        let expected = usize::from(edge.pages) * PAGE_EXPECTED_BYTES;
         let waits = matches!(edge.state, State::Registering | State::Closing | State::Free)
             || edge.flags.contains(Flags::DEFERRED);
         let index = edge.queue;
@@ -431,7 +439,7 @@ impl Edges {
 
     /// Whether a Hello or a handshake still waits for its turn.
     pub(crate) fn has_deferred(&self, ctx: &Context) -> bool {
-        !self.deferred.is_empty() || self.has_handshakes(ctx)
+        !self.deferred.is_empty() || self.held || self.has_handshakes(ctx)
     }
 
     /// Gives those whose Hello waited another turn.

@@ -13,6 +13,12 @@ use roost_protocol::ids::ConversationId;
 use roost_protocol::wire::{self, server_frame};
 use roost_protocol::{encode, frame};
 
+/// While further pages are under way to a connection, what it has to send waits for them, for so
+/// many batches and until it is so much: a device that returns asks for some pages at once, and one
+/// send costs as much as everything else that is done for a page.
+const HELD_BATCHES: u8 = 3;
+const HELD_MAX_BYTES: usize = 16 << 10;
+
 impl Edges {
     /// Something for a connection arrived.
     pub(crate) fn take(
@@ -287,11 +293,32 @@ impl Edges {
     /// The end of a batch: every connection with something to send and nothing outstanding sends.
     pub(crate) fn flush(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
         let mut ready = std::mem::take(&mut self.queues.ready);
+        self.held = false;
         for id in ready.drain(..) {
-            self.flush_one(ctx, outbox, id);
+            if self.holds(id) {
+                self.held = true;
+                self.queues.ready.push(id);
+            } else {
+                self.flush_one(ctx, outbox, id);
+            }
         }
         ready.append(&mut self.queues.ready);
         self.queues.ready = ready;
+    }
+
+    /// Whether what a connection has to send waits for more.
+    fn holds(&mut self, id: EdgeId) -> bool {
+        let Some(edge) = self.table.get(id) else { return false };
+        if edge.pages == 0 || edge.queue == queue::NONE || edge.state != State::Ready {
+            return false;
+        }
+        let queue = self.queues.get(edge.queue);
+        let holds = queue.in_flight_bytes == 0
+            && !queue.pending.is_empty()
+            && queue.pending.len() < HELD_MAX_BYTES
+            && queue.held < HELD_BATCHES;
+        queue.held += u8::from(holds);
+        holds
     }
 
     pub(super) fn flush_one(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
@@ -336,6 +363,7 @@ impl Edges {
         let tick = self.tick;
         let queue = self.queues.get(index);
         queue.in_flight_bytes = buffer.len();
+        queue.held = 0;
         queue.since_tick = tick;
         self.queues.bytes += buffer.len();
         outbox.push(Output::Send { edge: id, buffer });

@@ -20,6 +20,8 @@ pub(crate) struct SendQueue {
     pub(crate) in_flight_bytes: usize,
     /// The tick at which the outstanding send began.
     pub(crate) since_tick: u32,
+    /// Batches at whose end it could have been sent and was not.
+    pub(crate) held: u8,
 }
 
 impl SendQueue {

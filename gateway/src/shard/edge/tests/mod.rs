@@ -270,6 +270,44 @@ fn an_extension_is_pushed_nothing() {
     }
 }
 
+/// A page that a request of this id is answered with.
+fn page(request: u32, body: usize) -> ToEdge {
+    let content = wire::message::Content::Body(vec![7; body].into());
+    let message = wire::Message { seq: 1, content: Some(content), ..wire::Message::default() };
+    let page = wire::HistoryReply { messages: vec![message], ..wire::HistoryReply::default() };
+    let request = RequestTag { id: request, page: true, contact: false };
+    ToEdge::Reply { request, reply: crate::shard::message::Reply::History(Box::new(page)) }
+}
+
+#[test]
+fn pages_that_were_asked_for_together_are_sent_together() {
+    let mut world = World::new();
+    let id = world.welcomed(3, wire::Role::Main);
+    let history = wire::History { conversation: with_peer().to_wire(), ..wire::History::default() };
+    let ask = |world: &mut World, requests: std::ops::Range<u32>| {
+        for request in requests {
+            world.sends(id, request, client_frame::Body::History(history.clone()));
+        }
+    };
+    ask(&mut world, 1..4);
+    world.tells(id, page(1, 10));
+    assert_eq!(world.received(id).len(), 0, "two more are under way");
+    assert!(world.edges.has_deferred(&world.ctx), "it does not wait for something to happen");
+    world.tells(id, page(2, 10));
+    world.tells(id, page(3, 10));
+    assert_eq!(world.received(id).len(), 3);
+    assert!(!world.edges.has_deferred(&world.ctx));
+    // What is long on its way does not hold others up for long, and much is sent at once.
+    ask(&mut world, 4..7);
+    world.tells(id, page(4, 10));
+    let batches = (0..).take_while(|_| world.received(id).is_empty()).count();
+    assert_eq!(batches, 3);
+    world.tells(id, page(5, 20_000));
+    assert_eq!(world.received(id).len(), 1);
+    world.tells(id, page(6, 10));
+    assert_eq!(world.received(id).len(), 1, "nothing else is under way");
+}
+
 #[test]
 fn devices_are_asked_to_leave_so_many_a_second() {
     let mut world = World::new();
