@@ -119,6 +119,10 @@ pub struct CatchupArgs {
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub over: u32,
+    /// Handshakes under way at a time
+    #[arg(long, value_name = "N", default_value = "512")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub at_once: u32,
     /// With --spawn: before that everybody leaves, the server is started anew and the page cache is
     /// dropped (as root)
     #[arg(long, requires = "spawn")]

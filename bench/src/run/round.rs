@@ -110,6 +110,8 @@ pub fn part(wanted: &Wanted, server: SocketAddr, devices: Devices) -> Result<Fou
 /// Drives the devices, then stops the server.
 fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, RunError> {
     let Devices { users, tokens, connection_number, rss_before_bytes } = devices;
+    let connecting_max =
+        if let Wanted::Catchup(args) = wanted { args.at_once } else { CONNECTING_MAX };
     let mut plan = Plan {
         server: server.address,
         connect_rate: wanted.common().connect_rate,
@@ -118,7 +120,7 @@ fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, 
         connection_number,
         comes_back: matches!(wanted, Wanted::Catchup(_)),
         tries_again: false,
-        connecting_max: CONNECTING_MAX,
+        connecting_max,
         tls: tls(wanted.common(), &server)?,
     };
     if !wanted.common().target.is_roost() {

@@ -69,6 +69,7 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
             settings["ties"] = ties(&args.ties);
             settings["fresh"] = json!(args.fresh);
             settings["over_seconds"] = json!(args.over);
+            settings["handshakes_at_once"] = json!(args.at_once);
             settings["restart"] = json!(args.restart);
         }
     }
