@@ -114,8 +114,9 @@ limits! {
     /// reads at most. Default 1,000; 1 to 1,000,000.
     snapshot_every_records: u32 = 1_000, 1 => 1_000_000;
 
-    /// Connections of the whole server; a shard takes its part, rounded up. Whoever comes then is
-    /// told `overloaded`, but for a device that takes over its own session. Default 1,000,000; 1 to
+    /// Sessions of the whole server: devices that were welcomed and have not gone. A shard counts
+    /// those whose users are at home there, up to its part, rounded up. Whoever comes then is told
+    /// `overloaded`, but for a device that takes over its own session. Default 1,000,000; 1 to
     /// 10,000,000.
     connections_max: u32 = 1_000_000, 1 => 10_000_000;
     /// Connections of one network, of the whole server; 0 is no limit, the default. A shard takes
@@ -252,24 +253,34 @@ impl Limits {
 }
 
 /// Of a shard's connections one in so many is beside the limit: for devices that take over their
-/// own session, and for those who are told that there is no room.
+/// own session, and for those who are told that there is no room; and as many again for those who
+/// were told something and have not gone yet.
 const BESIDE_PART: u32 = 256;
 /// The least and the most of that.
 const BESIDE_MIN: u32 = 8;
 const BESIDE_MAX: u32 = 1_024;
 
 impl Limits {
-    /// A shard's part of `connections_max`, rounded up.
+    /// A shard's part of `connections_max`, rounded up: so many sessions may users have who are at
+    /// home there.
     #[must_use]
     pub fn connections_of_shard(&self, shards: u8) -> u32 {
         self.connections_max.div_ceil(u32::from(shards.max(1)))
     }
 
-    /// Sockets that a shard takes at a time: further ones wait in the kernel.
+    /// Places of a shard for newcomers when there is no other left, and as many again for
+    /// connections that are being ended.
+    #[must_use]
+    pub fn beside_of_shard(&self, shards: u8) -> u32 {
+        (self.connections_of_shard(shards) / BESIDE_PART).clamp(BESIDE_MIN, BESIDE_MAX)
+    }
+
+    /// Sockets that a shard may ever have: all sessions may be there, since the kernel chooses the
+    /// shard.
     #[must_use]
     pub fn sockets_of_shard(&self, shards: u8) -> u32 {
-        let connections = self.connections_of_shard(shards);
-        connections + (connections / BESIDE_PART).clamp(BESIDE_MIN, BESIDE_MAX)
+        let part = self.connections_of_shard(shards);
+        part * u32::from(shards.max(1)) + 2 * self.beside_of_shard(shards)
     }
 }
 
@@ -333,15 +344,15 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_has_its_part_of_the_connections_and_a_little_room_beside() {
+    fn a_shard_has_its_part_of_the_sessions_and_room_for_all_of_them() {
         let sockets = |connections_max, shards| {
             let limits = Limits { connections_max, ..Limits::default() };
             (limits.connections_of_shard(shards), limits.sockets_of_shard(shards))
         };
-        assert_eq!(sockets(3, 1), (3, 11));
-        assert_eq!(sockets(3, 2), (2, 10));
-        assert_eq!(sockets(100_000, 2), (50_000, 50_195));
-        assert_eq!(sockets(10_000_000, 1), (10_000_000, 10_001_024));
+        assert_eq!(sockets(3, 1), (3, 19));
+        assert_eq!(sockets(3, 2), (2, 20));
+        assert_eq!(sockets(100_000, 2), (50_000, 100_390));
+        assert_eq!(sockets(10_000_000, 1), (10_000_000, 10_002_048));
     }
 
     #[test]

@@ -91,6 +91,8 @@ macro_rules! shard_metrics {
 shard_metrics! {
     from shard, stats, store;
     connections_open, gauge, stats.connections, "Connections that are open";
+    sessions, gauge, shard.sessions().into(),
+        "Sessions of users who are at home on this shard, which limits.connections_max counts";
     connections_total, counter, stats.connections_total, "Connections accepted";
     proxied_total, counter, stats.proxied_total, "Connections whose PROXY header was taken";
     refused_untrusted_total, counter, stats.refused_untrusted_total,
@@ -107,6 +109,8 @@ shard_metrics! {
         "Times that no connections were taken for a while because they came too fast";
     refused_full_total, counter, stats.refused_full_total,
         "Devices told that there are as many connections as there may be";
+    closing_cut_total, counter, stats.closing_cut_total,
+        "Connections reset before they had taken their last words, because too many were ending";
     unacknowledged_total, counter, stats.unacknowledged_total,
         "Connections ended because the peer did not acknowledge for too long";
     address_prefixes, gauge, count(shard.address_prefixes()),

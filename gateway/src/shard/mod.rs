@@ -201,6 +201,7 @@ impl Shard {
         }
         self.step_background();
         self.settle(outbox);
+        self.edges.take_newcomers(&self.ctx, outbox);
         self.edges.flush(&mut self.ctx, outbox);
         if !self.failed {
             let now_us = now.monotonic.ns / 1000;
@@ -272,6 +273,12 @@ impl Shard {
     #[must_use]
     pub fn mailboxes_resting(&self) -> usize {
         self.mailboxes.resting()
+    }
+
+    /// Sessions of users who are at home here, by whatever shard they are connected.
+    #[must_use]
+    pub const fn sessions(&self) -> u32 {
+        self.mailboxes.sessions()
     }
 
     /// Networks that have connections, if they are counted.

@@ -16,6 +16,7 @@ pub struct Stats {
     pub accept_pauses_total: u64,
     pub unacknowledged_total: u64,
     pub refused_full_total: u64,
+    pub closing_cut_total: u64,
     pub welcomed_total: u64,
     pub requests_total: u64,
     pub heartbeats_total: u64,

@@ -474,6 +474,63 @@ on_both_drivers! {
         server.metric_becomes("roost_refused_full_total", |count| count == 38);
     }
 
+    fn sessions_are_counted_whatever_shard_they_come_by(driver) {
+        let server = Setup::new(driver).shards(2).config("limits.connections_max = 2\n").start();
+        // A place for a user at home on each shard; everybody else is one too many.
+        let (mut held, mut number) = (Vec::new(), 0);
+        while held.len() < 2 {
+            number += 1;
+            let user = format!("user {number}");
+            let mut wire = Wire::open(server.tcp);
+            wire.ask(1, Ask::Hello(hello(&server.token(&user), 1, 1)));
+            match wire.next().expect("an answer").body {
+                Some(Told::Welcome(_)) => held.push((user, wire)),
+                Some(Told::Error(error)) => assert_eq!(error.code(), ErrorCode::ErrorOverloaded),
+                other => panic!("{other:?}"),
+            }
+        }
+        for connection in 2..30 {
+            for (user, wire) in &mut held {
+                let next = Device::sign_in_as(&server, user, 1, connection).wire;
+                std::mem::replace(wire, next).ends_with(ErrorCode::ErrorReplaced);
+            }
+            let mut stranger = Wire::open(server.tcp);
+            stranger.ask(1, Ask::Hello(hello(&server.token("stranger"), 1, connection)));
+            assert_eq!(stranger.refused_hello().1.code(), ErrorCode::ErrorOverloaded);
+        }
+        let welcomed = server.metric_by_shard("roost_welcomed_total");
+        assert!(welcomed.iter().all(|count| *count > 0), "by both shards: {welcomed:?}");
+        assert_eq!(server.metric_by_shard("roost_sessions"), [1, 1]);
+        held.iter_mut().for_each(|(_, wire)| wire.is_alive());
+        server.metric_becomes("roost_connections_open", |open| open == 2);
+    }
+
+    fn whoever_is_told_no_and_stays_takes_nobodys_place(driver) {
+        let server = Setup::new(driver).shards(1).config("limits.connections_max = 3\n").start();
+        let mut bystanders = Bystanders::new(&server);
+        // They hear what they are told, and do not go.
+        let told = |count| {
+            let refused = (0..count).map(|_| {
+                let mut wire = Wire::silent(server.tcp);
+                wire.write(b"nonsense");
+                wire.ends_with(ErrorCode::ErrorBadPreface);
+                wire
+            });
+            refused.collect::<Vec<Wire>>()
+        };
+        let some = told(4);
+        let mut third = Device::sign_in(&server, "third");
+        let many = told(40);
+        for connection in 2..20 {
+            third = Device::sign_in_as(&server, "third", 1, connection);
+        }
+        third.wire.is_alive();
+        bystanders.are_unharmed();
+        server.metric_becomes("roost_sessions", |sessions| sessions == 3);
+        drop((some, many));
+        server.metric_becomes("roost_connections_open", |open| open == 3);
+    }
+
     fn the_limit_is_reached_and_told_also_beside_another_listener(driver) {
         let config = "limits.connections_max = 60\n";
         let server = Setup::new(driver).with_tls().shards(1).config(config).start();

@@ -61,8 +61,6 @@ impl Edges {
         };
         let user = proven.user.key(&self.config.tenant);
         let tick = self.tick;
-        let most = ctx.limits.connections_of_shard(ctx.links.shards());
-        let is_full = self.table.open() > u64::from(most);
         let Some(edge) = self.table.get(id) else { return Ok(true) };
         edge.state = State::Registering;
         edge.heard_tick = tick;
@@ -84,7 +82,6 @@ impl Edges {
             ticket_epoch: proven.ticket_epoch,
             activity: hello.activity,
             client: hello.client,
-            must_replace: is_full,
         };
         let to = ctx.home_of_user(user);
         let message = ToOwnMailbox::Register(Box::new(register));
@@ -154,11 +151,7 @@ impl Edges {
         epoch: u32,
         token_issued_ms: u64,
     ) {
-        let Some(edge) = self.table.get(id) else { return };
-        if edge.state != State::Registering {
-            return;
-        }
-        let hello_id = edge.set_welcomed(epoch);
+        let Some(hello_id) = self.table.welcome(id, epoch) else { return };
         self.entrance.prefixes.welcomed(id.slot);
         let (ticket, ticket_expires_ms) = self.ticket(ctx, id, token_issued_ms);
         let limits = &ctx.limits;

@@ -11,6 +11,7 @@ pub(crate) mod hello;
 pub(crate) mod looking;
 pub(crate) mod outgoing;
 pub(crate) mod partials;
+pub(crate) mod places;
 pub(crate) mod queue;
 pub(crate) mod requests;
 pub(crate) mod secure;
@@ -32,6 +33,7 @@ use entrance::{Entrance, ListenerRules};
 use gathering::Gatherings;
 use looking::Lookers;
 use partials::{Partial, Partials};
+use places::Places;
 use queue::SendQueues;
 use roost_detached_tls::ServerSettings;
 use roost_protocol::error::Refusal;
@@ -79,6 +81,7 @@ pub(crate) struct Edges {
     pub(crate) queues: SendQueues,
     pub(crate) partials: Partials,
     entrance: Entrance,
+    places: Places,
     secure: Secure,
     rates: RateLimits,
     gatherings: Gatherings,
@@ -111,6 +114,7 @@ impl Edges {
             queues: SendQueues::default(),
             partials: Partials::default(),
             entrance: Entrance::default(),
+            places: Places::default(),
             secure: Secure::default(),
             rates: RateLimits::default(),
             gatherings: Gatherings::default(),
@@ -167,12 +171,16 @@ impl Edges {
     /// Asks the driver to end a connection, after what is being sent.
     pub(crate) fn end(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
         let tick = self.tick;
-        let Some(edge) = self.table.get(id) else { return };
-        if edge.state != State::Closing {
-            edge.state = State::Closing;
+        if self.table.leaves(id, State::Closing)
+            && let Some(edge) = self.table.get(id)
+        {
             // The time it has for taking the last words, also if it was silent or paused.
             edge.heard_tick = tick;
             edge.flags.set(Flags::PAUSED, false);
+            self.note_closing(ctx, outbox, id);
+        }
+        if self.table.get(id).is_none_or(|edge| edge.state == State::Aborting) {
+            return;
         }
         self.say_goodbye(ctx, outbox, id);
         if self.has_last_words(id) {
@@ -218,7 +226,7 @@ impl Edges {
         let tick = self.tick;
         let Some(edge) = self.table.get(id) else { return };
         match edge.state {
-            State::Closing | State::Free => return,
+            State::Closing | State::Aborting | State::Free => return,
             State::Proxy => return self.received_proxy(ctx, outbox, id, bytes),
             // The time for Hello runs from the beginning, however it drips in.
             State::Preface | State::Hello => {}
@@ -271,7 +279,8 @@ impl Edges {
         let limit = ctx.limits.send_queue_bytes as usize;
         let Some(edge) = self.table.get(id) else { return true };
         let expected = usize::from(edge.pages) * PAGE_EXPECTED_BYTES;
-        let waits = matches!(edge.state, State::Registering | State::Closing | State::Free)
+        let waits = matches!(edge.state, State::Registering | State::Free)
+            || edge.state.is_leaving()
             || edge.flags.contains(Flags::DEFERRED);
         let index = edge.queue;
         let queued = if index == queue::NONE { 0 } else { self.queues.get(index).bytes() };
@@ -307,7 +316,7 @@ impl Edges {
                 Step::Refused => return None,
             }
         }
-        let alive = self.table.get(id).is_some_and(|edge| edge.state != State::Closing);
+        let alive = self.table.get(id).is_some_and(|edge| !edge.state.is_leaving());
         // The deadline of a half frame runs from its own first byte.
         let since = since.filter(|_| rest.len() == stream.len()).unwrap_or(ctx.now.monotonic);
         let from = stream.len() - rest.len();
@@ -317,7 +326,7 @@ impl Edges {
     fn pause(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
         if let Some(edge) = self.table.get(id)
             && !edge.flags.contains(Flags::PAUSED)
-            && edge.state != State::Closing
+            && !edge.state.is_leaving()
         {
             edge.flags.set(Flags::PAUSED, true);
             ctx.stats.paused_total += 1;
@@ -434,6 +443,7 @@ impl Edges {
     pub(crate) fn give_back(&mut self) {
         self.queues.give_back();
         self.secure.give_back();
+        self.places.give_back();
         shrink(&mut self.deferred);
     }
 

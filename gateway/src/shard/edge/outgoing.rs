@@ -28,7 +28,7 @@ impl Edges {
         id: EdgeId,
         what: ToEdge,
     ) {
-        if self.table.get(id).is_none_or(|edge| edge.state == State::Closing) {
+        if self.table.get(id).is_none_or(|edge| edge.state.is_leaving()) {
             return;
         }
         match what {
@@ -160,10 +160,8 @@ impl Edges {
     }
 
     pub(super) fn abort(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) {
-        ctx.stats.too_slow_total += 1;
-        if let Some(edge) = self.table.get(id) {
-            edge.state = State::Closing;
-            outbox.push(Output::Abort { edge: id });
+        if self.cut(outbox, id) {
+            ctx.stats.too_slow_total += 1;
         }
     }
 
@@ -279,10 +277,18 @@ impl Edges {
         let sent = std::mem::take(&mut self.queues.get(index).in_flight_bytes);
         self.queues.bytes -= sent;
         ctx.stats.sent_bytes_total += sent as u64;
-        if self.table.get(id).is_some_and(|edge| edge.state == State::Closing) {
-            // What was queued behind it are the last words; then it ends.
-            self.flush_one(ctx, outbox, id);
-            return self.end(ctx, outbox, id);
+        match self.table.get(id).map_or(State::Free, |edge| edge.state) {
+            State::Closing => {
+                // What was queued behind it are the last words; then it ends.
+                self.flush_one(ctx, outbox, id);
+                return self.end(ctx, outbox, id);
+            }
+            State::Aborting | State::Free => return,
+            State::Proxy
+            | State::Preface
+            | State::Hello
+            | State::Registering
+            | State::Ready => {}
         }
         self.mark_ready(id);
         if self.table.get(id).is_some_and(|edge| edge.flags.contains(Flags::PAUSED)) {
@@ -325,7 +331,8 @@ impl Edges {
         let wants_write = self.wants_to_seal(id);
         let Some(edge) = self.table.get(id) else { return };
         edge.flags.set(Flags::READY, false);
-        if edge.flags.contains(Flags::CLOSE_ASKED)
+        if edge.state == State::Aborting
+            || edge.flags.contains(Flags::CLOSE_ASKED)
             || (edge.queue == queue::NONE && !wants_write && !edge.flags.contains(Flags::BEHIND))
         {
             return;

@@ -201,7 +201,7 @@ impl Edges {
     /// One step of a handshake. Says whether there was one.
     fn take_handshake(&mut self, ctx: &mut Context, outbox: &mut Outbox, id: EdgeId) -> bool {
         let Self { table, secure, config, .. } = self;
-        if table.get(id).is_none_or(|edge| edge.state == State::Closing) {
+        if table.get(id).is_none_or(|edge| edge.state.is_leaving()) {
             return false;
         }
         let (Some(tls), Some(settings)) = (table.tls(id), &config.tls) else { return false };

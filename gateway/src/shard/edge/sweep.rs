@@ -51,7 +51,7 @@ impl Edges {
         let silent_ms = u64::from(tick.saturating_sub(edge.heard_tick)) * u64::from(TICK_MS);
         let limits = &ctx.limits;
         let (patience_ms, code, text) = match (edge.state, edge.flags.contains(Flags::BACKGROUND)) {
-            (State::Free, _) => return,
+            (State::Free | State::Aborting, _) => return,
             (State::Proxy | State::Preface | State::Hello, _) => {
                 (limits.hello_timeout_ms.into(), ErrorCode::ErrorTooSlow, "no Hello in time")
             }
@@ -200,7 +200,7 @@ impl Edges {
             self.drain_next += 1;
             let Some(id) = self.table.at(slot) else { continue };
             let state = self.table.get(id).map_or(State::Free, |edge| edge.state);
-            if state == State::Closing {
+            if state.is_leaving() {
                 continue;
             }
             left -= 1;
@@ -220,7 +220,7 @@ impl Edges {
     fn end_drain(&mut self, ctx: &mut Context, outbox: &mut Outbox) {
         for slot in 0..self.table.slots() {
             let Some(id) = self.table.at(slot) else { continue };
-            if self.table.get(id).is_some_and(|edge| edge.state != State::Closing) {
+            if self.table.get(id).is_some_and(|edge| !edge.state.is_leaving()) {
                 let refusal = Refusal::new(ErrorCode::ErrorGoingAway, "shutting down");
                 self.refuse(ctx, outbox, id, &refusal);
             }

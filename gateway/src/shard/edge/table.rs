@@ -32,6 +32,15 @@ pub(crate) enum State {
     Ready,
     /// Told why; being ended.
     Closing,
+    /// The driver was asked to end it at once.
+    Aborting,
+}
+
+impl State {
+    /// On its way out: what it says is not heard any more.
+    pub(crate) const fn is_leaving(self) -> bool {
+        matches!(self, Self::Closing | Self::Aborting)
+    }
 }
 
 /// One connection.
@@ -112,12 +121,6 @@ impl Edge {
         self.hello_id_or_epoch = request_id;
     }
 
-    /// The mailbox took the device, which has this epoch. Gives what Welcome answers.
-    pub(crate) const fn set_welcomed(&mut self, epoch: u32) -> u32 {
-        self.state = State::Ready;
-        std::mem::replace(&mut self.hello_id_or_epoch, epoch)
-    }
-
     /// Of the device, once it was welcomed; goes into its tickets.
     pub(crate) fn epoch(&self) -> u32 {
         if self.state == State::Ready { self.hello_id_or_epoch } else { 0 }
@@ -156,12 +159,77 @@ pub(crate) struct EdgeTable {
     chunks: Vec<Chunk>,
     open: u64,
     tls: TlsSlab,
+    counts: Counts,
+}
+
+/// How many connections are where in their lives; those that are being aborted are nowhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Not welcomed yet.
+    pub(crate) newcomers: u32,
+    /// Welcomed.
+    pub(crate) sessions: u32,
+    /// Told why, and not gone yet.
+    pub(crate) closing: u32,
+}
+
+impl Counts {
+    const fn of(&mut self, state: State) -> Option<&mut u32> {
+        match state {
+            State::Proxy | State::Preface | State::Hello | State::Registering => {
+                Some(&mut self.newcomers)
+            }
+            State::Ready => Some(&mut self.sessions),
+            State::Closing => Some(&mut self.closing),
+            State::Aborting | State::Free => None,
+        }
+    }
+
+    const fn moved(&mut self, from: State, to: State) {
+        if let Some(count) = self.of(from) {
+            *count -= 1;
+        }
+        if let Some(count) = self.of(to) {
+            *count += 1;
+        }
+    }
 }
 
 impl EdgeTable {
     /// Connections there are.
     pub(crate) const fn open(&self) -> u64 {
         self.open
+    }
+
+    /// Where in their lives they are.
+    pub(crate) const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A mailbox took the device, which has this epoch. Gives what Welcome answers, if this is what
+    /// the connection waits for.
+    pub(crate) fn welcome(&mut self, id: EdgeId, epoch: u32) -> Option<u32> {
+        let edge = self.get(id).filter(|edge| edge.state == State::Registering)?;
+        let hello_id = std::mem::replace(&mut edge.hello_id_or_epoch, epoch);
+        self.moves(id, State::Ready);
+        Some(hello_id)
+    }
+
+    /// A connection is on its way out from now on. Says whether it was not yet.
+    pub(crate) fn leaves(&mut self, id: EdgeId, to: State) -> bool {
+        let from = self.get(id).map_or(State::Free, |edge| edge.state);
+        let is_news = !matches!(from, State::Free | State::Aborting) && from != to;
+        if is_news {
+            self.moves(id, to);
+        }
+        is_news
+    }
+
+    fn moves(&mut self, id: EdgeId, to: State) {
+        if let Some(edge) = self.get(id) {
+            let from = std::mem::replace(&mut edge.state, to);
+            self.counts.moved(from, to);
+        }
     }
 
     /// Slots there are, free ones included.
@@ -185,6 +253,7 @@ impl EdgeTable {
         assert!(edge.state == State::Free, "a slot is used by one connection at a time");
         *edge = Edge { generation: id.generation, state: State::Preface, ..Edge::free() };
         self.open += 1;
+        self.counts.moved(State::Free, State::Preface);
         edge
     }
 
@@ -230,6 +299,7 @@ impl EdgeTable {
         let gone = std::mem::replace(edge, Edge::free());
         self.tls.remove(gone.tls);
         self.open -= 1;
+        self.counts.moved(gone.state, State::Free);
         let chunk = &mut self.chunks[id.slot as usize / CHUNK];
         chunk.open -= 1;
         if chunk.open == 0 {

@@ -115,6 +115,7 @@ impl Mailboxes {
                 tell_sharers(ctx, slot);
             }
         }
+        self.sessions -= u32::try_from(edges.len()).expect("a device has two connections at most");
         ended.extend(edges);
         Ok(appended)
     }

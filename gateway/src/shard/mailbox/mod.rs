@@ -72,6 +72,9 @@ pub(crate) struct Mailboxes {
     token_life_ms: u64,
     bytes: u64,
     crowd_left: bool,
+    /// Connections of users whose mailbox is here, wherever they are. This is what is counted
+    /// against `limits.connections_max`: a device that comes back is still one, by whatever shard.
+    sessions: u32,
 }
 
 impl Mailboxes {
@@ -89,6 +92,7 @@ impl Mailboxes {
             token_life_ms,
             bytes: 0,
             crowd_left: false,
+            sessions: 0,
         }
     }
 
@@ -103,6 +107,11 @@ impl Mailboxes {
 
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Connections of users who are at home here.
+    pub(crate) const fn sessions(&self) -> u32 {
+        self.sessions
     }
 
     /// How many eviction looks at in a rotation.
@@ -121,6 +130,10 @@ impl Mailboxes {
         };
         match &mut mailbox.body {
             Body::Loading(held) => loading::wait(ctx, &mut held.waiting, arrival),
+            // Who left has left, readable or not.
+            Body::Corrupt if matches!(arrival.message, ToOwnMailbox::Gone(_)) => {
+                self.dispatch(ctx, user, arrival);
+            }
             Body::Corrupt => loading::refuse_unreadable(ctx, arrival),
             Body::Cold(_) if needs_list(&mailbox.slot, &arrival.message) => {
                 self.load_for(ctx, user, arrival);

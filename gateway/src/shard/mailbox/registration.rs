@@ -54,7 +54,8 @@ impl Mailboxes {
             let code = ErrorCode::ErrorUserIdCollision;
             return Err(Refusal::new(code, "another user id has this key").to_wire());
         }
-        if register.must_replace && !replaces(&mut mailbox.slot, register) {
+        let most = ctx.limits.connections_of_shard(ctx.links.shards());
+        if self.sessions >= most && !replaces(&mut mailbox.slot, register) {
             let limit = ctx.limits.connections_max.into();
             ctx.reports.push(Report::ConnectionsFull { limit });
             ctx.stats.refused_full_total += 1;
@@ -78,7 +79,7 @@ impl Mailboxes {
         }
         let Some(mailbox) = self.cells.get_mut(user) else { return Ok(()) };
         let was_present = mailbox.slot.is_present();
-        connect(ctx, &mut mailbox.slot, register);
+        self.sessions += connect(ctx, &mut mailbox.slot, register);
         note_absence(ctx, &mut mailbox.slot, was_present);
         Ok(())
     }
@@ -141,6 +142,7 @@ impl Mailboxes {
         } else {
             return;
         }
+        self.sessions -= 1;
         device.last_seen_s = now_s;
         slot.note_use(place);
         note_absence(ctx, slot, was_present);
@@ -208,9 +210,10 @@ fn check_connection(
     Ok(())
 }
 
-/// Notes where a device is now. Its earlier connection of the same role ends.
-fn connect(ctx: &mut Context, slot: &mut Slot, register: &Register) {
-    let Some(place) = slot.devices.place_of(register.device) else { return };
+/// Notes where a device is now. Its earlier connection of the same role ends. Gives how many
+/// connections there are more.
+fn connect(ctx: &mut Context, slot: &mut Slot, register: &Register) -> u32 {
+    let Some(place) = slot.devices.place_of(register.device) else { return 0 };
     let now_s = seconds(ctx.now.wall);
     let device = &mut slot.devices.as_mut_slice()[place];
     device.connection = register.connection;
@@ -235,6 +238,7 @@ fn connect(ctx: &mut Context, slot: &mut Slot, register: &Register) {
         let replaced = Refusal::new(code, "this device connected again").to_wire();
         ctx.links.tell_edge(earlier, ToEdge::Refused(Box::new(replaced)));
     }
+    u32::from(earlier.is_none())
 }
 
 /// Tells the connections that are left, or all when one came, how many share what the user may.

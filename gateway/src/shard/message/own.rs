@@ -31,8 +31,6 @@ pub struct Register {
     pub client: String,
     /// Whether it is in front of the person.
     pub activity: wire::ActivityState,
-    /// There are as many connections as there may be: it is welcome if it replaces one.
-    pub must_replace: bool,
 }
 
 /// A connection that ended. It names the edge: it may have died before it learnt that it was

@@ -78,6 +78,13 @@ impl Entrance {
     }
 }
 
+impl Entrance {
+    /// Whether a listener stopped for its rate.
+    pub(super) fn is_paced(&self, listener: u16) -> bool {
+        self.paces.get(usize::from(listener)).is_some_and(Pace::is_paused)
+    }
+}
+
 impl From<TooMany> for Refused {
     fn from(why: TooMany) -> Self {
         match why {
@@ -127,6 +134,7 @@ impl Edges {
         if *secure {
             self.table.seal(id);
         }
+        self.newcomer_came(ctx, outbox);
         if self.draining {
             self.refuse(ctx, outbox, id, &Refusal::new(ErrorCode::ErrorGoingAway, "shutting down"));
         }
@@ -150,9 +158,7 @@ impl Edges {
             Refused::PrefixBusy => &mut stats.refused_prefix_unauthenticated_total,
         } += 1;
         ctx.reports.push(Report::Refused { why, peer });
-        if let Some(edge) = self.table.get(id) {
-            edge.state = State::Closing;
-        }
+        self.table.leaves(id, State::Aborting);
         outbox.push(Output::Abort { edge: id });
     }
 
@@ -220,8 +226,9 @@ impl Edges {
     /// Time passed: connections may be taken again.
     pub(super) fn reopen(&mut self, ctx: &Context, outbox: &mut Outbox) {
         let (per_second, now) = (per_shard(ctx), ctx.now.monotonic);
+        let is_full = self.places.is_full();
         for (listener, pace) in (0..).zip(&mut self.entrance.paces) {
-            if pace.goes_on(per_second, now) {
+            if pace.goes_on(per_second, now) && !is_full {
                 outbox.push(Output::ResumeAccepting { listener });
             }
         }

@@ -39,6 +39,11 @@ impl Pace {
         !self.paused
     }
 
+    /// Whether no further connection is taken for now.
+    pub(crate) const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     fn count(&mut self, per_second: u32, now: Instant) {
         let now_ms = now.ns / 1_000_000;
         let passed_ms = i64::try_from(now_ms - self.counted_ms.min(now_ms)).unwrap_or(i64::MAX);

@@ -58,12 +58,13 @@ impl World {
         let id = edge(slot);
         self.edges.opened(&mut self.ctx, &mut self.outbox, id, 0, None);
         let edge = self.edges.table.get(id).unwrap();
-        edge.state = State::Ready;
+        edge.state = State::Registering;
         edge.user_id = user("ann").into();
         edge.device = DeviceId([1; 16]);
         edge.connection = ConnectionNumber(1);
         edge.set_token_expiry(1 << 40);
         edge.flags.set(Flags::EXTENSION, role == wire::Role::Extension);
+        assert!(self.edges.table.welcome(id, 0).is_some());
         id
     }
 
@@ -334,4 +335,5 @@ fn devices_are_asked_to_leave_so_many_a_second() {
 }
 
 mod entrance;
+mod places;
 mod secure;

@@ -5,6 +5,7 @@ mod blocks;
 mod channels;
 mod devices;
 mod fan_out;
+mod full;
 mod groups;
 mod lists;
 mod presence;
@@ -303,7 +304,6 @@ impl World {
             ticket_epoch: None,
             client: "test 1.0".to_owned(),
             activity: wire::ActivityState::ActivityForeground,
-            must_replace: false,
         }
     }
 
