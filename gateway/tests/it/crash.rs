@@ -49,22 +49,28 @@ on_both_drivers! {
     }
 
     fn a_second_drain_waits_like_the_first(driver) {
-        let mut server = Setup::new(driver).config("limits.drain_ms = 60000\n").start();
-        let drain = |data: &Path| {
+        let mut server = Setup::new(driver).config("limits.drain_ms = 600000\n").start();
+        let drain = |data: &Path, wait_s: u32| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
-            command.arg("drain").arg("--data").arg(data).stdin(Stdio::null());
-            command.stderr(Stdio::piped()).spawn().unwrap()
+            command.arg("drain").arg("--data").arg(data).args(["--wait", &wait_s.to_string()]);
+            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
         };
         let mut device = Device::sign_in(&server, "ann");
-        // Two at once, and one that comes late.
-        let mut drains = vec![drain(server.data()), drain(server.data())];
+        // Two at once.
+        let mut drains = vec![drain(server.data(), 600), drain(server.data(), 600)];
         while !matches!(device.push(), Told::GoAway(_)) {}
         server.logs("draining");
         let lock = server.data().join("store/lock");
         waits_until("it says so", || fs::read_to_string(&lock).unwrap().contains("draining"));
-        drains.push(drain(server.data()));
+        // Some that come late and wait for a while only: when the first is through, a signal of the
+        // second one would end the server at once, with whoever is still there.
+        for wait_s in [2, 1] {
+            let late = drain(server.data(), wait_s).wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&late.stderr).into_owned();
+            assert!(said.contains("still runs after"), "it had waited, and says: {said}");
+        }
+        drains.push(drain(server.data(), 600));
         device.send(message("bob", 1, b"still here"));
-        waits_until("the late one waits", || drains[2].try_wait().unwrap().is_none());
         device.wire.is_alive();
         device.leave();
         assert!(server.wait().success());

@@ -284,11 +284,7 @@ impl Edges {
                 return self.end(ctx, outbox, id);
             }
             State::Aborting | State::Free => return,
-            State::Proxy
-            | State::Preface
-            | State::Hello
-            | State::Registering
-            | State::Ready => {}
+            State::Proxy | State::Preface | State::Hello | State::Registering | State::Ready => {}
         }
         self.mark_ready(id);
         if self.table.get(id).is_some_and(|edge| edge.flags.contains(Flags::PAUSED)) {
