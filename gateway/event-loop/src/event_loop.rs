@@ -40,6 +40,16 @@ impl EventLoop {
         }
     }
 
+    /// How many rings there are for sockets: one at first, more while a crowd needs them. None on
+    /// epoll.
+    #[must_use]
+    pub const fn rings(&self) -> usize {
+        match &self.backend {
+            Backend::Uring(uring) => uring.rings(),
+            Backend::Epoll(_) => 0,
+        }
+    }
+
     /// Wakes this loop, from any thread.
     #[must_use]
     pub fn waker(&self) -> Waker {

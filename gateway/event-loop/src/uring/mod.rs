@@ -146,6 +146,10 @@ impl Uring {
         self.waker.clone()
     }
 
+    pub(crate) const fn rings(&self) -> usize {
+        self.rings.len()
+    }
+
     pub(crate) fn adopt_listener(
         &mut self,
         socket: Listening,

@@ -1,10 +1,13 @@
 //! A loop that talks to itself: outgoing connections, many rings, slots used again and again.
 
-use crate::harness::{Echo, on_both, run_alone};
-use roost_event_loop::{Accepting, Actions, BatchFlow, Event, Handler, Kind, Settings, SocketId};
+use crate::harness::{Checked, Echo, localhost, on_both, run_alone};
+use roost_event_loop::{
+    Accepting, Actions, BatchFlow, Event, EventLoop, Handler, Kind, Settings, SocketId,
+};
 use roost_protocol::time::Now;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 
 /// Connects to its own listener, says a number on each connection and expects it back.
 struct Loopback {
@@ -113,14 +116,13 @@ fn thousands_of_connections_over_many_small_rings() {
 /// who accept there move.
 const REST_TICKS: u32 = 160;
 
-/// One crowd after the other, with a time in which nobody is there.
-struct Crowds {
+/// A crowd, and after it a time in which nobody is there.
+struct Crowd {
     crowd: Loopback,
-    left: u32,
     rest: u32,
 }
 
-impl Handler for Crowds {
+impl Handler for Crowd {
     fn on_event(&mut self, now: Now, event: Event<'_>, actions: &mut Actions) {
         if matches!(event, Event::Tick) {
             self.rest = self.rest.saturating_sub(1);
@@ -129,17 +131,10 @@ impl Handler for Crowds {
     }
 
     fn on_batch_end(&mut self, now: Now, actions: &mut Actions) -> BatchFlow {
-        if self.rest > 0 {
-            return BatchFlow::Continue;
+        if self.crowd.wanted > 0 {
+            return self.crowd.on_batch_end(now, actions);
         }
-        let flow = self.crowd.on_batch_end(now, actions);
-        if flow == BatchFlow::Stop && self.left > 0 {
-            self.left -= 1;
-            self.rest = REST_TICKS;
-            self.crowd = Loopback::new(self.crowd.remote, self.crowd.wanted, false);
-            return BatchFlow::Continue;
-        }
-        flow
+        if self.rest == 0 { BatchFlow::Stop } else { BatchFlow::Continue }
     }
 }
 
@@ -149,13 +144,22 @@ impl Handler for Crowds {
 fn crowds_come_and_go() {
     on_both(|kind| {
         let settings = Settings { ring_slots: 64, tick_ms: 2, ..Settings::default() };
-        let ran = run_alone(kind, &settings, |remote| Crowds {
-            crowd: Loopback::new(remote, 1500, false),
-            left: 3,
-            rest: 0,
-        });
-        assert_eq!(ran.causes.len(), 4 * 3000);
-        assert_eq!(ran.inner.crowd.open_max, 3000);
+        let mut event_loop = EventLoop::new(kind, &settings).unwrap();
+        let (_, remote) = event_loop.listen(localhost(), 4096, false).unwrap();
+        let nobody = || Loopback::new(remote, 0, false);
+        let mut checked = Checked::new(Crowd { crowd: nobody(), rest: 0 }, Arc::default());
+        for number in 1..=4 {
+            checked.inner.crowd = Loopback::new(remote, 1500, false);
+            event_loop.run(&mut checked).unwrap();
+            assert_eq!(checked.inner.crowd.open_max, 3000);
+            assert_eq!(checked.causes.len(), number * 3000);
+            checked.inner = Crowd { crowd: nobody(), rest: REST_TICKS };
+            event_loop.run(&mut checked).unwrap();
+            let expected = if kind == Kind::Uring { 1 } else { 0 };
+            assert_eq!(event_loop.rings(), expected, "rings are left of a crowd");
+        }
+        let highest = *checked.slots.last().unwrap();
+        assert!((2_900..4_000).contains(&highest), "each needed many rings again: {highest}");
     });
 }
 
@@ -252,7 +256,7 @@ fn refused() {
 fn adopted_listener() {
     on_both(|kind| {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut event_loop = roost_event_loop::EventLoop::new(kind, &Settings::default()).unwrap();
+        let mut event_loop = EventLoop::new(kind, &Settings::default()).unwrap();
         let remote = listener.local_addr().unwrap();
         event_loop.adopt_listener(listener.into(), Accepting::default()).unwrap();
         let mut handler = Loopback::new(remote, 10, true);

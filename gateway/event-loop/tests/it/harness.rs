@@ -120,7 +120,7 @@ pub(crate) struct Checked<H> {
 }
 
 impl<H> Checked<H> {
-    fn new(inner: H, stop: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(inner: H, stop: Arc<AtomicBool>) -> Self {
         let (live, seen) = (BTreeMap::new(), BTreeSet::new());
         Self { inner, stop, live, seen, causes: Vec::new(), slots: BTreeSet::new() }
     }
