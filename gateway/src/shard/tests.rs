@@ -136,7 +136,6 @@ fn comes_and_goes(number: u32) -> (ToOwnMailbox, ToOwnMailbox) {
         ticket_epoch: None,
         client: "test 1.0".to_owned(),
         activity: wire::ActivityState::ActivityForeground,
-        must_replace: false,
     };
     let gone = ToOwnMailbox::Gone(Box::new(Gone { edge, user, device }));
     (ToOwnMailbox::Register(Box::new(register)), gone)

@@ -39,16 +39,13 @@ impl World {
     fn drives(&mut self) -> (Vec<u32>, Vec<Output>) {
         let (mut cut, mut others) = (Vec::new(), Vec::new());
         for output in self.outbox.drain().collect::<Vec<_>>() {
-            match output {
-                Output::Send { edge, buffer } => {
-                    self.edges.sent(&mut self.ctx, &mut self.outbox, edge, buffer);
-                }
-                Output::Close { .. } => {}
-                Output::Abort { edge } => {
-                    self.edges.closed(&mut self.ctx, edge);
-                    cut.push(edge.slot);
-                }
-                other => others.push(other),
+            if let Output::Send { edge, buffer } = output {
+                self.edges.sent(&mut self.ctx, &mut self.outbox, edge, buffer);
+            } else if let Output::Abort { edge } = output {
+                self.edges.closed(&mut self.ctx, edge);
+                cut.push(edge.slot);
+            } else if !matches!(output, Output::Close { .. }) {
+                others.push(output);
             }
         }
         (cut, others)
@@ -70,17 +67,17 @@ impl World {
 }
 
 fn pauses(outputs: &[Output]) -> Vec<u16> {
-    let listener = |output: &Output| match output {
-        Output::PauseAccepting { listener } => *listener,
-        other => panic!("{other:?}"),
+    let listener = |output: &Output| {
+        let Output::PauseAccepting { listener } = output else { panic!("{output:?}") };
+        *listener
     };
     outputs.iter().map(listener).collect()
 }
 
 fn resumes(outputs: &[Output]) -> Vec<u16> {
-    let listener = |output: &Output| match output {
-        Output::ResumeAccepting { listener } => *listener,
-        other => panic!("{other:?}"),
+    let listener = |output: &Output| {
+        let Output::ResumeAccepting { listener } = output else { panic!("{output:?}") };
+        *listener
     };
     outputs.iter().map(listener).collect()
 }

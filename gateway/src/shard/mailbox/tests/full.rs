@@ -20,15 +20,13 @@ fn told(world: &mut World, mut register: Register, moved: u32) -> ToEdge {
 }
 
 fn is_welcome(what: &ToEdge) -> bool {
-    match what {
-        ToEdge::Registered { .. } => true,
-        ToEdge::Refused(error) => {
-            assert_eq!(error.code(), ErrorCode::ErrorOverloaded);
-            assert!(error.retry_after_ms > 0);
-            false
-        }
-        other => panic!("{other:?}"),
+    if let ToEdge::Refused(error) = what {
+        assert_eq!(error.code(), ErrorCode::ErrorOverloaded);
+        assert!(error.retry_after_ms > 0);
+        return false;
     }
+    assert!(matches!(what, ToEdge::Registered { .. }), "{what:?}");
+    true
 }
 
 #[test]
