@@ -498,6 +498,8 @@ on_both_drivers! {
             stranger.ask(1, Ask::Hello(hello(&server.token("stranger"), 1, connection)));
             assert_eq!(stranger.refused_hello().1.code(), ErrorCode::ErrorOverloaded);
         }
+        server.metric_becomes("roost_sessions", |sessions| sessions == 2);
+        server.metric_becomes("roost_welcomed_total", |welcomed| welcomed == 2 + 2 * 28);
         let welcomed = server.metric_by_shard("roost_welcomed_total");
         assert!(welcomed.iter().all(|count| *count > 0), "by both shards: {welcomed:?}");
         assert_eq!(server.metric_by_shard("roost_sessions"), [1, 1]);

@@ -114,7 +114,7 @@ fn thousands_of_connections_over_many_small_rings() {
 
 /// Ticks between two crowds: rings that nobody needed for fifty of them go, and before that those
 /// who accept there move.
-const REST_TICKS: u32 = 160;
+const REST_TICKS: u32 = 400;
 
 /// A crowd, and after it a time in which nobody is there.
 struct Crowd {

@@ -258,7 +258,7 @@ impl Mailboxes {
         let Ok(mut replayed) = replayed else {
             ctx.reports.push(Report::Unreadable { stream: mailbox_stream(user) });
             for arrival in std::mem::take(&mut held.waiting) {
-                loading::refuse_unreadable(ctx, arrival);
+                self.handle(ctx, arrival, tick);
             }
             self.rows.put_away(user, std::mem::take(&mut held.rows));
             for question in held.take_questions() {

@@ -113,3 +113,16 @@ fn a_device_that_is_signed_out_for_another_leaves_its_place() {
     world.connect(1, 3);
     assert_eq!(world.boxes.sessions(), 2);
 }
+
+#[test]
+fn who_leaves_while_a_list_is_read_that_cannot_be_read_has_left() {
+    let mut world = world();
+    world.connect(1, 1);
+    world.evict_all();
+    world.ask(1, 1, MailboxRequest::SignOut(SignOut::Device(device(2))));
+    let gone = Gone { edge: edge(1, 1), user: user(1).0, device: device(1) };
+    world.own(ToOwnMailbox::Gone(Box::new(gone)));
+    assert_eq!(world.boxes.sessions(), 1, "it waits for the list");
+    world.boxes.loaded(&mut world.ctx, user(1).0, None, world.tick);
+    assert_eq!(world.boxes.sessions(), 0);
+}
