@@ -103,6 +103,8 @@ impl Mailboxes {
             return;
         }
         match &mailbox.body {
+            // A mark that came meanwhile and found no room is nowhere else.
+            Body::Active(entries) if !entries.unwritten.is_empty() => {}
             Body::Active(entries) if entries.stored_number == number => {
                 self.bytes -= cool(mailbox);
                 ctx.stats.evictions_total += 1;

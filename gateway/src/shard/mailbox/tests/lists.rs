@@ -285,3 +285,24 @@ fn what_one_device_writes_moves_the_mark_on_the_others() {
     world.run();
     assert_eq!((world.changed(), world.ctx.stats.loads_total), (vec![], loads));
 }
+
+#[test]
+fn a_list_stays_while_a_read_mark_waits_for_room() {
+    let mut world = World::new(Limits::default());
+    world.connect(1, 1);
+    world.deliver(said(2, 1, 1));
+    world.run();
+    let (me, with) = (user(1).0, direct(1, 2));
+    assert_eq!(world.entry(1, 1, with).read, 0);
+    // The list is on its way out of memory when a mark comes for which the log has no room.
+    world.tick += 10_000;
+    world.boxes.evict_some(&mut world.ctx, world.tick, 1, 100);
+    let (_, entries) = world.boxes.cells.active(me).expect("it has not left yet");
+    entries.unwritten.insert(with, at(1));
+    world.run();
+    assert!(world.boxes.cells.active(me).is_some(), "the mark is nowhere else");
+    assert_eq!(world.entry(1, 1, with).read, 1);
+    world.evict_all();
+    assert!(world.boxes.cells.active(me).is_none(), "now it may leave");
+    assert_eq!(world.entry(1, 1, with).read, 1);
+}
