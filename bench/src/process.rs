@@ -107,14 +107,13 @@ impl Beside {
     #[must_use]
     pub fn now() -> Self {
         let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second().max(1);
-        let all = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let all = all.lines().next().map_or(0, busy_ticks);
+        let Processors { busy_us, stolen_us } = Processors::now();
         let own = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // utime, stime and the same of children that ended and were waited for.
         let fields = own.rsplit_once(')').map_or("", |(_, fields)| fields);
         let own = fields.split_ascii_whitespace().skip(11).take(4);
         let own: u64 = own.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        let others_us = all.saturating_sub(own) * tick_us;
+        let others_us = (busy_us + stolen_us).saturating_sub(own * tick_us);
         Self { others_us, at: roost_event_loop::now().monotonic }
     }
 

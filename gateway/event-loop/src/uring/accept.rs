@@ -172,11 +172,11 @@ impl Uring {
         // Places that are kept for one listener are lost to the others.
         let listeners = u32::try_from(self.listeners.listeners.len()).unwrap_or(u32::MAX);
         let share = (self.rings.sockets_max() / listeners.saturating_mul(4)).max(1);
-        let most = self.accepts_per_turn;
         let fd = types::Fd(listener.socket.as_raw_fd());
         let user_data = Tag::index(Op::Accept, id.0).encode();
         let ring = self.rings.at(listener.ring);
-        let count = most.min(share).saturating_sub(listener.armed).min(ring.free());
+        let count =
+            self.accepts_per_turn.min(share).saturating_sub(listener.armed).min(ring.free());
         listener.armed += count;
         ring.reserve_accepts(count);
         for _ in 0..count {

@@ -8,7 +8,7 @@
 //! and at least as many places again: of more of them the oldest are cut off.
 
 use super::Edges;
-use super::table::State;
+use super::table::{Edge, State};
 use crate::ids::EdgeId;
 use crate::shard::context::Context;
 use crate::shard::evicting::shrink;
@@ -87,8 +87,8 @@ impl Edges {
         let Self { places, table, .. } = self;
         places.closing.push_back(id);
         if places.closing.len() > table.counts().closing as usize * 2 + GONE_MIN {
-            let is_closing = |id: &EdgeId| table.peek(*id).map(|edge| edge.state);
-            places.closing.retain(|id| is_closing(id) == Some(State::Closing));
+            let is_closing = |edge: &Edge| edge.state == State::Closing;
+            places.closing.retain(|id| table.peek(*id).is_some_and(is_closing));
         }
         self.cut_closing(ctx, outbox);
     }
