@@ -6,7 +6,7 @@ use crate::measure::{Look, Metered};
 use crate::result::{
     BesideFigures, Curve, Figures, GeneratorFigures, KernelFigures, Round, ServerFigures,
 };
-use crate::scenario::{catchup, idle, rooms, storm};
+use crate::scenario::{catchup, idle, rooms, storm, talkers};
 use crate::swarm::Counts;
 use crate::tun;
 use hdrhistogram::Histogram;
@@ -320,9 +320,6 @@ pub fn of_storm_behind_tun(found: tun::Findings) -> Found {
     let connected = found.idle.connected.map(|look| look.at);
     let came = Came { counts: found.counts, started: found.started, connected };
     let storm = storm::Findings {
-        lost: talk.lost,
-        unanswered: talk.unanswered,
-        duplicated: talk.duplicated,
         left: found.storm.left,
         back: found.storm.back,
         repeated: found.storm.repeated,
@@ -332,7 +329,8 @@ pub fn of_storm_behind_tun(found: tun::Findings) -> Found {
         metered: found.idle.metered,
         failure: found.idle.failure,
     };
-    let mut of = of_storm(storm, came);
+    let mut of = of_storm(storm, None, came);
+    of.losses(talk.lost, talk.duplicated, talk.unanswered);
     packets(&mut of.round.figures, &wire);
     of.round.failures.extend(talk.complaints);
     of
@@ -431,22 +429,37 @@ pub fn of_catchup(found: catchup::Findings, came: Came) -> Found {
     of
 }
 
-/// Of a run whose devices all leave and return.
+/// Of a run whose devices all leave and return, but for those who stay.
 #[must_use]
-pub fn of_storm(found: storm::Findings, mut came: Came) -> Found {
+pub fn of_storm(
+    mut found: storm::Findings,
+    stayed: Option<talkers::Findings>,
+    mut came: Came,
+) -> Found {
     let mut of = Found::default();
     // Everybody was welcomed twice; the rate is that of the first time.
     let all = came.counts.welcomed;
     came.counts.welcomed = all.saturating_sub(u32::try_from(found.back).unwrap_or(all));
     of.connections(came);
     let took_s = whole(found.took.ns / 1_000) / 1e6;
+    if let Some(stayed) = stayed {
+        let times = stayed.metered;
+        found.metered.latency_us.extend(times.latency_us);
+        found.metered.percentiles.extend(times.percentiles);
+        found.metered.histograms.extend(times.histograms);
+        found.metered.lateness = times.lateness;
+        let talk = stayed.talk;
+        of.losses(talk.lost, talk.duplicated, talk.unanswered);
+        of.more("talkers_come_first", stayed.comes_first);
+        of.round.failures.extend(talk.complaints);
+        of.round.failures.extend(stayed.failure);
+    }
     of.metered(found.metered);
     of.more("left", found.left);
     of.more("returned", found.back);
     of.more("repeated", found.repeated);
     of.more("took_s", round(took_s));
     of.more("returned_per_s", round(ratio(whole(found.back), took_s)));
-    of.losses(found.lost, found.duplicated, found.unanswered);
     if let [Some(before), Some(after)] = found.looks
         && let (Some(before), Some(after), Some(server)) =
             (before.server, after.server, &mut of.round.figures.server)

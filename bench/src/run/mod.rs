@@ -4,6 +4,7 @@ mod capacity;
 mod others;
 mod round;
 mod settings;
+mod talkers;
 mod tun;
 
 pub use round::{Devices, own_rss_bytes, part};

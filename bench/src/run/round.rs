@@ -1,5 +1,6 @@
 //! One round.
 
+use super::talkers::Staying;
 use super::{RunError, others, tun};
 use crate::agents;
 use crate::args::{CatchupArgs, Common, IdleArgs, Scenario as Wanted, StormArgs, TiesArgs, Tls};
@@ -202,16 +203,19 @@ pub(super) fn idle(
 fn of_storm(
     args: &StormArgs,
     mut plan: Plan,
-    (users, tokens): (Vec<String>, Vec<String>),
+    (mut users, mut tokens): (Vec<String>, Vec<String>),
     server: Server,
 ) -> Result<Found, RunError> {
+    plan.devices = plan.devices.saturating_sub(args.talkers);
+    let leavers = usize::try_from(plan.devices).expect("devices are fewer than memory has bytes");
+    let theirs = (users.split_off(leavers), tokens.split_off(leavers));
+    let staying =
+        (args.talkers > 0).then(|| Staying::begin(&plan, theirs, args.rate)).transpose()?;
     plan.tries_again = true;
     plan.connecting_max = args.at_once;
     let settings = storm::Settings {
         tokens,
-        users,
-        talkers: args.talkers,
-        messages_per_second: args.rate,
+        talkers: staying.as_ref().map(Staying::signals),
         server: server.address,
         calm: Duration::from_seconds(args.common.warmup.into()),
         away: Duration::from_seconds(args.away.into()),
@@ -219,12 +223,12 @@ fn of_storm(
         observed: server.observed(),
     };
     let progress = Progress::new(args.common.output.progress);
-    let meter =
-        Meter::new(server.observed(), &storm::STAGES, storm::BACK, args.talkers > 0, progress);
+    let meter = Meter::new(server.observed(), &storm::STAGES, storm::BACK, false, progress);
     let driven = drive(plan, Storm::new(settings, meter))?;
     let found = driven.scenario.into_findings(now().monotonic);
+    let stayed = staying.map(Staying::end).transpose()?;
     let came = came(&driven.swarm, found.connected);
-    Ok(ended(rounds::of_storm(found, came), server))
+    Ok(ended(rounds::of_storm(found, stayed, came), server))
 }
 
 fn of_catchup(

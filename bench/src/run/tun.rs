@@ -12,6 +12,7 @@ use crate::result::Document;
 use crate::scenario::rooms::{DELIVERED, SENT, STAGES, TICKED};
 use crate::scenario::storm;
 use crate::scenario::talk::{self, Stages, Talk};
+use crate::scenario::talkers;
 use crate::server::{self, Server};
 use crate::swarm::DeviceIndex;
 use crate::tokens;
@@ -120,7 +121,7 @@ fn of_storm(args: &StormArgs) -> talk::Settings {
         devices: args.connections..args.connections.saturating_add(args.talkers),
         per_second: args.rate,
         base: 0,
-        at_once: storm::AT_ONCE,
+        at_once: talkers::AT_ONCE,
         stages: storm::IN_THE_CALM,
         always: true,
     }

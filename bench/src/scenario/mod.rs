@@ -10,3 +10,4 @@ mod retries;
 pub mod rooms;
 pub mod storm;
 pub mod talk;
+pub mod talkers;

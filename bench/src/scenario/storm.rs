@@ -4,7 +4,8 @@
 //! other before, while the others leave, and while they return.
 
 use super::load;
-use super::talk::{self, Stages, Talk};
+use super::talk::Stages;
+use super::talkers::{Signals, Stand, Wish};
 use crate::agents;
 use crate::measure::{Look, Meter, Metered, Observed};
 use crate::swarm::{DeviceIndex, Flow, Frame, SYNC, Scenario, Swarm};
@@ -30,12 +31,10 @@ pub const BACK: usize = 1;
 pub(crate) const IN_THE_CALM: Stages = Stages { sent: 2, delivered: 3, ticked: None };
 /// The same from then on.
 pub(crate) const IN_THE_STORM: Stages = Stages { sent: 4, delivered: 5, ticked: None };
-/// Messages of a pair of those who stay that may be under way.
-pub(crate) const AT_ONCE: u32 = 64;
 /// How long what those who stay have written may take to arrive at the end.
 pub(crate) const ARRIVALS: Duration = Duration::from_seconds(20);
-/// Devices that are told to leave, or to come back, in one turn: those who stay are heard and
-/// measured by the same thread.
+/// Devices that are told to leave, or to come back, in one turn: so those who are under way are
+/// heard in between.
 pub(crate) const PART: usize = 16;
 /// How long leaving may take.
 const PATIENCE: Duration = Duration::from_seconds(60);
@@ -43,14 +42,10 @@ const PATIENCE: Duration = Duration::from_seconds(60);
 /// What is to be done.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// One token for each device.
+    /// One token for each device that leaves and returns.
     pub tokens: Vec<String>,
-    /// Their users.
-    pub users: Vec<String>,
-    /// How many of them stay: the last ones.
-    pub talkers: u32,
-    /// Messages a second among those.
-    pub messages_per_second: u32,
+    /// Those who stay, if any do.
+    pub talkers: Option<Signals>,
     /// Where the server is.
     pub server: SocketAddr,
     /// Between the last Welcome and the storm.
@@ -66,13 +61,6 @@ pub struct Settings {
 /// What the run found.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Of those who stay: accepted messages that never arrived, messages without an answer, and
-    /// what arrived twice.
-    pub lost: u64,
-    /// See `lost`.
-    pub unanswered: u64,
-    /// See `lost`.
-    pub duplicated: u64,
     /// Devices that left.
     pub left: u64,
     /// Devices that are back.
@@ -114,13 +102,10 @@ struct Device {
 pub struct Storm {
     settings: Settings,
     devices: Vec<Device>,
-    /// Those below it leave.
-    leavers: DeviceIndex,
     /// They in the order in which they leave, and then in that in which they return.
     order: Vec<DeviceIndex>,
     /// So many of them were told to.
     told: usize,
-    talk: Talk,
     phase: Phase,
     phase_ends: Instant,
     broke: Instant,
@@ -132,24 +117,12 @@ pub struct Storm {
 impl Storm {
     /// Before the first connection.
     #[must_use]
-    pub fn new(mut settings: Settings, meter: Meter) -> Self {
+    pub fn new(settings: Settings, meter: Meter) -> Self {
         let count = DeviceIndex::try_from(settings.tokens.len()).unwrap_or(DeviceIndex::MAX);
-        let leavers = count.saturating_sub(settings.talkers);
-        let users = std::mem::take(&mut settings.users);
-        let talk = talk::Settings {
-            devices: leavers..count,
-            per_second: settings.messages_per_second,
-            base: 0,
-            at_once: AT_ONCE,
-            stages: IN_THE_CALM,
-            always: true,
-        };
         Self {
             devices: vec![Device::default(); settings.tokens.len()],
-            leavers,
-            order: in_disorder(leavers),
+            order: in_disorder(count),
             told: 0,
-            talk: Talk::new(talk, Box::new(move |index| users[index as usize].clone())),
             settings,
             phase: Phase::Connecting,
             phase_ends: Instant { ns: u64::MAX },
@@ -163,13 +136,7 @@ impl Storm {
     /// What was found.
     #[must_use]
     pub fn into_findings(self, now: Instant) -> Findings {
-        let Self { talk, meter, mut findings, .. } = self;
-        let found = talk.into_findings();
-        (findings.lost, findings.unanswered) = (found.lost, found.unanswered);
-        findings.duplicated = found.duplicated;
-        if !found.complaints.is_empty() {
-            findings.failure.get_or_insert_with(|| found.complaints.join("; "));
-        }
+        let Self { meter, mut findings, .. } = self;
         findings.metered = meter.finish(now);
         findings
     }
@@ -179,6 +146,18 @@ impl Storm {
         self.findings.failure.get_or_insert(why);
     }
 
+    /// Asks something of those who stay.
+    fn want(&self, wish: Wish) {
+        if let Some(talkers) = &self.settings.talkers {
+            talkers.want(wish);
+        }
+    }
+
+    /// How far those who stay are; without any, so far that nobody waits for them.
+    fn stand(&self, without: Stand) -> Stand {
+        self.settings.talkers.as_ref().map_or(without, Signals::stand)
+    }
+
     fn enter(&mut self, phase: Phase, name: &'static str, ends: Instant) {
         (self.phase, self.phase_ends) = (phase, ends);
         self.meter.enter(name, Some(ends));
@@ -186,21 +165,24 @@ impl Storm {
 
     fn advance(&mut self, swarm: &mut Swarm, now: Instant) -> bool {
         let over = now >= self.phase_ends;
+        if self.phase != Phase::Draining && self.stand(Stand::There) == Stand::Over {
+            self.fail("those who stay did not stay".to_owned());
+            return true;
+        }
         match self.phase {
-            Phase::Connecting if swarm.settled() => {
+            Phase::Connecting if swarm.settled() && self.stand(Stand::There) == Stand::There => {
                 self.findings.connected = Some(now);
                 if let Some(why) = swarm.first_refusal() {
                     let refused = swarm.counts().refused;
                     self.fail(format!("{refused} devices could not connect: {why}"));
                 }
-                self.talk.begin(now);
+                self.want(Wish::Calm);
                 self.enter(Phase::Calm, "calm", now + self.settings.calm);
             }
             Phase::Calm if over && agents::is_open() => {
                 self.findings.looks[0] = Some(Look::at(self.settings.observed, now));
-                self.talk.measure_as(IN_THE_STORM);
-                self.findings.left =
-                    (0..self.leavers).filter(|of| swarm.is_ready(*of)).count() as u64;
+                self.want(Wish::Storm);
+                self.findings.left = u64::from(swarm.ready());
                 self.enter(Phase::Leaving, "leaving", now + PATIENCE);
             }
             Phase::Leaving if u64::from(swarm.counts().left) >= self.findings.left => {
@@ -215,10 +197,10 @@ impl Storm {
                 self.findings.took = now.since(self.broke);
                 self.findings.looks[1] = Some(Look::at(self.settings.observed, now));
                 self.meter.end(now);
-                self.talk.stop();
+                self.want(Wish::End);
                 self.enter(Phase::Draining, "draining", now + ARRIVALS);
             }
-            Phase::Draining if over || self.talk.is_still() => return true,
+            Phase::Draining if over || self.stand(Stand::Over) == Stand::Over => return true,
             Phase::Returning if over => {
                 let missing = self.findings.left - self.findings.back;
                 self.fail(format!("{missing} devices did not come back in time"));
@@ -302,11 +284,7 @@ impl Scenario for Storm {
         self.devices[index as usize].opened = now;
     }
 
-    fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
-        if self.talk.has(index) && self.talk.has_begun() {
-            self.talk.told(swarm, index, &frame, now, &mut self.meter);
-            return;
-        }
+    fn frame(&mut self, _: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
         let device = &mut self.devices[index as usize];
         let returning = self.phase == Phase::Returning;
         match frame.says {
@@ -346,7 +324,6 @@ impl Scenario for Storm {
             swarm.start_heartbeats(now);
         }
         self.meter.turn(now, swarm.ready().into());
-        self.talk.turn(swarm, now, &mut self.meter);
         if self.advance(swarm, now) { Flow::Stop } else { Flow::Wait }
     }
 }

@@ -56,6 +56,8 @@ pub struct Frame<'a> {
 pub enum Flow {
     /// Sleep until something happens.
     Wait,
+    /// The same, but no longer than until then.
+    Until(Instant),
     /// Take the next turn at once: something is due within less than a tick.
     Spin,
     /// The run is over.
@@ -238,6 +240,7 @@ impl<S: Scenario> Handler for Driven<S> {
         self.swarm.flush(actions);
         match flow {
             Flow::Wait => BatchFlow::Continue,
+            Flow::Until(due) => BatchFlow::WakeBy(due),
             Flow::Spin => {
                 self.waker.wake();
                 BatchFlow::Continue

@@ -169,6 +169,23 @@ fn everybody_returns_from_a_storm() {
     assert_stage(&result, "back");
 }
 
+#[test]
+fn those_who_stay_are_heard_before_and_during_a_storm() {
+    if !server_is_there() {
+        return;
+    }
+    let line = format!(
+        "storm --spawn {ANYWHERE} --connections 60 --talkers 6 --rate 100 --away 1 --warmup 1"
+    );
+    let result = measured("storm-talkers", &line);
+    assert_whole(&result, "storm");
+    assert_eq!((&result["left"], &result["returned"]), (&60.into(), &60.into()));
+    assert!(result["talkers_come_first"].is_boolean(), "{result}");
+    for stage in ["back", "calm_sent", "calm_delivered", "storm_sent", "storm_delivered"] {
+        assert_stage(&result, stage);
+    }
+}
+
 /// A busy machine may keep no latency at all: then the search fails, but it ends and says why.
 #[test]
 fn a_search_for_the_capacity_ends() {
