@@ -204,12 +204,22 @@ impl Uring {
         // From here on whatever happens writes the eventfd. What happened before is seen by the
         // second look: the announcement contains a full fence.
         self.waker.fall_asleep();
-        let outcome = if self.has_work() { Ok(()) } else { self.sleep_on_front(rest) };
+        let outcome = self.sleep_announced(rest);
         self.waker.wake_up();
         for ring in self.rings.iter_mut() {
             ring.ring.set_wakes(false);
         }
         outcome
+    }
+
+    fn sleep_announced(&mut self, rest: Duration) -> io::Result<()> {
+        for ring in self.rings.iter_mut() {
+            // What was put off before the announcement writes nothing, and this flag does not tell.
+            if ring.ring.is_doubtful() {
+                ring.ring.enter_for_all()?;
+            }
+        }
+        if self.has_work() { Ok(()) } else { self.sleep_on_front(rest) }
     }
 
     fn sleep_on_front(&mut self, rest: Duration) -> io::Result<()> {
@@ -270,7 +280,7 @@ impl Uring {
     }
 
     fn turn_front(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
-        if !self.front.has_work() {
+        if !self.front.has_work() && !self.front.is_doubtful() {
             return Ok(());
         }
         self.front.enter()?;
@@ -290,9 +300,10 @@ impl Uring {
 
     fn turn_ring(&mut self, index: usize, turn: &mut Turn<'_>) -> io::Result<()> {
         self.bring_back_later(index);
+        let mut doubtful = self.rings.at(index).ring.is_doubtful();
         for _ in 0..ENTERS_PER_TURN {
             self.submit_receives(index)?;
-            if !self.rings.at(index).ring.has_work() {
+            if !std::mem::take(&mut doubtful) && !self.rings.at(index).ring.has_work() {
                 return Ok(());
             }
             self.enter_ring(index, turn)?;

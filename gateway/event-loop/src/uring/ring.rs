@@ -27,8 +27,16 @@ pub(super) struct Completion {
     pub(super) more: bool,
 }
 
+/// Completions that one call may wait for at most: as many as fit, so that it does all that was put
+/// off.
+const ALL: usize = COMPLETIONS as usize;
+
 pub(super) struct Ring {
     inner: IoUring,
+    /// The ring says that something was put off, and an enter found nothing. The kernel first puts
+    /// work off and then raises the flag; work that is done in between leaves a flag that stays
+    /// until something else is put off. Then the flag is no reason to stay awake.
+    doubtful: bool,
 }
 
 impl Ring {
@@ -45,7 +53,7 @@ impl Ring {
         if slots > 0 {
             inner.submitter().register_files_sparse(slots)?;
         }
-        let mut ring = Self { inner };
+        let mut ring = Self { inner, doubtful: false };
         if let Some(eventfd) = eventfd {
             ring.inner.submitter().register_eventfd(eventfd.as_raw_fd())?;
             ring.inner.completion().disable_eventfd();
@@ -110,25 +118,45 @@ impl Ring {
 
     /// Whether completions wait or could be made.
     pub(super) fn has_completions(&mut self) -> bool {
-        let queue = self.inner.submission();
-        if queue.taskrun() || queue.cq_overflow() {
-            return true;
-        }
-        drop(queue);
-        !self.inner.completion().is_empty()
+        self.puts_off()
+            || self.inner.submission().cq_overflow()
+            || !self.inner.completion().is_empty()
     }
 
-    /// Whether the kernel has put something off until the next enter.
+    /// Whether the kernel has put something off until the next enter, as far as that is to be
+    /// believed.
     pub(super) fn puts_off(&mut self) -> bool {
-        self.inner.submission().taskrun()
+        self.inner.submission().taskrun() && !self.doubtful
+    }
+
+    /// Whether the kernel says that it has put something off, and the last enter found nothing.
+    /// While others keep the loop awake such a ring is entered once a turn.
+    pub(super) fn is_doubtful(&mut self) -> bool {
+        self.doubtful && self.inner.submission().taskrun()
     }
 
     /// Submits what is queued and lets the kernel make completions. Does not wait.
     pub(super) fn enter(&mut self) -> io::Result<()> {
-        let count = u32::try_from(self.inner.submission().len()).unwrap_or(u32::MAX);
+        let (count, flagged) = {
+            let queue = self.inner.submission();
+            (u32::try_from(queue.len()).unwrap_or(u32::MAX), queue.taskrun())
+        };
+        let before = self.inner.completion().len();
         let submitter = self.inner.submitter();
         // SAFETY: entries were pushed under the contract of `push`; there is no argument.
         let outcome = unsafe { submitter.enter::<libc::sigset_t>(count, 0, GETEVENTS, None) };
+        let found = count > 0 || self.inner.completion().len() > before;
+        self.doubtful = flagged && !found && self.inner.submission().taskrun();
+        outcome.map(|_| ()).or_else(forgive)
+    }
+
+    /// Lets the kernel do all that it has put off, however much of it makes no completions. Does
+    /// not wait. What is put off afterwards writes the eventfd, if that is enabled.
+    pub(super) fn enter_for_all(&mut self) -> io::Result<()> {
+        let no_time = Timespec::new();
+        let args = SubmitArgs::new().timespec(&no_time);
+        let outcome = self.inner.submitter().submit_with_args(ALL, &args);
+        self.doubtful = self.inner.submission().taskrun();
         outcome.map(|_| ()).or_else(forgive)
     }
 

@@ -4,7 +4,7 @@ use crate::harness::{Echo, on_both, ping, serve};
 use roost_event_loop::{Actions, BatchFlow, Event, EventLoop, Handler, Kind, Settings, Waker};
 use roost_protocol::time::Now;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -128,5 +128,64 @@ fn wakes_under_load() {
                 }
             });
         });
+    });
+}
+
+/// After many wake-ups a loop sleeps as before: the kernel may leave a ring saying that there is
+/// something to do where nothing is.
+#[test]
+fn a_loop_that_was_woken_often_sleeps() {
+    const WAKES: u32 = 100_000;
+    /// A wake-up comes so many steps at most after the one before was heard of: while the loop is
+    /// about to sleep, or sleeps.
+    const STEPS_MAX: u32 = 512;
+    const TICKS: u32 = 50;
+    /// One for its tick, and one for an eventfd that was written twice.
+    const TURNS_MAX: u32 = 2 * TICKS + 10;
+    #[derive(Default)]
+    struct Seen {
+        woken: AtomicU64,
+        hammered: AtomicBool,
+    }
+    struct Quiet {
+        seen: Arc<Seen>,
+        ticks: u32,
+        turns: u32,
+    }
+    impl Handler for Quiet {
+        fn on_event(&mut self, _: Now, event: Event<'_>, _: &mut Actions) {
+            if matches!(event, Event::Woken) {
+                self.seen.woken.fetch_add(1, Ordering::SeqCst);
+            } else if self.seen.hammered.load(Ordering::SeqCst) {
+                self.ticks += 1;
+            }
+        }
+
+        fn on_batch_end(&mut self, _: Now, _: &mut Actions) -> BatchFlow {
+            self.turns += u32::from(self.ticks > 0);
+            if self.ticks < TICKS { BatchFlow::Continue } else { BatchFlow::Stop }
+        }
+    }
+    on_both(|kind| {
+        let settings = Settings { tick_ms: 1, ring_slots: 64, ..Settings::default() };
+        let mut event_loop = EventLoop::new(kind, &settings).unwrap();
+        let waker = event_loop.waker();
+        let seen = Arc::new(Seen::default());
+        let mut quiet = Quiet { seen: Arc::clone(&seen), ticks: 0, turns: 0 };
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for round in 0..WAKES {
+                    let before = seen.woken.load(Ordering::SeqCst);
+                    waker.wake();
+                    while seen.woken.load(Ordering::SeqCst) == before {
+                        std::hint::spin_loop();
+                    }
+                    (0..round % STEPS_MAX).for_each(|_| std::hint::spin_loop());
+                }
+                seen.hammered.store(true, Ordering::SeqCst);
+            });
+            event_loop.run(&mut quiet).unwrap();
+        });
+        assert!(quiet.turns <= TURNS_MAX, "{} turns in {TICKS} ticks", quiet.turns);
     });
 }
