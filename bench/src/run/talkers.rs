@@ -44,9 +44,8 @@ impl Staying {
         let signals = Signals::default();
         let theirs = signals.clone();
         let work = move || {
-            let found = stay(plan, users, per_second, theirs.clone());
-            theirs.stands(Stand::Over);
-            found
+            let over = OverAtEnd(theirs);
+            stay(plan, users, per_second, over.0.clone())
         };
         let builder = thread::Builder::new().name("talkers".to_owned());
         let thread = builder.spawn(work).map_err(RunError::Loop)?;
@@ -76,6 +75,15 @@ impl Drop for Staying {
         if let Some(thread) = self.thread.take() {
             let _whatever = thread.join();
         }
+    }
+}
+
+/// Nobody waits for a thread that is gone, however it went.
+struct OverAtEnd(Signals);
+
+impl Drop for OverAtEnd {
+    fn drop(&mut self) {
+        self.0.stands(Stand::Over);
     }
 }
 

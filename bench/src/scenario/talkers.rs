@@ -172,8 +172,9 @@ impl Scenario for Talkers {
         self.talk.turn(swarm, now, &mut self.meter);
         match self.talk.next_due() {
             _ if over => Flow::Stop,
-            Some(due) => Flow::Until(due),
-            None => Flow::Wait,
+            Some(due) if due > now => Flow::Until(due),
+            // None is due any more; or one is and waits for an answer, which wakes the loop.
+            Some(_) | None => Flow::Wait,
         }
     }
 }
