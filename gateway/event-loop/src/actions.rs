@@ -37,6 +37,7 @@ pub(crate) struct FileAction {
     pub(crate) token: u64,
     pub(crate) fd: RawFd,
     pub(crate) offset: u64,
+    /// What is written, or room for what is read.
     pub(crate) buffer: Vec<u8>,
     pub(crate) kind: FileKind,
 }
@@ -47,7 +48,8 @@ pub(crate) enum FileKind {
     Write,
     WriteAndSync,
     Sync,
-    Read,
+    /// Of so many bytes; the buffer has room for them and nothing in it.
+    Read(usize),
 }
 
 impl Actions {
@@ -115,10 +117,11 @@ impl Actions {
         }));
     }
 
-    /// Reads up to `buffer.len()` bytes at `offset`; fewer come at the end of the file.
-    /// `fd` must stay open until `FileDone`.
-    pub fn read_file(&mut self, token: u64, fd: RawFd, offset: u64, buffer: Vec<u8>) {
-        let kind = FileKind::Read;
+    /// Reads up to so many bytes at `offset`, below 1 GiB; fewer come at the end of the file.
+    /// `FileDone` has them in a buffer. `fd` must stay open until then.
+    pub fn read_file(&mut self, token: u64, fd: RawFd, offset: u64, bytes: usize) {
+        // Not filled with zeros, which would cost half as much as reading what the page cache has.
+        let (buffer, kind) = (Vec::with_capacity(bytes), FileKind::Read(bytes));
         self.queue.push(Action::File(FileAction { token, fd, offset, buffer, kind }));
     }
 

@@ -118,7 +118,7 @@ impl StoreDisk {
         let fetch = Fetch { id, left, failed: None, parts, wanted, _files: files };
         let token = self.new_job(Job::Fetch(fetch));
         for (part, (descriptor, offset, bytes)) in (token..).zip(reads) {
-            actions.read_file(part, descriptor, offset, vec![0; bytes]);
+            actions.read_file(part, descriptor, offset, bytes);
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::actions::{FileAction, FileKind};
 use crate::uring::borrow_fd;
 use crate::wake::Waker;
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -81,11 +82,8 @@ fn perform(mut file: FileAction) -> FileAnswer {
         FileKind::WriteAndSync => write_all(fd, file.offset, &file.buffer)
             .and_then(|count| rustix::fs::fdatasync(fd).map(|()| count)),
         FileKind::Sync => rustix::fs::fdatasync(fd).map(|()| 0),
-        FileKind::Read => read_all(fd, file.offset, &mut file.buffer),
+        FileKind::Read(bytes) => read_all(fd, file.offset, &mut file.buffer, bytes),
     };
-    if file.kind == FileKind::Read {
-        file.buffer.truncate(*result.as_ref().unwrap_or(&0));
-    }
     let result = result
         .map(|count| u32::try_from(count).expect("buffers of files are below 1 GiB"))
         .map_err(Errno::raw_os_error);
@@ -105,15 +103,22 @@ fn write_all(fd: BorrowedFd<'_>, offset: u64, buffer: &[u8]) -> rustix::io::Resu
     Ok(done)
 }
 
-fn read_all(fd: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match rustix::io::pread(fd, &mut buffer[done..], offset + done as u64) {
+/// Appends what is at `offset` to an empty buffer with room for so many bytes.
+fn read_all(
+    fd: BorrowedFd<'_>,
+    offset: u64,
+    buffer: &mut Vec<u8>,
+    bytes: usize,
+) -> rustix::io::Result<usize> {
+    while buffer.len() < bytes {
+        let at = offset + buffer.len() as u64;
+        match rustix::io::pread(fd, spare_capacity(buffer), at) {
             Ok(0) => break,
-            Ok(count) => done += count,
-            Err(Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(done)
+    // There may have been more room than was asked for.
+    buffer.truncate(bytes);
+    Ok(buffer.len())
 }

@@ -17,6 +17,16 @@ struct Entry {
     done: usize,
 }
 
+impl Entry {
+    /// Bytes that it is to write or read.
+    fn bytes(&self) -> usize {
+        match self.action.kind {
+            FileKind::Read(bytes) => bytes,
+            FileKind::Write | FileKind::WriteAndSync | FileKind::Sync => self.action.buffer.len(),
+        }
+    }
+}
+
 /// File operations under way. Buffers are on the heap, so moving an entry does not move them.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -45,8 +55,8 @@ impl Files {
         let entry = self.entries[index as usize].as_mut().expect("it is under way");
         let tag = |op| Tag { op, extra: 0, generation: entry.generation, slot: index }.encode();
         let fd = types::Fd(entry.action.fd);
+        let rest = u32::try_from(entry.bytes() - entry.done).expect("buffers are below 1 GiB");
         let buffer = &mut entry.action.buffer;
-        let rest = u32::try_from(buffer.len() - entry.done).expect("buffers are below 1 GiB");
         let offset = entry.action.offset + entry.done as u64;
         let sync = opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build();
         let sync = sync.user_data(tag(Op::FileSync));
@@ -62,10 +72,12 @@ impl Files {
                 unsafe { ring.push(&write(libc::RWF_DSYNC)) }
             }
             FileKind::Sync => ring.push_plain(&sync),
-            FileKind::Read => {
-                let to = buffer[entry.done..].as_mut_ptr();
+            FileKind::Read(bytes) => {
+                assert!(bytes <= buffer.capacity(), "the buffer of a read has room for it");
+                let to = buffer.as_mut_ptr().wrapping_add(entry.done);
                 let read = opcode::Read::new(fd, to, rest).offset(offset).build();
-                // SAFETY: the buffer stays in its entry until the completion.
+                // SAFETY: the buffer stays in its entry until the completion, and has room for
+                // `rest` bytes from `to` on.
                 unsafe { ring.push(&read.user_data(tag(Op::FileRead))) }
             }
         }
@@ -83,7 +95,8 @@ impl Files {
             return Ok(None);
         }
         let result = completion.result;
-        let length = u32::try_from(entry.action.buffer.len()).expect("buffers are below 1 GiB");
+        let bytes = entry.bytes();
+        let length = u32::try_from(bytes).expect("buffers are below 1 GiB");
         let answer = match (tag.op, u32::try_from(result)) {
             (_, Err(_)) if result == -libc::EINTR || result == -libc::EAGAIN => {
                 self.submit(ring, tag.slot)?;
@@ -94,7 +107,7 @@ impl Files {
             (Op::FileWrite, Ok(count)) => Ok(count),
             (Op::FileRead, Ok(count)) => {
                 entry.done += count as usize;
-                if count > 0 && entry.done < entry.action.buffer.len() {
+                if count > 0 && entry.done < bytes {
                     self.submit(ring, tag.slot)?;
                     return Ok(None);
                 }
@@ -108,8 +121,11 @@ impl Files {
     fn end(&mut self, index: u32, result: Result<u32, i32>) -> Option<Event<'static>> {
         let mut entry = self.entries[index as usize].take()?;
         self.free.push(index);
-        if entry.action.kind == FileKind::Read {
-            entry.action.buffer.truncate(entry.done);
+        if let FileKind::Read(bytes) = entry.action.kind {
+            assert!(entry.done <= bytes, "the kernel reads no more than was asked for");
+            // SAFETY: the kernel wrote so many bytes from the beginning of the buffer on, which has
+            // room for `bytes` of them.
+            unsafe { entry.action.buffer.set_len(entry.done) };
         }
         let (token, buffer) = (entry.action.token, entry.action.buffer);
         Some(Event::FileDone { token, result, buffer })

@@ -31,11 +31,11 @@ impl Handler for Log {
                 if self.written == PIECES {
                     for piece in 0..PIECES {
                         let offset = piece * PIECE as u64;
-                        actions.read_file(100 + piece, fd, offset, vec![0; PIECE]);
+                        actions.read_file(100 + piece, fd, offset, PIECE);
                     }
                     let end = PIECES * PIECE as u64;
-                    actions.read_file(200, fd, end - 10, vec![0; 100]);
-                    actions.read_file(201, fd, end, vec![0; 100]);
+                    actions.read_file(200, fd, end - 10, 100);
+                    actions.read_file(201, fd, end, 100);
                     actions.sync_file(202, fd);
                     let fd = self.read_only.as_raw_fd();
                     actions.write_file(203, fd, 0, vec![1], true);
