@@ -148,10 +148,26 @@ impl Keys {
 
     /// The page that has the line of a stream, if one has.
     pub(crate) fn find(&self, stream: StreamId) -> Option<usize> {
+        let Packing::Packed { skip, stream: told, prefix, .. } = self.packing else {
+            return self.last_until(|page| self.first(page) <= stream);
+        };
+        let (skip, told) = (usize::from(skip), usize::from(told));
+        let common = stream.0 & !low_bits(STREAM_BYTES - skip);
+        if common != prefix {
+            return if common < prefix { None } else { self.len().checked_sub(1) };
+        }
+        // The bytes as they are kept sort as the numbers do, and need not be unpacked.
+        let all = stream.0.to_be_bytes();
+        let wanted = &all[skip..skip + told];
+        self.last_until(|page| &self.key(page)[..told] <= wanted)
+    }
+
+    /// The last page of those from the first on of which something is so.
+    fn last_until(&self, is_so: impl Fn(usize) -> bool) -> Option<usize> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);
-            if self.first(middle) <= stream {
+            if is_so(middle) {
                 low = middle + 1;
             } else {
                 high = middle;

@@ -229,19 +229,17 @@ impl TableRoot {
 
     /// Whether a stream may have a line here; if not, it surely has none.
     pub(crate) fn may_hold(&self, stream: StreamId) -> bool {
-        self.page_of(stream).is_some()
+        filter::has_partition(&self.bitmap, stream) && filter::may_hold(&self.filter, stream)
     }
 
     /// The page that has the stream's line if any has; none if surely none has.
     pub(crate) fn page_of(&self, stream: StreamId) -> Option<usize> {
-        let possible =
-            filter::has_partition(&self.bitmap, stream) && filter::may_hold(&self.filter, stream);
-        if possible { self.keys.find(stream) } else { None }
+        if self.may_hold(stream) { self.keys.find(stream) } else { None }
     }
 
-    /// What to read for the line of a stream; none if surely none is here.
+    /// What to read for the line of a stream that the table may hold; none if surely none is here.
     pub(crate) fn spot_of(&self, stream: StreamId) -> Option<Spot> {
-        let page = self.page_of(stream)?;
+        let page = self.keys.find(stream)?;
         let (page_at, bytes) = self.page_range(page);
         let mut spot = Spot { page_at, from: page_at, bytes };
         if self.has_leaves() {
