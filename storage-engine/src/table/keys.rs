@@ -221,6 +221,12 @@ mod tests {
             assert_eq!(packed.place(place), (u64::try_from(place).unwrap() + 1) * 1000);
             assert_eq!(packed.bytes_of(place), 768);
         }
+        let streams = pages.iter().flatten();
+        let near = streams.flat_map(|&one| [one.wrapping_sub(1), one.wrapping_add(1), !one]);
+        for stream in near.chain([0, u128::MAX]).map(StreamId) {
+            let unpacked = (0..packed.len()).rev().find(|&page| packed.first(page) <= stream);
+            assert_eq!(packed.find(stream), unpacked, "{stream:?}");
+        }
         packed
     }
 
@@ -239,6 +245,13 @@ mod tests {
         check(&[vec![0], vec![1], vec![u128::MAX]]);
         check(&[vec![u128::MAX - 1], vec![u128::MAX]]);
         check(&[vec![5]]);
+    }
+
+    #[test]
+    fn streams_that_begin_alike_are_found_and_others_told_apart() {
+        let alike = 0xabcd << 112;
+        check(&(1..300).map(|page| vec![alike | page << 90]).collect::<Vec<_>>());
+        check(&[vec![alike, alike | 1], vec![alike | 2]]);
     }
 
     #[test]
