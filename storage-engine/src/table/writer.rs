@@ -313,6 +313,7 @@ impl TableWriter {
     /// Ends the table: its root. All that is left of the file is ready then.
     pub(crate) fn finish(&mut self) -> TableRoot {
         self.end_page();
+        filter::fold(&mut self.filter, index_of(self.streams));
         let root = TableRoot {
             id: self.facts.id,
             low: self.facts.low,
