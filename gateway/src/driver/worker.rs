@@ -206,6 +206,7 @@ impl Worker {
         if now.monotonic.since(self.published).as_ms() >= 100 {
             self.published = now.monotonic;
             self.metrics.publish(&self.shard);
+            self.outbox.give_back();
         }
     }
 }

@@ -62,6 +62,9 @@ pub enum Output {
     Drained,
 }
 
+/// Wishes for which an outbox keeps room.
+const ROOM_KEPT: usize = 4_096;
+
 /// The wishes of one batch, in order.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -84,6 +87,11 @@ impl Outbox {
         self.outputs.drain(..)
     }
 
+    /// Lets go of room that only the busiest moment needed.
+    pub(crate) fn give_back(&mut self) {
+        self.outputs.shrink_to(ROOM_KEPT);
+    }
+
     /// How many wishes wait.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -94,5 +102,22 @@ impl Outbox {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.outputs.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_of_a_busy_batch_goes() {
+        let mut outbox = Outbox::new();
+        for _ in 0..10 * ROOM_KEPT {
+            outbox.push(Output::Drained);
+        }
+        outbox.give_back();
+        assert_eq!(outbox.drain().count(), 10 * ROOM_KEPT, "what waits stays");
+        outbox.give_back();
+        assert_eq!(outbox.outputs.capacity(), ROOM_KEPT);
     }
 }

@@ -98,6 +98,9 @@ impl Cache {
     /// Lets `sweep` forget what was not used since this was called before.
     pub(crate) fn age(&mut self) {
         self.unaged = self.order.len();
+        if self.order.is_empty() {
+            self.order = VecDeque::new();
+        }
     }
 
     /// Forgets some ranges of tables that are not there any more, which only take room, and of
@@ -185,6 +188,8 @@ mod tests {
         cache.age();
         sweep(&mut cache);
         assert_eq!((cache.bytes(), cache.order.len(), cache.ranges.len()), (0, 0, 0));
+        cache.age();
+        assert_eq!(cache.order.capacity(), 0);
     }
 
     #[test]

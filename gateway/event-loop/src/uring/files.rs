@@ -9,6 +9,9 @@ use crate::event::Event;
 use io_uring::{opcode, types};
 use std::io;
 
+/// Places that stay when all operations are over.
+const KEPT_MAX: usize = 1_024;
+
 #[derive(Debug)]
 struct Entry {
     action: FileAction,
@@ -121,6 +124,10 @@ impl Files {
     fn end(&mut self, index: u32, result: Result<u32, i32>) -> Option<Event<'static>> {
         let mut entry = self.entries[index as usize].take()?;
         self.free.push(index);
+        if self.is_idle() && self.entries.len() > KEPT_MAX {
+            // A crowd's operations are over: they leave no memory.
+            (self.entries, self.free) = (Vec::new(), Vec::new());
+        }
         if let FileKind::Read(bytes) = entry.action.kind {
             assert!(entry.done <= bytes, "the kernel reads no more than was asked for");
             // SAFETY: the kernel wrote so many bytes from the beginning of the buffer on, which has

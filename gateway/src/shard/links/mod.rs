@@ -172,6 +172,9 @@ impl Links {
         shrink(&mut self.outgoing);
         for peer in &mut self.peers {
             shrink(&mut peer.edge_backlog);
+            shrink(&mut peer.taken_two.done);
+            // Of much that was written in a few seconds each message stood here until a checkpoint.
+            peer.debts.iter_mut().for_each(shrink);
             peer.backlog.iter_mut().for_each(|backlog| shrink(&mut backlog.waiting));
         }
     }
