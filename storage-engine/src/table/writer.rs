@@ -383,3 +383,29 @@ fn put_chunk(buffer: &mut Vec<u8>, draft: &Draft<'_>, compress: &mut Trying) -> 
     }
     stored
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of the filter of a table that expected so many streams and got others.
+    fn filter_bytes(streams_max: u64, streams: u32) -> usize {
+        let facts = Facts { id: TableId(1), low: 1, high: 2, streams_max, compress: false };
+        let mut writer = TableWriter::new(facts);
+        let fields =
+            Fields { number: 0, seq: 0, stamp: 0, kind: 0, role: Role::Plain, control: false };
+        for stream in 0..streams {
+            writer.begin_stream(StreamId(u128::from(stream) << 96 | 7));
+            writer.add(&Piece::Parts { fields, body: b"body" });
+            writer.end_stream(Voids::default());
+        }
+        writer.finish().filter.len()
+    }
+
+    #[test]
+    fn a_merge_of_tables_with_the_same_streams_has_the_filter_of_one() {
+        let alone = filter_bytes(2_000, 2_000);
+        assert_eq!(filter_bytes(4_000, 2_000), alone);
+        assert_eq!(filter_bytes(4_000, 4_000), 2 * alone, "none in common");
+    }
+}

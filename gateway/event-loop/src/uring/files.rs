@@ -121,13 +121,16 @@ impl Files {
         Ok(self.end(tag.slot, answer))
     }
 
+    /// Once a tick: operations of a crowd that are over leave no memory.
+    pub(super) fn give_back(&mut self) {
+        if self.is_idle() && self.entries.len() > KEPT_MAX {
+            (self.entries, self.free) = (Vec::new(), Vec::new());
+        }
+    }
+
     fn end(&mut self, index: u32, result: Result<u32, i32>) -> Option<Event<'static>> {
         let mut entry = self.entries[index as usize].take()?;
         self.free.push(index);
-        if self.is_idle() && self.entries.len() > KEPT_MAX {
-            // A crowd's operations are over: they leave no memory.
-            (self.entries, self.free) = (Vec::new(), Vec::new());
-        }
         if let FileKind::Read(bytes) = entry.action.kind {
             assert!(entry.done <= bytes, "the kernel reads no more than was asked for");
             // SAFETY: the kernel wrote so many bytes from the beginning of the buffer on, which has

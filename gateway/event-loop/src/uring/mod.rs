@@ -265,6 +265,7 @@ impl Uring {
                 self.finish(socket, CloseCause::Requested)?;
             }
             self.give_back_rings()?;
+            self.files.give_back();
             turn.tell(Event::Tick);
         }
         Ok(())
