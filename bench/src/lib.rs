@@ -9,6 +9,7 @@
 //! engine alone, beside others.
 pub mod agents;
 pub mod args;
+pub mod cold;
 pub mod compare;
 pub mod floor;
 pub mod html;

@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use roost_bench::args::{AgentArgs, Args, CompareArgs, MEASURED_FIRST, Output, Wanted};
+use roost_bench::args::{AgentArgs, Args, CompareArgs, EchoArgs, MEASURED_FIRST, Output, Wanted};
 use roost_bench::compare::{self, Comparison, Overall};
 use roost_bench::report::Report;
 use roost_bench::result::Document;
-use roost_bench::{agents, floor, html, preflight, run, server, store, versus};
+use roost_bench::{agents, cold, floor, html, preflight, run, server, store, versus};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,7 +34,9 @@ fn main() -> ExitCode {
         Wanted::Versus(args) => versus::run(args).map_err(|error| error.to_string()),
         Wanted::Floor(args) => floor::run(args).map_err(|error| error.to_string()),
         Wanted::Store(args) => store::run(&args.part).map_err(|error| error.to_string()),
+        Wanted::Cold(args) => cold::run(args).map_err(|error| error.to_string()),
         Wanted::Compare(args) => return compared(args),
+        Wanted::Echo(args) => return echo(args),
         Wanted::Agent(args) => return agent(args),
     };
     let mut report = match report {
@@ -76,6 +78,14 @@ fn agent(args: &AgentArgs) -> ExitCode {
     match agents::serve(args.listen, args.once, say) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&format!("cannot take orders at {}: {error}", args.listen)),
+    }
+}
+
+/// Says where it listens, then echoes until it is told to end.
+fn echo(args: &EchoArgs) -> ExitCode {
+    match cold::serve(args, print) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("cannot echo at {}: {error}", args.listen)),
     }
 }
 

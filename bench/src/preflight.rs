@@ -47,6 +47,17 @@ pub fn check(wanted: &Wanted) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Looks whether so many connections, both ends of them, fit this machine.
+///
+/// # Errors
+/// They do not.
+pub fn pairs(common: &Common, connections: u64) -> Result<(), Refused> {
+    output(&common.output)?;
+    let is_ring = roost_event_loop::probe(Choice::Auto).is_ok_and(|of| of.kind == Kind::Uring);
+    descriptors(descriptors_needed(common, connections, false, is_ring))?;
+    memory(common, false, connections)
+}
+
 /// Files that are to be written can be.
 ///
 /// # Errors

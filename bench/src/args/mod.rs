@@ -1,6 +1,7 @@
 //! The command line. Names that scenarios share mean the same everywhere.
 
 mod agent;
+mod cold;
 mod common;
 mod compare;
 mod floor;
@@ -10,6 +11,7 @@ mod target;
 mod versus;
 
 pub use agent::AgentArgs;
+pub use cold::{ColdArgs, ColdPart, EchoArgs};
 pub use common::{Common, MEASURED_FIRST, Output, Tls, Tokens};
 pub use compare::CompareArgs;
 pub use floor::FloorArgs;
@@ -48,6 +50,10 @@ pub enum Wanted {
     Versus(VersusArgs),
     /// What this machine does without any broker: connections, echoes, disk, ciphers, noise
     Floor(FloorArgs),
+    /// What a heartbeat and a message cost a server beside a bare echo on equally cold connections
+    Cold(Box<ColdArgs>),
+    /// Be a bare echo on the server's event loop, which `cold` holds a server against
+    Echo(EchoArgs),
     /// Be a generator of a run that is started elsewhere with --agents
     Agent(AgentArgs),
 }
@@ -62,7 +68,8 @@ impl Wanted {
             Self::Compare(args) => Some(&args.output),
             Self::Versus(args) => Some(&args.output),
             Self::Floor(args) => Some(&args.output),
-            Self::Agent(_) => None,
+            Self::Cold(args) => Some(&args.common.output),
+            Self::Echo(_) | Self::Agent(_) => None,
         }
     }
 }
@@ -76,9 +83,12 @@ impl Wanted {
                 let common = scenario.common();
                 (common.spawned_cpus(), common.generator_cpus())
             }
+            Self::Cold(args) => (args.common.spawned_cpus(), args.common.generator_cpus()),
             Self::Versus(args) => (args.server_cpus.clone(), args.cpus.clone()),
             Self::Floor(args) => return args.clone(),
-            Self::Store(_) | Self::Compare(_) | Self::Agent(_) => (vec![0], Vec::new()),
+            Self::Store(_) | Self::Compare(_) | Self::Echo(_) | Self::Agent(_) => {
+                (vec![0], Vec::new())
+            }
         };
         FloorArgs {
             seconds: 3,

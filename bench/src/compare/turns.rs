@@ -80,9 +80,13 @@ fn scenario(line: &str, program: &Path) -> Result<(Wanted, Vec<String>), TurnsEr
     words.extend(["--server-program".to_owned(), program.display().to_string()]);
     let wanted = match Args::try_parse_from(&words).map_err(TurnsError::Line)?.wanted {
         Any::Server(wanted) => *wanted,
-        Any::Store(_) | Any::Compare(_) | Any::Versus(_) | Any::Floor(_) | Any::Agent(_) => {
-            return Err(TurnsError::NoScenario);
-        }
+        Any::Store(_)
+        | Any::Compare(_)
+        | Any::Versus(_)
+        | Any::Floor(_)
+        | Any::Cold(_)
+        | Any::Echo(_)
+        | Any::Agent(_) => return Err(TurnsError::NoScenario),
     };
     if matches!(wanted, Wanted::Capacity(_)) || !wanted.common().target.is_roost() {
         return Err(TurnsError::NoScenario);

@@ -74,7 +74,7 @@ fn serve(
     if listens.send(address).is_err() {
         return Ok(());
     }
-    serving.run(&mut Echo { over, spare: Vec::new() })
+    serving.run(&mut Echo::until(move || over.load(Ordering::Relaxed)))
 }
 
 fn loop_settings() -> LoopSettings {
@@ -117,12 +117,19 @@ fn ask(
 }
 
 /// Sends back what comes.
-struct Echo {
-    over: Arc<AtomicBool>,
+pub(crate) struct Echo<F> {
+    is_over: F,
     spare: Vec<Vec<u8>>,
 }
 
-impl Handler for Echo {
+impl<F: Fn() -> bool> Echo<F> {
+    /// Until it is over, which is looked at in every turn.
+    pub(crate) const fn until(is_over: F) -> Self {
+        Self { is_over, spare: Vec::new() }
+    }
+}
+
+impl<F: Fn() -> bool> Handler for Echo<F> {
     fn on_event(&mut self, _: Now, event: Event<'_>, actions: &mut Actions) {
         match event {
             Event::Received { socket, bytes } => {
@@ -143,8 +150,7 @@ impl Handler for Echo {
     }
 
     fn on_batch_end(&mut self, _: Now, _: &mut Actions) -> BatchFlow {
-        let over = self.over.load(Ordering::Relaxed);
-        if over { BatchFlow::Stop } else { BatchFlow::Continue }
+        if (self.is_over)() { BatchFlow::Stop } else { BatchFlow::Continue }
     }
 }
 

@@ -10,6 +10,7 @@ mod ratios;
 mod slab;
 mod spin;
 
+pub(crate) use echo::Echo;
 pub use ratios::{FLOOR_RATIO, FloorError, add_ratios, read};
 pub use slab::slab_bytes_per_pair;
 

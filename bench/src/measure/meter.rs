@@ -133,6 +133,12 @@ impl Meter {
         self.total.errors += 1;
     }
 
+    /// What was counted so far, in the measured phase and outside of it.
+    #[must_use]
+    pub const fn total(&self) -> Tally {
+        self.total
+    }
+
     /// What was due then is through a stage now.
     pub fn took(&mut self, stage: usize, due: Instant, now: Instant) {
         let us = now.since(due).ns / 1_000;

@@ -8,6 +8,7 @@ mod talkers;
 mod tun;
 
 pub use round::{Devices, own_rss_bytes, part};
+pub(crate) use round::{drive, names};
 
 use crate::agents::{self, AgentError};
 use crate::args::{Scenario as Wanted, Tls};

@@ -119,6 +119,7 @@ fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, 
         devices: wanted.connections(),
         tokens: Vec::new(),
         connection_number,
+        comes_when_told: false,
         comes_back: matches!(wanted, Wanted::Catchup(_)),
         tries_again: false,
         connecting_max,
@@ -323,7 +324,7 @@ pub(super) fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> F
 }
 
 /// Runs the loop until the scenario is over. The connections end with the loop.
-pub(super) fn drive<S: Scenario>(plan: Plan, scenario: S) -> Result<Driven<S>, RunError> {
+pub(crate) fn drive<S: Scenario>(plan: Plan, scenario: S) -> Result<Driven<S>, RunError> {
     let probed =
         roost_event_loop::probe(Choice::Auto).map_err(|error| RunError::Loop(error.source))?;
     let defaults = LoopSettings::default();
@@ -372,7 +373,7 @@ const fn ties(args: &TiesArgs) -> Ties {
 
 /// Users that no earlier run of this server knew. Their ids are as short as those of most apps,
 /// which are numbers: a longer one costs the server memory.
-fn names(count: u32, run: u64) -> Vec<String> {
+pub(crate) fn names(count: u32, run: u64) -> Vec<String> {
     let run = base_36(run);
     (0..count).map(|index| format!("{run}{}", base_36(index.into()))).collect()
 }

@@ -36,6 +36,7 @@ impl Staying {
             devices: u32::try_from(users.len()).unwrap_or(u32::MAX),
             tokens,
             connection_number: storm.connection_number,
+            comes_when_told: false,
             comes_back: false,
             tries_again: false,
             connecting_max: storm.connecting_max,

@@ -110,6 +110,8 @@ fn of_idle(args: &IdleArgs) -> talk::Settings {
         per_second: args.rate,
         base: 0,
         at_once: 1,
+        flying_max: talk::FLYING_MAX,
+        all_first: false,
         stages: Stages { sent: SENT, delivered: DELIVERED, ticked: Some(TICKED) },
         always: false,
     }
@@ -122,6 +124,8 @@ fn of_storm(args: &StormArgs) -> talk::Settings {
         per_second: args.rate,
         base: 0,
         at_once: talkers::AT_ONCE,
+        flying_max: talk::FLYING_MAX,
+        all_first: false,
         stages: storm::IN_THE_CALM,
         always: true,
     }

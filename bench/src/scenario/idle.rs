@@ -95,6 +95,8 @@ impl Idle {
             per_second: settings.messages_per_second,
             base: population.written_to_neighbour(),
             at_once: AT_ONCE,
+            flying_max: talk::FLYING_MAX,
+            all_first: false,
             stages: Stages { sent: SENT, delivered: DELIVERED, ticked: None },
             always: false,
         };

@@ -38,6 +38,6 @@ pub(super) fn refused(index: DeviceIndex, request: u64, code: impl fmt::Display)
 }
 
 /// Why a run ends: a device did not want to go.
-pub(super) fn disconnected(index: DeviceIndex, cause: CloseCause) -> String {
+pub(crate) fn disconnected(index: DeviceIndex, cause: CloseCause) -> String {
     format!("device {index} lost its connection: {cause}")
 }

@@ -23,7 +23,7 @@ const FIRST: u64 = 100;
 /// Pairs that are tried before a message that is due waits.
 const TRIES: u32 = 16;
 /// Messages under way at a time; more are not written until some are through.
-const FLYING_MAX: usize = 100_000;
+pub const FLYING_MAX: usize = 100_000;
 /// Bytes of a body, the first 16 for checking.
 const BODY_BYTES: usize = 100;
 /// After so many the others are only counted.
@@ -54,6 +54,10 @@ pub struct Settings {
     pub base: u32,
     /// Messages of a pair that may be under way.
     pub at_once: u32,
+    /// Messages of all that may be under way.
+    pub flying_max: usize,
+    /// Every pair writes once, one after the other, before any is drawn.
+    pub all_first: bool,
     /// What is measured.
     pub stages: Stages,
     /// Measure also outside of the measured phase.
@@ -111,6 +115,8 @@ pub struct Talk {
     next: Option<Instant>,
     /// Messages that were due.
     count: u64,
+    /// So many of them were due before it began last.
+    count_before: u64,
     /// By pair and number.
     flights: BTreeMap<(usize, u32), Flight>,
     body: Vec<u8>,
@@ -141,6 +147,7 @@ impl Talk {
             began: None,
             next: None,
             count: 0,
+            count_before: 0,
             flights: BTreeMap::new(),
             body: (0..BODY_BYTES).map(|at| at.to_le_bytes()[0]).collect(),
             scratch: Vec::new(),
@@ -154,7 +161,14 @@ impl Talk {
         if !self.pairs.is_empty() {
             self.began = Some(now);
             self.next = Some(now);
+            self.count_before = self.count;
         }
+    }
+
+    /// Whether there were as many messages as there are pairs.
+    #[must_use]
+    pub const fn has_been_round(&self) -> bool {
+        self.count >= self.pairs.len() as u64
     }
 
     /// No message is due any more.
@@ -215,10 +229,12 @@ impl Talk {
             self.say(self.pair_of(writer)?, number, out);
             return Some(writer);
         }
-        let due = self.next.filter(|due| *due <= now && self.flights.len() < FLYING_MAX)?;
+        let has_room = self.flights.len() < self.settings.flying_max;
+        let due = self.next.filter(|due| *due <= now && has_room)?;
         let pair = self.draw()?;
         self.count += 1;
-        let offset = u128::from(self.count) * 1_000_000_000 / u128::from(self.settings.per_second);
+        let since_begin = u128::from(self.count - self.count_before);
+        let offset = since_begin * 1_000_000_000 / u128::from(self.settings.per_second);
         let offset = Duration { ns: u64::try_from(offset).ok()? };
         self.next = self.began.map(|began| began + offset);
         if self.settings.always {
@@ -240,6 +256,9 @@ impl Talk {
     /// A pair that may write.
     fn draw(&self) -> Option<usize> {
         let pairs = u64::try_from(self.pairs.len()).ok()?;
+        if self.settings.all_first && self.count < pairs {
+            return usize::try_from(self.count).ok();
+        }
         (0..TRIES).find_map(|attempt| {
             let number = scramble(self.count << 8 | u64::from(attempt)) % pairs;
             let pair = usize::try_from(number).ok()?;
@@ -407,7 +426,7 @@ impl Talk {
     }
 
     /// For devices with sockets: writes everything that is due.
-    pub(super) fn turn(&mut self, swarm: &mut Swarm, now: Instant, meter: &mut Meter) {
+    pub(crate) fn turn(&mut self, swarm: &mut Swarm, now: Instant, meter: &mut Meter) {
         let mut out = std::mem::take(&mut self.scratch);
         while let Some(writer) = self.write(now, meter, &mut out) {
             swarm.out(writer).append(&mut out);
@@ -416,7 +435,7 @@ impl Talk {
     }
 
     /// For devices with sockets: takes what concerns it.
-    pub(super) fn told(
+    pub(crate) fn told(
         &mut self,
         swarm: &mut Swarm,
         device: DeviceIndex,
@@ -452,7 +471,18 @@ mod tests {
     const TICKED: Stages = Stages { sent: 0, delivered: 1, ticked: Some(2) };
 
     fn settings(devices: Range<DeviceIndex>, at_once: u32, stages: Stages) -> Settings {
-        Settings { devices, per_second: 10, base: 0, at_once, stages, always: false }
+        let (flying_max, all_first) = (FLYING_MAX, false);
+        let base = 0;
+        Settings {
+            devices,
+            per_second: 10,
+            base,
+            at_once,
+            flying_max,
+            all_first,
+            stages,
+            always: false,
+        }
     }
 
     fn names() -> Names {

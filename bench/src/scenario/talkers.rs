@@ -110,6 +110,8 @@ impl Talkers {
             per_second,
             base: 0,
             at_once: AT_ONCE,
+            flying_max: talk::FLYING_MAX,
+            all_first: false,
             stages: IN_THE_CALM,
             always: true,
         };

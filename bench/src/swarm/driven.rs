@@ -152,8 +152,8 @@ pub(crate) fn cut_all<'a>(bytes: &'a [u8], mut take: impl FnMut(Piece<'a>)) -> u
     used
 }
 
-/// Tells the scenario all whole frames. Says how many bytes they took.
-fn cut<S: Scenario + ?Sized>(
+/// Tells the scenario all whole frames of Roost. Says how many bytes they took.
+pub(crate) fn cut<S: Scenario + ?Sized>(
     scenario: &mut S,
     swarm: &mut Swarm,
     index: DeviceIndex,

@@ -8,7 +8,7 @@ mod driven;
 mod sealed;
 
 pub use driven::{Driven, FRAME_MAX_BYTES, Flow, Frame, Scenario};
-pub(crate) use driven::{Piece, cut_all};
+pub(crate) use driven::{Piece, cut, cut_all};
 pub use sealed::{TlsError, TlsPlan};
 
 use crate::wire;
@@ -51,6 +51,8 @@ pub struct Plan {
     pub tokens: Vec<String>,
     /// The number of each device's first connection: above that of earlier runs.
     pub connection_number: u64,
+    /// No device comes by itself, only who is told to.
+    pub comes_when_told: bool,
     /// Devices leave and come back, with the ticket that they were given.
     pub comes_back: bool,
     /// Whoever cannot connect may try again; otherwise that ends its part in the run.
@@ -158,10 +160,10 @@ impl Swarm {
             dirty: false,
             visits: 0,
         };
-        let comes = plan.devices;
-        let tickets = if plan.comes_back { comes as usize } else { 0 };
+        let comes = if plan.comes_when_told { 0 } else { plan.devices };
+        let tickets = if plan.comes_back { plan.devices as usize } else { 0 };
         let tickets = vec![Box::default(); tickets];
-        let devices: Vec<Device> = (0..comes).map(|_| device()).collect();
+        let devices: Vec<Device> = (0..plan.devices).map(|_| device()).collect();
         Self {
             sealed: plan.tls.clone().map(|tls| Sealed::new(tls, devices.len())),
             doomed: Vec::new(),
@@ -224,7 +226,7 @@ impl Swarm {
         self.next_connect >= self.comes && self.returning.is_empty() && self.connecting == 0
     }
 
-    /// Lets a device that left come back; with a cursor it syncs right behind its Hello, as request
+    /// Lets a device that left, or has not come yet, come back; with a cursor it syncs right behind its Hello, as request
     /// [`SYNC`].
     pub fn come_back(&mut self, index: DeviceIndex, cursor: Option<u64>) {
         if let Some(cursor) = cursor {
@@ -246,6 +248,18 @@ impl Swarm {
     /// Lets a device leave, after what it still has to say.
     pub fn leave(&mut self, index: DeviceIndex) {
         self.leaving.push(index);
+    }
+
+    /// How fast devices come, at most.
+    #[must_use]
+    pub const fn connect_rate(&self) -> u32 {
+        self.plan.connect_rate
+    }
+
+    /// Whether a device has a token to say Hello with.
+    #[must_use]
+    pub fn has_token(&self, index: DeviceIndex) -> bool {
+        self.plan.tokens.get(index as usize).is_some_and(|token| !token.is_empty())
     }
 
     /// How fast devices come from now on, and where to.

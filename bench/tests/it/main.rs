@@ -4,6 +4,7 @@
 
 mod agents;
 mod brokers;
+mod cold;
 mod endings;
 mod refusals;
 mod scenarios;

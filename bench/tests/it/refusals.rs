@@ -83,3 +83,11 @@ fn builds_that_are_not_there_are_not_measured_by_turns() {
     assert!(output.status.code() == Some(2) && text.contains("'many'"), "{text}");
     assert!(errors("compare a.json b.json --rounds 3", 2).contains("--measure"));
 }
+
+#[test]
+fn the_bare_echo_stands_beside_a_server_of_the_run() {
+    for line in ["--server 127.0.0.1:9 --data .", "--spawn --tls", "--spawn --target redis"] {
+        let text = errors(&format!("cold {line}"), 1);
+        assert!(text.contains("cold starts both servers itself"), "{line}: {text}");
+    }
+}
