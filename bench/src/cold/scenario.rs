@@ -13,6 +13,7 @@ use crate::wire::Incoming;
 use roost_event_loop::CloseCause;
 use roost_protocol::frame::HEARTBEAT;
 use roost_protocol::time::{Duration, Instant};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
@@ -25,6 +26,8 @@ const FIRST_AT_ONCE: u64 = 64;
 const UNDER_WAY_MAX: u64 = 10_000;
 /// Messages of a pair that may be under way.
 const PAIR_AT_ONCE: u32 = 64;
+/// Devices that are drawn before what is due waits.
+const TRIES: u32 = 16;
 /// How long what is under way may take at the end.
 const PATIENCE: Duration = Duration::from_seconds(20);
 /// With so many messages a second one is due whenever there is room for one.
@@ -98,8 +101,6 @@ enum Phase {
 struct Traffic {
     said: u64,
     came: u64,
-    /// Bytes of an echo of which not all have come.
-    came_bytes: u64,
 }
 
 /// See the module's comment.
@@ -115,6 +116,9 @@ pub(super) struct Cold {
     /// Where the next of each server's devices is, in turn.
     cursors: [DeviceIndex; 2],
     drawn: u64,
+    /// Bytes that have yet to come back from the bare echo. Such a device says nothing meanwhile:
+    /// the bare echo has one send at a time for each.
+    open: BTreeMap<DeviceIndex, usize>,
     /// Those who write messages.
     talks: Vec<Talk>,
     meter: Meter,
@@ -140,6 +144,7 @@ impl Cold {
             traffic: Traffic::default(),
             cursors: [0; 2],
             drawn: 0,
+            open: BTreeMap::new(),
             talks,
             meter: Meter::new(Observed::default(), &rooms::STAGES, DELIVERED, true, progress),
             begun: None,
@@ -230,7 +235,10 @@ impl Cold {
             }
         };
         while self.traffic.said < due {
-            let device = self.next(step);
+            let Some(device) = self.next(step) else { return };
+            if step.who == Who::Bare {
+                self.open.insert(device, bytes.len());
+            }
             swarm.out(device).extend_from_slice(bytes);
             self.traffic.said += 1;
         }
@@ -243,18 +251,24 @@ impl Cold {
         }
     }
 
-    /// Who says something next.
-    fn next(&mut self, step: &Step) -> DeviceIndex {
+    /// Who says something next; none: whoever would be still waits for an echo.
+    fn next(&mut self, step: &Step) -> Option<DeviceIndex> {
         if step.order == Order::AtRandom {
-            self.drawn += 1;
-            let count = u64::from(step.among.end - step.among.start);
-            let drawn = scramble(self.drawn) % count.max(1);
-            return step.among.start + DeviceIndex::try_from(drawn).unwrap_or_default();
+            let count = u64::from(step.among.end - step.among.start).max(1);
+            return (0..TRIES).find_map(|_| {
+                self.drawn += 1;
+                let drawn = DeviceIndex::try_from(scramble(self.drawn) % count).ok()?;
+                let device = step.among.start + drawn;
+                (!self.open.contains_key(&device)).then_some(device)
+            });
         }
         let cursor = &mut self.cursors[step.who.place()];
         let device = *cursor;
+        if self.open.contains_key(&device) {
+            return None;
+        }
         *cursor = if device + 1 < step.among.end { device + 1 } else { step.among.start };
-        device
+        Some(device)
     }
 
     /// What came back since the step began.
@@ -397,13 +411,13 @@ impl Scenario for Cold {
             self.traffic.came += swarm.counts().echoes - before;
             return used;
         }
-        let whole = match self.step.as_ref().map(|step| step.what) {
-            Some(What::Echoes) => ECHO.len() as u64,
-            Some(What::Nothing | What::Heartbeats | What::Messages) | None => 1,
-        };
-        self.traffic.came_bytes += bytes.len() as u64;
-        self.traffic.came += self.traffic.came_bytes / whole;
-        self.traffic.came_bytes %= whole;
+        match self.open.remove(&device) {
+            Some(missing) if missing > bytes.len() => {
+                self.open.insert(device, missing - bytes.len());
+            }
+            Some(_) => self.traffic.came += 1,
+            None => self.fail(format!("device {device}: nobody asked for what the echo said")),
+        }
         bytes.len()
     }
 

@@ -226,8 +226,8 @@ impl Swarm {
         self.next_connect >= self.comes && self.returning.is_empty() && self.connecting == 0
     }
 
-    /// Lets a device that left, or has not come yet, come back; with a cursor it syncs right behind its Hello, as request
-    /// [`SYNC`].
+    /// Lets a device that left, or has not come yet, come back; with a cursor it syncs right behind
+    /// its Hello, as request [`SYNC`].
     pub fn come_back(&mut self, index: DeviceIndex, cursor: Option<u64>) {
         if let Some(cursor) = cursor {
             self.cursors.insert(index, cursor);

@@ -48,3 +48,18 @@ fn messages_of_few_and_of_all_stand_beside_a_bare_echo() {
         assert!(result["ratios"][name]["median"].is_number(), "{name}: {result}");
     }
 }
+
+#[test]
+fn whoever_waits_for_an_echo_is_not_drawn_again() {
+    if !server_is_there() {
+        return;
+    }
+    // Far more at once than there are connections: without care the bare echo is asked twice.
+    let line = format!(
+        "cold --spawn {ANYWHERE} --part messages --connections 8 --active 4 --at-once 64 \
+         --seconds 1 --warmup 0 --turns 1"
+    );
+    let result = measured("cold-overlapping", &line);
+    assert_eq!(result["failures"].as_array().map(Vec::len), Some(0));
+    assert!(result["bare"]["all"]["per_s"].as_f64().unwrap() > 0.0, "{result}");
+}
