@@ -24,9 +24,9 @@ pub(crate) fn empty(streams: usize) -> Vec<u8> {
 }
 
 /// Makes a filter a half, a third and so on of what it is, if that is enough for the streams that
-/// there are in the end: tables that are merged may have most of their streams in common. A bit of a filter is a remainder by its length, so where
-/// the length is a multiple of another one, its parts laid over each other are the filter of that
-/// length.
+/// there are in the end: tables that are merged may have most of their streams in common. A bit of
+/// a filter is a remainder by its length, so where the length is a multiple of another one, its
+/// parts laid over each other are the filter of that length.
 pub(crate) fn fold(filter: &mut Vec<u8>, streams: usize) {
     let most = filter.len() / bytes_for(streams);
     let Some(parts) =
