@@ -305,17 +305,32 @@ impl Spawned {
 
 impl Drop for Spawned {
     fn drop(&mut self) {
-        // Nothing can be done about failures: the child may be gone already, which is the aim.
-        if matches!(self.child.try_wait(), Ok(None)) && self.child.kill().is_ok() {
-            drop(self.child.wait());
-        }
+        end(&mut self.child);
         if !self.folder.as_os_str().is_empty() {
             drop(fs::remove_dir_all(&self.folder));
         }
     }
 }
 
+/// Ends a child that is still there, at once.
+pub(crate) fn end(child: &mut Child) {
+    // Nothing can be done about failures: the child may be gone already, which is the aim.
+    if matches!(child.try_wait(), Ok(None)) && child.kill().is_ok() {
+        drop(child.wait());
+    }
+}
+
 impl Ending {
+    /// Puts among a run's failures that the server ended badly, and what it logged if any failed.
+    pub(crate) fn note(self, log_tail: &str, failures: &mut Vec<String>) {
+        if matches!(self, Self::Failed | Self::Killed) {
+            failures.push(format!("the server did not stop cleanly: {self:?}"));
+        }
+        if !failures.is_empty() && !log_tail.is_empty() {
+            failures.push(format!("the server logged last:\n{log_tail}"));
+        }
+    }
+
     fn of(status: ExitStatus) -> Self {
         if status.success() { Self::Clean } else { Self::Failed }
     }

@@ -4,7 +4,7 @@
 use super::scenario::Side;
 use crate::args::EchoArgs;
 use crate::floor::Echo;
-use crate::server::{ServerError, pin};
+use crate::server::{ServerError, end, pin};
 use crate::stop;
 use roost_event_loop::{Choice, EventLoop, Settings as LoopSettings, probe};
 use rustix::process::{Pid, Signal, kill_process};
@@ -90,9 +90,6 @@ impl Bare {
 
 impl Drop for Bare {
     fn drop(&mut self) {
-        // Nothing can be done about failures: the child may be gone already, which is the aim.
-        if matches!(self.child.try_wait(), Ok(None)) && self.child.kill().is_ok() {
-            drop(self.child.wait());
-        }
+        end(&mut self.child);
     }
 }

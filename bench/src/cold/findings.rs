@@ -2,7 +2,7 @@
 
 use super::scenario::{Findings, Measured};
 use super::script::Who;
-use crate::report::arithmetic::{ratio, round, seconds, thousands, whole};
+use crate::report::arithmetic::{median, ratio, round, seconds, thousands, whole};
 use crate::report::summary;
 use crate::result::Document;
 use serde_json::{Map, Value, json};
@@ -55,25 +55,12 @@ fn cpu_us(of: &Measured) -> u64 {
     end.cpu_us.saturating_sub(begin.cpu_us)
 }
 
-/// The middle one, or the mean of the two in the middle.
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let upper = *sorted.get(middle)?;
-    if sorted.len().is_multiple_of(2) {
-        Some((sorted[middle - 1] + upper) / 2.0)
-    } else {
-        Some(upper)
-    }
-}
-
 /// The ratio of medians, and the least and the largest of single turns.
 fn held(found: &Findings, of: &Held) -> Option<[f64; 3]> {
     let values = each_us(found, of.of.0, of.of.1);
     let against = each_us(found, of.against.0, of.against.1);
-    let middle = ratio(median(&values)?, median(&against)?);
     let turns: Vec<f64> = values.iter().zip(&against).map(|(of, by)| ratio(*of, *by)).collect();
+    let middle = ratio(median(values)?, median(against)?);
     let least = turns.iter().copied().fold(f64::INFINITY, f64::min);
     let most = turns.iter().copied().fold(0.0, f64::max);
     Some([middle, least, most])
@@ -125,8 +112,7 @@ fn step(found: &Findings, who: Who, name: &str) -> Value {
     let turns: Vec<&Measured> =
         found.measured.iter().filter(|of| of.who == who && of.name == name).collect();
     let over = |figure: fn(&Measured) -> f64| {
-        let all: Vec<f64> = turns.iter().map(|of| figure(of)).collect();
-        json!(median(&all).map(round))
+        json!(median(turns.iter().map(|of| figure(of)).collect()).map(round))
     };
     let mut fields = json!({
         "per_s": over(|of| ratio(whole(of.count), length_s(of))),
@@ -136,7 +122,7 @@ fn step(found: &Findings, who: Who, name: &str) -> Value {
         "stolen_cpu_share": over(stolen_share),
     });
     let each = each_us(found, who, name);
-    if let (Some(fields), Some(middle)) = (fields.as_object_mut(), median(&each)) {
+    if let (Some(fields), Some(middle)) = (fields.as_object_mut(), median(each.clone())) {
         let all: Vec<f64> = each.into_iter().map(round).collect();
         fields.insert("cpu_us_each".to_owned(), json!(round(middle)));
         fields.insert("cpu_us_each_of_turns".to_owned(), json!(all));

@@ -72,7 +72,7 @@ pub fn run(args: &ColdArgs) -> Result<Report, ColdError> {
     let mut found = cold.into_findings();
     bare.stop();
     let (ending, log_tail) = server.stop();
-    found.ended(ending, &log_tail);
+    ending.note(&log_tail, &mut found.failures);
     findings::fill(&mut document, &found);
     let lines = findings::lines(&document, &found);
     Ok(Report::with_lines(document, lines))

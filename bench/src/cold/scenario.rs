@@ -6,7 +6,7 @@ use crate::measure::{Look, Meter, Observed};
 use crate::scenario::load::{Pace, disconnected};
 use crate::scenario::rooms::{self, DELIVERED, SENT};
 use crate::scenario::talk::{self, Stages, Talk};
-use crate::server::{Ending, Server};
+use crate::server::Server;
 use crate::swarm::{DeviceIndex, Flow, Frame, Scenario, Swarm, cut};
 use crate::target::scramble;
 use crate::wire::Incoming;
@@ -72,18 +72,6 @@ pub(super) struct Measured {
 pub(super) struct Findings {
     pub(super) measured: Vec<Measured>,
     pub(super) failures: Vec<String>,
-}
-
-impl Findings {
-    /// The server ended.
-    pub(super) fn ended(&mut self, ending: Ending, log_tail: &str) {
-        if matches!(ending, Ending::Failed | Ending::Killed) {
-            self.failures.push(format!("the server did not stop cleanly: {ending:?}"));
-        }
-        if !self.failures.is_empty() && !log_tail.is_empty() {
-            self.failures.push(format!("the server logged last:\n{log_tail}"));
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

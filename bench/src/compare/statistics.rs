@@ -1,6 +1,6 @@
 //! Intervals for how far two means are apart.
 
-use crate::report::arithmetic::ratio;
+use crate::report::arithmetic::{median, ratio};
 
 /// How many values a row of seconds becomes: each second resembles the one before, so neighbours
 /// are averaged into a few values that do not (batch means).
@@ -107,10 +107,7 @@ fn median_slope(points: &[(f64, f64)]) -> Option<f64> {
         let others = points[at + 1..].iter().filter(|other| other.1 != one.1);
         slopes.extend(others.map(|other| (other.0 - one.0) / (other.1 - one.1)));
     }
-    slopes.sort_by(f64::total_cmp);
-    let middle = slopes.len() / 2;
-    let upper = *slopes.get(middle)?;
-    Some(if slopes.len() % 2 == 1 { upper } else { f64::midpoint(slopes[middle - 1], upper) })
+    median(slopes)
 }
 
 /// The least, the best and the most that the middle of symmetric values may be. None: they are too

@@ -312,14 +312,7 @@ pub(super) fn ended(found: Found, server: Server) -> Found {
 }
 
 pub(super) fn noted(mut found: Found, (ending, log_tail): (Ending, String)) -> Found {
-    let failures = &mut found.round.failures;
-    let stopped_badly = matches!(ending, Ending::Failed | Ending::Killed);
-    if stopped_badly {
-        failures.push(format!("the server did not stop cleanly: {ending:?}"));
-    }
-    if !failures.is_empty() && !log_tail.is_empty() {
-        failures.push(format!("the server logged last:\n{log_tail}"));
-    }
+    ending.note(&log_tail, &mut found.round.failures);
     found
 }
 

@@ -30,18 +30,8 @@ impl Staying {
         (users, tokens): (Vec<String>, Vec<String>),
         per_second: u32,
     ) -> Result<Self, RunError> {
-        let plan = Plan {
-            server: storm.server,
-            connect_rate: storm.connect_rate,
-            devices: u32::try_from(users.len()).unwrap_or(u32::MAX),
-            tokens,
-            connection_number: storm.connection_number,
-            comes_when_told: false,
-            comes_back: false,
-            tries_again: false,
-            connecting_max: storm.connecting_max,
-            tls: storm.tls.clone(),
-        };
+        let devices = u32::try_from(users.len()).unwrap_or(u32::MAX);
+        let plan = Plan { devices, tokens, ..storm.clone() };
         let signals = Signals::default();
         let theirs = signals.clone();
         let work = move || {

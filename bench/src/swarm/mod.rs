@@ -39,7 +39,7 @@ const CATCH_UP: Duration = Duration::from_ms(100);
 const SPARE_MAX: usize = 4_096;
 
 /// How a swarm connects.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// The server.
     pub server: SocketAddr,
