@@ -1,6 +1,6 @@
 //! Intervals for how far two means are apart.
 
-use crate::report::arithmetic::{median, ratio};
+use crate::report::arithmetic::{median, middle, ratio};
 
 /// How many values a row of seconds becomes: each second resembles the one before, so neighbours
 /// are averaged into a few values that do not (batch means).
@@ -120,13 +120,7 @@ fn signed_ranks(values: &[f64], confidence: f64) -> Option<[f64; 3]> {
     averages.sort_by(f64::total_cmp);
     let outside = ranks_outside((1.0 - confidence) / 2.0, values.len())?;
     let (low, high) = (averages[outside], averages[averages.len() - 1 - outside]);
-    let middle = averages.len() / 2;
-    let by = if averages.len() % 2 == 1 {
-        averages[middle]
-    } else {
-        f64::midpoint(averages[middle - 1], averages[middle])
-    };
-    Some([low, by, high])
+    Some([low, middle(&averages)?, high])
 }
 
 /// How many averages may be left out on each side: the largest rank sum whose probability, with all

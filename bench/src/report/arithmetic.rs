@@ -47,14 +47,20 @@ pub fn thousands(value: f64) -> String {
     text
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The middle one of these values, or the mean of the two in the middle.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let upper = *values.get(middle)?;
-    let is_odd = values.len() % 2 == 1;
-    Some(if is_odd { upper } else { f64::midpoint(values[middle - 1], upper) })
+    middle(&values)
+}
+
+/// The same of values that are in order.
+#[must_use]
+pub fn middle(sorted: &[f64]) -> Option<f64> {
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    let is_odd = sorted.len() % 2 == 1;
+    Some(if is_odd { upper } else { f64::midpoint(sorted[middle - 1], upper) })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Several rounds as one result.
 
 use super::{Figures, Round};
+use crate::report::arithmetic::middle;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -46,13 +47,7 @@ impl Spread {
         let mean = sorted.iter().sum::<f64>() / count;
         let squares: f64 = sorted.iter().map(|value| (value - mean).powi(2)).sum();
         let deviation = if sorted.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
-        let middle = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 1 {
-            sorted[middle]
-        } else {
-            f64::midpoint(sorted[middle - 1], sorted[middle])
-        };
-        Some(Self { min, median, max, mean, deviation })
+        Some(Self { min, median: middle(&sorted)?, max, mean, deviation })
     }
 }
 
