@@ -30,6 +30,8 @@ pub(super) enum What {
     Plain,
     /// To know names; not shown.
     Quiet,
+    /// To know the names that an answer already here is to be shown with.
+    Name { held: Box<Answer>, about: About },
     /// A group, which is then written to.
     Create { name: String },
     /// A channel, which is then written to.
@@ -50,7 +52,7 @@ impl What {
     const fn holds_lines(&self, is_interactive: bool) -> bool {
         match self {
             Self::Quiet | Self::Encrypt { .. } => false,
-            Self::Plain | Self::Look => !is_interactive,
+            Self::Plain | Self::Look | Self::Name { .. } => !is_interactive,
             Self::Create { .. } | Self::Join | Self::Forward { .. } | Self::Cipher { .. } => true,
         }
     }
@@ -102,6 +104,22 @@ impl Device {
                     self.ask(Asked { about, what: What::Quiet }, next);
                 }
             }
+            (What::Name { held, about: shown }, _) => match next {
+                Some(next) => {
+                    self.ask(Asked { about, what: What::Name { held, about: shown } }, next)
+                }
+                None => self.show(shown, &held),
+            },
+            (What::Plain, Answer::Receipts(reply)) => {
+                match self.group_of_strangers(&about, reply) {
+                    Some(id) => {
+                        let what = What::Name { held: Box::new(answer.clone()), about };
+                        let about = About { conversation: Some(id), ..About::of("/group members") };
+                        self.ask(Asked { about, what }, members(id, 0));
+                    }
+                    None => self.show(about, answer),
+                }
+            }
             (What::Forward { to }, Answer::History(page)) => {
                 let wanted = about.seq.map_or(0, |seq| seq.0);
                 let message = page.messages.iter().find(|message| message.seq == wanted);
@@ -123,13 +141,31 @@ impl Device {
                 if let (What::Join, Some(id)) = (&what, about.conversation) {
                     self.open(Peer::Conversation(id));
                 }
-                let rendered = self.parts.renderer.answer(&about, answer);
-                self.print(rendered);
-                if let Some(next) = next {
-                    self.ask(Asked { about, what: What::Plain }, next);
-                }
+                self.show(about, answer);
             }
         }
+    }
+
+    /// Shows an answer and asks for the next page, when there is one.
+    pub(super) fn show(&mut self, about: About, answer: &Answer) {
+        let rendered = self.parts.renderer.answer(&about, answer);
+        self.print(rendered);
+        if let Some(next) = next_page(&about, answer) {
+            self.ask(Asked { about, what: What::Plain }, next);
+        }
+    }
+
+    /// The group whose members must be asked for before these receipts can be shown by name: the
+    /// record that names them may come after the receipts, for it takes another way.
+    fn group_of_strangers(
+        &self,
+        about: &About,
+        reply: &wire::ReceiptDetailsReply,
+    ) -> Option<ConversationId> {
+        let id = about.conversation.filter(|id| id.kind() != KeyKind::Direct)?;
+        let names = &self.parts.renderer.names;
+        let mut members = reply.members.iter();
+        members.any(|of| names.member(id, of.member).is_none()).then_some(id)
     }
 
     fn learn_names(&mut self, about: &About, answer: &Answer) {

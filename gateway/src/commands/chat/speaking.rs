@@ -371,10 +371,12 @@ impl Device {
 
     /// A question was refused.
     pub(super) fn refused(&mut self, asked: &Asked, code: ErrorCode, text: &str) {
-        match &asked.what {
+        match asked.what {
             What::Quiet => {}
+            // Then with numbers in place of names.
+            What::Name { ref held, about } => self.show(about, held),
             What::Encrypt { client_message_id, .. } => {
-                let (client_message_id, content) = (*client_message_id, None);
+                let content = None;
                 self.feed_command(Command::EncryptedAgain { client_message_id, content });
             }
             What::Plain

@@ -75,6 +75,10 @@ on_both_drivers! {
         carol.asks(&format!("/read {seq}"), "done");
         tick(&mut ann, "read", seq);
         assert_eq!(receipts(&mut ann, seq), [row("bob", true, true), row("carol", true, true)]);
+        // A device that never saw who was added asks, and shows names.
+        let mut tablet = house.person("ann", "tablet");
+        tablet.asks(&format!("/open {group}"), "done");
+        assert_eq!(receipts(&mut tablet, seq), [row("bob", true, true), row("carol", true, true)]);
         // Whoever does not tell is not waited for, and not told of.
         carol.asks("/privacy read-receipts off", "done");
         let private = writes(&mut ann, "and this");
