@@ -1,7 +1,5 @@
 //! The thread of those who stay during a storm.
 
-#![expect(unsafe_code, reason = "no crate of ours has a safe call for the scheduler's policy")]
-
 use super::RunError;
 use super::round::drive;
 use crate::measure::progress::Progress;
@@ -9,7 +7,7 @@ use crate::measure::{Meter, Observed};
 use crate::scenario::storm;
 use crate::scenario::talkers::{Findings, Signals, Stand, Talkers, Wish};
 use crate::swarm::Plan;
-use roost_event_loop::now;
+use roost_event_loop::{come_first, now};
 use std::io::Error;
 use std::thread::{self, JoinHandle};
 
@@ -84,6 +82,7 @@ fn stay(
     per_second: u32,
     signals: Signals,
 ) -> Result<Findings, RunError> {
+    // Whenever this thread has something to do, the storm's waits: both are on one processor.
     let comes_first = come_first();
     // Progress is the storm's to show.
     let progress = Progress::new(false);
@@ -92,12 +91,4 @@ fn stay(
     let driven = drive(plan, Talkers::new(users, per_second, signals, meter))?;
     let found = driven.scenario.into_findings(now().monotonic);
     Ok(Findings { comes_first, ..found })
-}
-
-/// Whenever the calling thread has something to do, the storm's waits: both are on one processor.
-/// Without leave (`CAP_SYS_NICE`, sched(7)) they share it; the answer says so.
-fn come_first() -> bool {
-    let parameters = libc::sched_param { sched_priority: 1 };
-    // SAFETY: 0 names the calling thread, and the structure outlives the call, which only reads it.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) == 0 }
 }

@@ -50,6 +50,16 @@ impl EventLoop {
         }
     }
 
+    /// Whether a thread that comes first does the writes of files
+    /// (`Settings::writes_come_first`).
+    #[must_use]
+    pub const fn writes_come_first(&self) -> bool {
+        match &self.backend {
+            Backend::Uring(uring) => uring.writes_come_first(),
+            Backend::Epoll(_) => false,
+        }
+    }
+
     /// Wakes this loop, from any thread.
     #[must_use]
     pub fn waker(&self) -> Waker {

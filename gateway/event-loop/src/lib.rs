@@ -20,7 +20,7 @@
 //!   that say their first words or end take no more than `Settings::gate_per_turn` of it.
 //!
 //! Architecture invariant: this crate knows no protocol. Of ours it only uses the types of time.
-//! Unsafe code is only in `uring/`. Only `clock.rs` asks the system for the time.
+//! Unsafe code is only in `uring/` and `priority.rs`. Only `clock.rs` asks the system for the time.
 
 mod actions;
 mod backend;
@@ -28,9 +28,11 @@ mod clock;
 mod epoll;
 mod event;
 mod event_loop;
+mod file_thread;
 mod gate;
 mod linger;
 mod listener;
+mod priority;
 mod sends;
 mod settings;
 mod uring;
@@ -42,6 +44,7 @@ pub use clock::now;
 pub use event::{BatchFlow, CloseCause, Event, Handler, Limit, ListenerId, SocketId};
 pub use event_loop::EventLoop;
 pub use listener::Listening;
+pub use priority::come_first;
 pub use settings::{Accepting, Settings};
 pub use uring::SOCKET_BYTES;
 pub use wake::Waker;

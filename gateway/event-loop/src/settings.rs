@@ -18,18 +18,24 @@ pub struct Settings {
     pub tick_ms: u64,
     /// Most sockets at a time, both ways together. Default 1,048,576.
     pub sockets_max: u32,
-    /// Most connections that one listener takes in a turn. Default 8: one that comes or goes costs
-    /// 20 to 45 us, so with what the gate lets through a turn stays below a millisecond. More are
-    /// not quicker, and a pause of the listener would hold later.
+    /// Most connections that one listener takes in a turn. Default 1: one that comes or goes costs
+    /// 20 to 45 us, which whoever else has something to say waits for. More are not quicker, and a
+    /// pause of the listener would hold later.
     pub accepts_per_turn: u32,
     /// Of how many sockets that say their first words or end, all together, this is read in a turn;
     /// the others wait for the next ones, so that whoever else has something to say waits no longer
-    /// than for that. Default 8.
+    /// than for that. Default 1.
     pub gate_per_turn: u32,
     /// Sockets of one ring (`io_uring` only). The kernel rounds its table up to a power of two and
     /// refuses more than `RLIMIT_NOFILE`, so a loop opens as many rings as it needs.
     /// Default 16,384.
     pub ring_slots: u32,
+    /// Writes and flushes of files are done by a thread of their own that comes before this one and
+    /// all others on its processor, if the system allows it (`io_uring` only; [`come_first`]):
+    /// else a busy loop delays them, for the kernel does them on the same processor. Default false.
+    ///
+    /// [`come_first`]: crate::come_first
+    pub writes_come_first: bool,
 }
 
 impl Default for Settings {
@@ -41,8 +47,9 @@ impl Default for Settings {
             linger_bytes_max: 1024 * 1024,
             tick_ms: 100,
             sockets_max: 1 << 20,
-            accepts_per_turn: 8,
-            gate_per_turn: 8,
+            accepts_per_turn: 1,
+            gate_per_turn: 1,
+            writes_come_first: false,
             ring_slots: 16 * 1024,
         }
     }

@@ -168,6 +168,8 @@ pub struct FileConfig {
     pub driver: Option<Driver>,
     /// When a message counts as kept.
     pub durability: Option<Durability>,
+    /// Commits come before the shards' own work, where the system allows it; absent means so.
+    pub real_time_commits: Option<bool>,
     /// Log lines as JSON.
     #[serde(default)]
     pub json: bool,
@@ -267,6 +269,8 @@ pub struct Config {
     pub driver: Driver,
     /// When a message counts as kept.
     pub durability: Durability,
+    /// Commits come before the shards' own work, where the system allows it.
+    pub real_time_commits: bool,
     /// Log lines as JSON.
     pub json: bool,
     /// The operator's certificates, the one for unknown names first; none means the development
@@ -307,6 +311,7 @@ impl Config {
             shards: args.shards.or(file.shards),
             driver: args.driver.or(file.driver).unwrap_or_default(),
             durability: args.durability.or(file.durability).unwrap_or_default(),
+            real_time_commits: file.real_time_commits.unwrap_or(true),
             json: args.json || file.json,
             tls_files: tls_files(file)?,
             client_ca: client_ca(file)?,

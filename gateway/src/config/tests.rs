@@ -63,6 +63,7 @@ fn nothing_said_is_a_server_for_this_machine() {
     ));
     assert_eq!(config.limits, Limits::default());
     assert!(config.tls_files.is_empty() && config.client_ca.is_none() && !config.core_dumps);
+    assert!(config.real_time_commits);
 }
 
 #[test]
@@ -76,6 +77,7 @@ fn a_file_says_everything() {
         shards = 8
         driver = "uring"
         durability = "interval=50"
+        real_time_commits = false
         json = true
         tls_certificate = "cert.pem"
         tls_key = "key.pem"
@@ -101,7 +103,7 @@ fn a_file_says_everything() {
     assert_eq!(config.auth.rules.audience.as_deref(), Some("roost"));
     assert_eq!((config.auth.rules.leeway_s, config.auth.tenant.as_str()), (5, "blue"));
     assert_eq!(config.limits.connections_max, 1_000);
-    assert!(config.json && config.tls_files.len() == 1);
+    assert!(config.json && config.tls_files.len() == 1 && !config.real_time_commits);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The turn over mio. Everything is edge-triggered: a socket that reported readiness stays in our
 //! own list until the kernel said "would block" or gave less than was asked for.
 
-mod files;
 mod listeners;
 mod perform;
 mod socket;
@@ -9,13 +8,13 @@ mod socket;
 use crate::actions::Actions;
 use crate::clock;
 use crate::event::{BatchFlow, CloseCause, Event, Handler, ListenerId, SocketId};
+use crate::file_thread::FileThread;
 use crate::gate::{Gate, Pass};
 use crate::linger::Lingering;
 use crate::listener::Listening;
 use crate::sends::Sends;
 use crate::settings::Settings;
 use crate::wake::Waker;
-use files::FileThread;
 use listeners::Listeners;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
@@ -200,8 +199,7 @@ impl Epoll {
     fn tell_files(&mut self, turn: &mut Turn<'_>) {
         let Some(files) = &mut self.files else { return };
         while let Some(done) = files.take_answer() {
-            let (token, result, buffer) = (done.token, done.result, done.buffer);
-            turn.tell(Event::FileDone { token, result, buffer });
+            turn.tell(done);
         }
     }
 

@@ -1,4 +1,5 @@
-//! File operations on the front ring. A durable write is one request (`RWF_DSYNC`, pwritev2(2)):
+//! File operations: on the front ring, but for writes and flushes where a thread that comes first
+//! does them. A durable write is one request (`RWF_DSYNC`, pwritev2(2)):
 //! the kernel's worker, which competes with this thread for its core, is woken once for it, where a
 //! write and a linked fdatasync wake it twice.
 
@@ -6,6 +7,9 @@ use super::op::{GENERATION_MAX, Op, Tag};
 use super::ring::{Completion, Ring};
 use crate::actions::{FileAction, FileKind};
 use crate::event::Event;
+use crate::file_thread::FileThread;
+use crate::settings::Settings;
+use crate::wake::Waker;
 use io_uring::{opcode, types};
 use std::io;
 
@@ -30,20 +34,49 @@ impl Entry {
     }
 }
 
-/// File operations under way. Buffers are on the heap, so moving an entry does not move them.
+/// File operations under way on the ring. Buffers are on the heap, so moving an entry does not move them.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     generation: u32,
+    /// Does what is not reading, if it may come first.
+    writer: Option<FileThread>,
 }
 
 impl Files {
+    pub(super) fn new(settings: &Settings, waker: &Waker) -> Self {
+        let first = || FileThread::start_first(waker.clone());
+        let writer = settings.writes_come_first.then(first).flatten();
+        Self { writer, ..Self::default() }
+    }
+
+    /// Whether a thread that comes first does what is not reading.
+    pub(super) const fn has_writer(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Whether that thread has an answer.
+    pub(super) fn has_answers(&mut self) -> bool {
+        self.writer.as_mut().is_some_and(FileThread::has_answers)
+    }
+
+    pub(super) fn take_answer(&mut self) -> Option<Event<'static>> {
+        self.writer.as_mut()?.take_answer()
+    }
+
+    /// Whether nothing is under way on the ring.
     pub(super) const fn is_idle(&self) -> bool {
         self.entries.len() == self.free.len()
     }
 
     pub(super) fn start(&mut self, ring: &mut Ring, action: FileAction) -> io::Result<()> {
+        if let Some(writer) = &self.writer
+            && !matches!(action.kind, FileKind::Read(_))
+        {
+            writer.ask(action);
+            return Ok(());
+        }
         self.generation = if self.generation == GENERATION_MAX { 0 } else { self.generation + 1 };
         let entry = Entry { action, generation: self.generation, done: 0 };
         let index = self.free.pop().unwrap_or_else(|| {

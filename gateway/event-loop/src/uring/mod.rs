@@ -114,6 +114,7 @@ impl Turn<'_> {
 impl Uring {
     pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
         let waker = Waker::new(EventfdFlags::empty())?;
+        let files = Files::new(settings, &waker);
         Ok(Self {
             front: Ring::new(0, None)?,
             rings: Rings::new(settings, waker.fd())?,
@@ -125,7 +126,7 @@ impl Uring {
             noting_left: 0,
             connects: Connects::default(),
             peers: Peers::default(),
-            files: Files::default(),
+            files,
             sends: Sends::default(),
             lingering: Lingering::new(settings),
             arena: Arena::new(settings.receive_buffer_bytes.max(1)),
@@ -144,6 +145,10 @@ impl Uring {
 
     pub(crate) fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    pub(crate) const fn writes_come_first(&self) -> bool {
+        self.files.has_writer()
     }
 
     pub(crate) const fn rings(&self) -> usize {
@@ -239,6 +244,7 @@ impl Uring {
             || !self.outcomes.is_empty()
             || !self.ended.is_empty()
             || self.gate.has_work()
+            || self.files.has_answers()
             || self.front.has_work()
             || self.rings.iter_mut().any(rings::SocketRing::has_work)
     }
@@ -281,6 +287,9 @@ impl Uring {
     }
 
     fn turn_front(&mut self, turn: &mut Turn<'_>) -> io::Result<()> {
+        while let Some(done) = self.files.take_answer() {
+            turn.tell(done);
+        }
         if !self.front.has_work() && !self.front.is_doubtful() {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! Files: written, durable, read back; errors are told.
 
 use crate::harness::{on_both, pattern, run_alone};
-use roost_event_loop::{Actions, BatchFlow, Event, Handler, Settings};
+use roost_event_loop::{Actions, BatchFlow, Event, EventLoop, Handler, Kind, Settings, come_first};
 use roost_protocol::time::Now;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -78,13 +78,12 @@ fn piece(index: u64) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn written_and_read_back() {
+fn write_and_read_back(settings: &Settings) {
     on_both(|kind| {
         let path = tempfile::NamedTempFile::new().unwrap();
         let file = File::options().read(true).write(true).open(path.path()).unwrap();
         let read_only = File::open(path.path()).unwrap();
-        run_alone(kind, &Settings::default(), |_| Log {
+        run_alone(kind, settings, |_| Log {
             file,
             read_only,
             started: false,
@@ -92,5 +91,28 @@ fn written_and_read_back() {
             read: 0,
             others: 0,
         });
+    });
+}
+
+#[test]
+fn written_and_read_back() {
+    write_and_read_back(&Settings::default());
+}
+
+#[test]
+fn written_by_a_thread_that_comes_first_and_read_back() {
+    write_and_read_back(&Settings { writes_come_first: true, ..Settings::default() });
+}
+
+#[test]
+fn writes_come_first_where_the_system_allows_it() {
+    let allowed = std::thread::spawn(come_first).join().unwrap();
+    on_both(|kind| {
+        for wanted in [true, false] {
+            let settings = Settings { writes_come_first: wanted, ..Settings::default() };
+            let event_loop = EventLoop::new(kind, &settings).unwrap();
+            let expected = wanted && allowed && kind == Kind::Uring;
+            assert_eq!(event_loop.writes_come_first(), expected, "{kind}, {wanted}");
+        }
     });
 }

@@ -87,13 +87,17 @@ impl Start {
             pin(cpu);
         }
         let limits = self.config.limits.clone();
-        let settings = LoopSettings::default();
+        let writes_come_first = self.config.real_time_commits;
+        let settings = LoopSettings { writes_come_first, ..LoopSettings::default() };
         // Each listener keeps places for what it accepts next; one's are not the others'.
         let others = u32::try_from(self.listeners.len().saturating_sub(1)).unwrap_or(0);
         let kept = settings.accepts_per_turn.saturating_mul(others);
         let sockets_max = limits.sockets_of_shard(self.shards).saturating_add(kept);
         let settings = LoopSettings { sockets_max, ..settings };
         let mut event_loop = EventLoop::new(self.kind, &settings).map_err(text)?;
+        if self.id == ShardId(0) && self.kind == Kind::Uring {
+            say_how_commits_are_written(writes_come_first, &event_loop);
+        }
         let waker = event_loop.waker();
         let mut listeners = Vec::new();
         for (socket, accepting) in self.listeners {
@@ -171,6 +175,19 @@ pub(super) fn allowed_cpus(shards: usize) -> Vec<usize> {
     let cpus: Vec<usize> =
         (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
     if cpus.len() < shards || shards < 2 { Vec::new() } else { cpus }
+}
+
+/// One shard says it for all.
+fn say_how_commits_are_written(wanted: bool, event_loop: &EventLoop) {
+    if event_loop.writes_come_first() {
+        tracing::info!("commits are written by threads of real-time priority");
+    } else if wanted {
+        tracing::info!(
+            "commits wait for the shards' work, for the system allows no real-time priority: give \
+             the server CAP_SYS_NICE or RLIMIT_RTPRIO 1 (systemd: LimitRTPRIO=1) for shorter ticks \
+             while a crowd returns, or set real_time_commits = false"
+        );
+    }
 }
 
 fn pin(cpu: usize) {

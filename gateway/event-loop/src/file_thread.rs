@@ -1,7 +1,13 @@
 //! File operations block, and epoll cannot wait for files: one helper thread per loop does them in
 //! order. It ends with the loop, after what it was asked for.
+//!
+//! A ring can wait for files, but does so with a thread of the kernel that has to wait for this
+//! loop's core whenever it could go on, which a busy loop does not leave. So writes of a ring's loop
+//! go to such a thread as well where it may come first.
 
 use crate::actions::{FileAction, FileKind};
+use crate::event::Event;
+use crate::priority::come_first;
 use crate::uring::borrow_fd;
 use crate::wake::Waker;
 use rustix::buffer::spare_capacity;
@@ -12,28 +18,37 @@ use std::thread::JoinHandle;
 
 /// The loop's side of the helper thread.
 #[derive(Debug)]
-pub(super) struct FileThread {
+pub(crate) struct FileThread {
     /// None once the loop ends.
     questions: Option<Sender<FileAction>>,
-    answers: Receiver<FileAnswer>,
+    answers: Receiver<Event<'static>>,
     /// An answer that was seen by `has_answers` and not taken yet.
-    next: Option<FileAnswer>,
+    next: Option<Event<'static>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// The end of one operation.
-#[derive(Debug)]
-pub(super) struct FileAnswer {
-    pub(super) token: u64,
-    pub(super) result: Result<u32, i32>,
-    pub(super) buffer: Vec<u8>,
-}
-
 impl FileThread {
-    pub(super) fn start(waker: Waker) -> Self {
+    /// One that shares its processor like any other.
+    pub(crate) fn start(waker: Waker) -> Self {
+        Self::spawn(waker, || false).0
+    }
+
+    /// One that comes before this loop's thread and all others of their kind on its processor;
+    /// none if the system does not allow it.
+    pub(crate) fn start_first(waker: Waker) -> Option<Self> {
+        let (thread, comes_first) = Self::spawn(waker, come_first);
+        comes_first.then_some(thread)
+    }
+
+    /// Also says what came of `begin`, which the thread does first.
+    fn spawn(waker: Waker, begin: fn() -> bool) -> (Self, bool) {
         let (questions, inbox) = channel::<FileAction>();
         let (outbox, answers) = channel();
+        let (begun, begins) = channel();
         let work = move || {
+            if begun.send(begin()).is_err() {
+                return;
+            }
             for question in inbox {
                 if outbox.send(perform(question)).is_err() {
                     return;
@@ -45,22 +60,24 @@ impl FileThread {
             .name("roost-files".to_owned())
             .spawn(work)
             .expect("the machine can start one more thread");
-        Self { questions: Some(questions), answers, next: None, thread: Some(thread) }
+        let started =
+            Self { questions: Some(questions), answers, next: None, thread: Some(thread) };
+        (started, begins.recv().unwrap_or(false))
     }
 
-    pub(super) fn ask(&self, file: FileAction) {
+    pub(crate) fn ask(&self, file: FileAction) {
         let questions = self.questions.as_ref().expect("only the end of the loop takes it");
         questions.send(file).expect("the helper thread lives as long as the loop");
     }
 
-    pub(super) fn has_answers(&mut self) -> bool {
+    pub(crate) fn has_answers(&mut self) -> bool {
         if self.next.is_none() {
             self.next = self.answers.try_recv().ok();
         }
         self.next.is_some()
     }
 
-    pub(super) fn take_answer(&mut self) -> Option<FileAnswer> {
+    pub(crate) fn take_answer(&mut self) -> Option<Event<'static>> {
         self.has_answers().then(|| self.next.take()).flatten()
     }
 }
@@ -75,7 +92,7 @@ impl Drop for FileThread {
     }
 }
 
-fn perform(mut file: FileAction) -> FileAnswer {
+fn perform(mut file: FileAction) -> Event<'static> {
     let fd = borrow_fd(file.fd);
     let result = match file.kind {
         FileKind::Write => write_all(fd, file.offset, &file.buffer),
@@ -87,7 +104,7 @@ fn perform(mut file: FileAction) -> FileAnswer {
     let result = result
         .map(|count| u32::try_from(count).expect("buffers of files are below 1 GiB"))
         .map_err(Errno::raw_os_error);
-    FileAnswer { token: file.token, result, buffer: file.buffer }
+    Event::FileDone { token: file.token, result, buffer: file.buffer }
 }
 
 fn write_all(fd: BorrowedFd<'_>, offset: u64, buffer: &[u8]) -> rustix::io::Result<usize> {
