@@ -33,7 +33,7 @@ pub fn serve(args: &EchoArgs, say: impl FnOnce(&str)) -> io::Result<()> {
     let defaults = LoopSettings::default();
     // As the server's limits do, with some places to spare.
     let sockets_max = args.connections.saturating_add(1_024);
-    let settings = LoopSettings { sockets_max, ..defaults };
+    let settings = LoopSettings { sockets_max, turn_us_per_newcomer: 0, ..defaults };
     let mut event_loop = EventLoop::new(kind, &settings)?;
     let (_, tcp) = event_loop.listen(args.listen, BACKLOG, false)?;
     let ready = serde_json::to_string(&Ready { tcp }).expect("an address is text");

@@ -326,6 +326,8 @@ pub(crate) fn drive<S: Scenario>(plan: Plan, scenario: S) -> Result<Driven<S>, R
         tick_ms: TICK_MS,
         // With room for those that are being closed while others come.
         sockets_max: defaults.sockets_max.max(plan.devices.saturating_mul(2)),
+        // What is measured is the server: the generator takes all it can in a turn.
+        turn_us_per_newcomer: 0,
         ..defaults
     };
     let mut event_loop = EventLoop::new(probed.kind, &settings).map_err(RunError::Loop)?;

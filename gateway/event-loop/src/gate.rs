@@ -2,11 +2,14 @@
 //! most (a signature, a handshake, a user's state), and its end costs as much again; when a hundred
 //! thousand come or go at once, whoever is connected and has something to say would wait behind all
 //! of them. So first words and ends pass a gate, a bounded number in each turn, in order, a
-//! newcomer and a leaver by turns; everything else goes past it.
+//! newcomer and a leaver by turns; everything else goes past it. How many depends on how long the
+//! turn before took: a short turn stays short, and in long ones they have their share of the time.
 //!
 //! A socket costs nothing here while it does neither. Where it stands is kept in its slot.
 
 use crate::event::SocketId;
+use crate::settings::Settings;
+use roost_protocol::time::Duration;
 use std::collections::VecDeque;
 
 /// Where a socket stands.
@@ -20,8 +23,8 @@ pub(crate) enum Pass {
     Past,
 }
 
-/// So many turns' newcomers may wait.
-const CROWD_TURNS: usize = 4;
+/// So many newcomers may wait.
+const CROWD_MAX: usize = 32;
 /// Room that an empty queue keeps.
 const KEPT: usize = 1024;
 
@@ -32,26 +35,41 @@ pub(crate) struct Gate {
     coming: VecDeque<SocketId>,
     /// Those with an end; some have ended otherwise since.
     going: VecDeque<SocketId>,
-    per_turn: u32,
+    per_turn_max: u32,
+    accepts_max: u32,
+    turn_us_each: u32,
     left: u32,
-    /// Whose turn it is while both wait: half of a turn is for each.
+    accepts: u32,
+    /// Whose turn it is while both wait.
     goers_next: bool,
 }
 
 impl Gate {
-    pub(crate) fn new(per_turn: u32) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             coming: VecDeque::new(),
             going: VecDeque::new(),
-            per_turn: per_turn.max(1),
+            per_turn_max: settings.gate_per_turn.max(1),
+            accepts_max: settings.accepts_per_turn.max(1),
+            turn_us_each: settings.turn_us_per_newcomer,
             left: 0,
+            accepts: 1,
             goers_next: false,
         }
     }
 
-    /// A turn begins: so many may pass again.
-    pub(crate) const fn begin_turn(&mut self) {
-        self.left = self.per_turn;
+    /// A turn begins: some may pass again, by how long the last one took.
+    pub(crate) fn begin_turn(&mut self, last_turn: Duration) {
+        let each_ns = u64::from(self.turn_us_each) * 1_000;
+        let share = last_turn.ns.checked_div(each_ns);
+        let share = share.map_or(u32::MAX, |share| u32::try_from(share).unwrap_or(u32::MAX)).max(1);
+        self.left = share.min(self.per_turn_max);
+        self.accepts = share.min(self.accepts_max);
+    }
+
+    /// How many connections each listener may take in this turn.
+    pub(crate) const fn accepts(&self) -> u32 {
+        self.accepts
     }
 
     /// Who is next, if anybody may pass in this turn. Whoever `is_there` no more takes nobody's
@@ -107,7 +125,7 @@ impl Gate {
     /// Whether so many newcomers wait that further ones had better wait in the kernel, where no
     /// time runs for them.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.coming.len() >= CROWD_TURNS * self.per_turn as usize
+        self.coming.len() >= CROWD_MAX
     }
 }
 
@@ -119,15 +137,20 @@ mod tests {
         SocketId { slot, generation: 1 }
     }
 
+    fn gate(gate_per_turn: u32) -> Gate {
+        let whole = Settings { turn_us_per_newcomer: 0, gate_per_turn, ..Settings::default() };
+        Gate::new(&whole)
+    }
+
     fn passed(gate: &mut Gate) -> Vec<u32> {
-        gate.begin_turn();
+        gate.begin_turn(Duration::default());
         std::iter::from_fn(|| gate.next(|_| true)).map(|socket| socket.slot).collect()
     }
 
     #[test]
     fn so_many_pass_in_a_turn_and_in_order() {
-        let mut gate = Gate::new(3);
-        gate.begin_turn();
+        let mut gate = gate(3);
+        gate.begin_turn(Duration::default());
         let stands: Vec<Pass> =
             (0..8).map(|slot| gate.arrive(socket(slot), Pass::Newcomer, false)).collect();
         assert_eq!(stands[..3], [Pass::Past; 3]);
@@ -135,15 +158,27 @@ mod tests {
         assert_eq!(gate.next(|_| true), None, "the turn's share is used up");
         assert_eq!(passed(&mut gate), [3, 4, 5]);
         // Nobody overtakes.
-        gate.begin_turn();
+        gate.begin_turn(Duration::default());
         assert_eq!(gate.arrive(socket(9), Pass::Newcomer, false), Pass::Queued);
         assert_eq!(passed(&mut gate), [6, 7, 9]);
         assert!(!gate.has_work());
     }
 
     #[test]
+    fn a_long_turn_is_shared_and_a_short_one_stays_short() {
+        let settings = Settings { accepts_per_turn: 4, ..Settings::default() };
+        let mut gate = Gate::new(&settings);
+        for (last_turn_us, passes, accepts) in
+            [(0, 1, 1), (99, 1, 1), (199, 1, 1), (200, 2, 2), (700, 7, 4), (3_600_000_000, 8, 4)]
+        {
+            gate.begin_turn(Duration { ns: last_turn_us * 1_000 });
+            assert_eq!((gate.left, gate.accepts()), (passes, accepts), "{last_turn_us}");
+        }
+    }
+
+    #[test]
     fn who_comes_does_not_wait_for_all_who_go() {
-        let mut gate = Gate::new(4);
+        let mut gate = gate(4);
         for slot in 0..100 {
             assert_eq!(gate.arrive(socket(slot), Pass::Past, true), Pass::Queued);
         }
@@ -152,7 +187,7 @@ mod tests {
         }
         assert_eq!(passed(&mut gate), [0, 100, 1, 101]);
         // Whoever is there no more takes nobody's place.
-        gate.begin_turn();
+        gate.begin_turn(Duration::default());
         let gone = [socket(2), socket(102)];
         let there = || gate.next(|socket| !gone.contains(&socket));
         let passed: Vec<u32> = std::iter::from_fn(there).map(|socket| socket.slot).collect();
@@ -161,12 +196,12 @@ mod tests {
 
     #[test]
     fn a_crowd_waits_outside() {
-        let mut gate = Gate::new(2);
-        for slot in 0..7 {
+        let mut gate = gate(2);
+        for slot in 1..32 {
             gate.arrive(socket(slot), Pass::Newcomer, false);
         }
         assert!(!gate.is_crowded());
-        gate.arrive(socket(7), Pass::Newcomer, false);
+        gate.arrive(socket(32), Pass::Newcomer, false);
         assert!(gate.is_crowded());
         passed(&mut gate);
         assert!(!gate.is_crowded());
@@ -174,8 +209,8 @@ mod tests {
 
     #[test]
     fn whoever_is_past_it_is_not_held_until_the_end() {
-        let mut gate = Gate::new(1);
-        gate.begin_turn();
+        let mut gate = gate(1);
+        gate.begin_turn(Duration::default());
         assert_eq!(gate.arrive(socket(1), Pass::Newcomer, false), Pass::Past);
         for _ in 0..10 {
             assert_eq!(gate.arrive(socket(1), Pass::Past, false), Pass::Past);

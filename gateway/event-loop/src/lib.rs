@@ -17,7 +17,8 @@
 //! - When the peer ends its direction, what is being sent still goes out; `Closed` follows when no
 //!   send is outstanding after a turn.
 //! - No socket takes more than its share of a turn, however much it sends; and all those together
-//!   that say their first words or end take no more than `Settings::gate_per_turn` of it.
+//!   that say their first words or end take no more than `Settings::gate_per_turn` of it, and less
+//!   of a short one.
 //!
 //! Architecture invariant: this crate knows no protocol. Of ours it only uses the types of time.
 //! Unsafe code is only in `uring/` and `priority.rs`. Only `clock.rs` asks the system for the time.

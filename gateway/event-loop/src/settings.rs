@@ -18,14 +18,18 @@ pub struct Settings {
     pub tick_ms: u64,
     /// Most sockets at a time, both ways together. Default 1,048,576.
     pub sockets_max: u32,
-    /// Most connections that one listener takes in a turn. Default 1: one that comes or goes costs
-    /// 20 to 45 us, which whoever else has something to say waits for. More are not quicker, and a
-    /// pause of the listener would hold later.
+    /// Most connections that one listener takes in a turn. Default 8: one that comes or goes costs
+    /// 20 to 45 us, so with what the gate lets through a turn stays below a millisecond. More are
+    /// not quicker, and a pause of the listener would hold later.
     pub accepts_per_turn: u32,
-    /// Of how many sockets that say their first words or end, all together, this is read in a turn;
-    /// the others wait for the next ones, so that whoever else has something to say waits no longer
-    /// than for that. Default 1.
+    /// Of how many sockets that say their first words or end, all together, this is read in a turn
+    /// at most; the others wait for the next ones, so that whoever else has something to say waits
+    /// no longer than for that. Default 8.
     pub gate_per_turn: u32,
+    /// A turn lets one of each through, or more up to those bounds: as many as the turn before took
+    /// times of so many microseconds. So they delay a short turn little and have their share of a
+    /// long one. Default 100; with 0 every turn lets the most through.
+    pub turn_us_per_newcomer: u32,
     /// Sockets of one ring (`io_uring` only). The kernel rounds its table up to a power of two and
     /// refuses more than `RLIMIT_NOFILE`, so a loop opens as many rings as it needs.
     /// Default 16,384.
@@ -47,8 +51,9 @@ impl Default for Settings {
             linger_bytes_max: 1024 * 1024,
             tick_ms: 100,
             sockets_max: 1 << 20,
-            accepts_per_turn: 1,
-            gate_per_turn: 1,
+            accepts_per_turn: 8,
+            gate_per_turn: 8,
+            turn_us_per_newcomer: 100,
             writes_come_first: false,
             ring_slots: 16 * 1024,
         }

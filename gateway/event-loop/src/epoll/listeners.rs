@@ -68,20 +68,14 @@ struct Listener {
 }
 
 /// All listeners of a loop, by id; closed ones leave a hole.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Listeners {
     listeners: Vec<Option<Listener>>,
-    /// Most connections that one takes in a turn, so that those there are still have theirs.
-    accepts_per_turn: u32,
     /// Which one `next_ready` looks at.
     cursor: usize,
 }
 
 impl Listeners {
-    pub(super) fn new(accepts_per_turn: u32) -> Self {
-        Self { listeners: Vec::new(), accepts_per_turn: accepts_per_turn.max(1), cursor: 0 }
-    }
-
     pub(super) fn add(&mut self, registry: &Registry, socket: Listening) -> io::Result<ListenerId> {
         let id = self.listeners.len();
         let inner = Inner::registered(socket, registry, Token(LISTENER_BIT | id))?;
@@ -138,14 +132,15 @@ impl Listeners {
         None
     }
 
+    /// Takes `most` connections, so that those there are still have their turn.
     pub(super) fn accept(
         &mut self,
         id: ListenerId,
+        most: u32,
         registry: &Registry,
         sockets: &mut Sockets,
         turn: &mut Turn<'_>,
     ) {
-        let most = self.accepts_per_turn;
         let Some(listener) = self.get_mut(id) else { return };
         listener.retry = false;
         for _ in 0..most {

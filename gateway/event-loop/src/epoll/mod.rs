@@ -78,10 +78,10 @@ impl Epoll {
             poll,
             waker,
             sockets: Sockets::new(settings.sockets_max),
-            listeners: Listeners::new(settings.accepts_per_turn),
+            listeners: Listeners::default(),
             sends: Sends::default(),
             lingering: Lingering::new(settings),
-            gate: Gate::new(settings.gate_per_turn),
+            gate: Gate::new(settings),
             ready: VecDeque::new(),
             ended: Vec::new(),
             outcomes: VecDeque::new(),
@@ -113,7 +113,7 @@ impl Epoll {
             self.tell_outcomes(&mut turn);
             self.tell_time(&mut turn);
             self.tell_files(&mut turn);
-            self.open_gate();
+            self.open_gate(turn.actions.last_turn());
             for event in &events {
                 self.note_readiness(event);
             }
@@ -241,8 +241,8 @@ impl Epoll {
     }
 
     /// A turn begins: those at the gate have their share of it.
-    fn open_gate(&mut self) {
-        self.gate.begin_turn();
+    fn open_gate(&mut self, last_turn: Duration) {
+        self.gate.begin_turn(last_turn);
         while let Some(socket) = self.gate.next(|socket| {
             self.sockets.get_mut(socket).map(|slot| slot.stands = Pass::Past).is_some()
         }) {
@@ -266,7 +266,8 @@ impl Epoll {
         while !self.gate.is_crowded()
             && let Some(listener) = self.listeners.next_ready()
         {
-            self.listeners.accept(listener, self.poll.registry(), &mut self.sockets, turn);
+            let most = self.gate.accepts();
+            self.listeners.accept(listener, most, self.poll.registry(), &mut self.sockets, turn);
         }
     }
 

@@ -215,8 +215,8 @@ impl Epoll {
     }
 
     fn start_file(&mut self, file: FileAction) {
-        let waker = &self.waker;
-        self.files.get_or_insert_with(|| FileThread::start(waker.clone())).ask(file);
+        let start = || FileThread::start(self.waker.clone()).expect("one more thread can be had");
+        self.files.get_or_insert_with(start).ask(file);
     }
 
     fn connect(&mut self, token: u64, local: Option<SocketAddr>, remote: SocketAddr) {

@@ -1,4 +1,4 @@
-//! Accepting. A listener has a few single accepts armed, and renews them once a turn: so a turn
+//! Accepting. A listener has a single accept or a few armed, and renews them once a turn: so a turn
 //! takes no more connections than that, however many wait in the kernel, and whoever is connected
 //! has its share. (One multishot accept takes all that wait in one call, as far as there is room
 //! for completions, at some ten microseconds each.) They are no more than there are free places,
@@ -175,8 +175,7 @@ impl Uring {
         let fd = types::Fd(listener.socket.as_raw_fd());
         let user_data = Tag::index(Op::Accept, id.0).encode();
         let ring = self.rings.at(listener.ring);
-        let count =
-            self.accepts_per_turn.min(share).saturating_sub(listener.armed).min(ring.free());
+        let count = self.gate.accepts().min(share).saturating_sub(listener.armed).min(ring.free());
         listener.armed += count;
         ring.reserve_accepts(count);
         for _ in 0..count {

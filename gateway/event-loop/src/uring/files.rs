@@ -34,7 +34,8 @@ impl Entry {
     }
 }
 
-/// File operations under way on the ring. Buffers are on the heap, so moving an entry does not move them.
+/// File operations under way on the ring. Buffers are on the heap, so moving an entry does not move
+/// them.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     entries: Vec<Option<Entry>>,
@@ -46,8 +47,13 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(settings: &Settings, waker: &Waker) -> Self {
-        let first = || FileThread::start_first(waker.clone());
-        let writer = settings.writes_come_first.then(first).flatten();
+        let start = || {
+            FileThread::start_first(waker.clone()).unwrap_or_else(|error| {
+                tracing::warn!(%error, "no thread for writes could be started; the ring does them");
+                None
+            })
+        };
+        let writer = settings.writes_come_first.then(start).flatten();
         Self { writer, ..Self::default() }
     }
 

@@ -63,7 +63,6 @@ pub(crate) struct Uring {
     rings: Rings,
     waker: Waker,
     listeners: Listeners,
-    accepts_per_turn: u32,
     gate: Gate,
     /// Which ring has its turn first, so that none is always behind the others.
     first_ring: usize,
@@ -120,8 +119,7 @@ impl Uring {
             rings: Rings::new(settings, waker.fd())?,
             waker,
             listeners: Listeners::default(),
-            accepts_per_turn: settings.accepts_per_turn.max(1),
-            gate: Gate::new(settings.gate_per_turn),
+            gate: Gate::new(settings),
             first_ring: 0,
             noting_left: 0,
             connects: Connects::default(),
@@ -173,7 +171,7 @@ impl Uring {
             self.tell_outcomes(&mut turn);
             self.tell_time(&mut turn)?;
             self.turn_front(&mut turn)?;
-            self.open_gate();
+            self.open_gate(turn.actions.last_turn());
             let rings = self.rings.len();
             self.noting_left = NOTING_ENTERS_PER_TURN;
             self.first_ring = (self.first_ring + 1) % rings;

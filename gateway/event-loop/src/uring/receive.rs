@@ -7,6 +7,7 @@ use super::{Turn, Uring};
 use crate::event::{CloseCause, Event, SocketId};
 use crate::gate::Pass;
 use io_uring::{opcode, types};
+use roost_protocol::time::Duration;
 use std::io;
 
 /// Receives that may be with the kernel at a time; each needs a buffer.
@@ -92,8 +93,8 @@ impl Uring {
     }
 
     /// A turn begins: those at the gate have their share of it.
-    pub(super) fn open_gate(&mut self) {
-        self.gate.begin_turn();
+    pub(super) fn open_gate(&mut self, last_turn: Duration) {
+        self.gate.begin_turn(last_turn);
         while let Some(socket) = self
             .gate
             .next(|socket| self.rings.slot(socket).map(|slot| slot.stands = Pass::Past).is_some())

@@ -169,7 +169,7 @@ fn slots_are_reused_with_new_generations() {
         for ring_slots in [64, 16384] {
             // Both ends are this loop's: it must accept and end as many in a turn as it connects.
             let settings = Settings { ring_slots, accepts_per_turn: 32, ..Settings::default() };
-            let settings = Settings { gate_per_turn: 32, ..settings };
+            let settings = Settings { gate_per_turn: 32, turn_us_per_newcomer: 0, ..settings };
             let ran = run_alone(kind, &settings, |remote| Loopback::new(remote, 20_000, true));
             assert_eq!(ran.causes.len(), 40_000);
             assert!(ran.slots.len() < 10_000, "{} slots", ran.slots.len());

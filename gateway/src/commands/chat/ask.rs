@@ -156,16 +156,19 @@ impl Device {
     }
 
     /// The group whose members must be asked for before these receipts can be shown by name: the
-    /// record that names them may come after the receipts, for it takes another way.
+    /// record that names them may come after the receipts, for it takes another way. Whoever was
+    /// not named then has no name for us.
     fn group_of_strangers(
-        &self,
+        &mut self,
         about: &About,
         reply: &wire::ReceiptDetailsReply,
     ) -> Option<ConversationId> {
         let id = about.conversation.filter(|id| id.kind() != KeyKind::Direct)?;
         let names = &self.parts.renderer.names;
-        let mut members = reply.members.iter();
-        members.any(|of| names.member(id, of.member).is_none()).then_some(id)
+        let strangers = reply.members.iter().map(|of| of.member);
+        let highest = strangers.filter(|member| names.member(id, *member).is_none()).max()?;
+        let asked = self.strangers_asked.entry(id).or_default();
+        (std::mem::replace(asked, highest.max(*asked)) < highest).then_some(id)
     }
 
     fn learn_names(&mut self, about: &About, answer: &Answer) {

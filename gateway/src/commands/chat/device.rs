@@ -83,6 +83,8 @@ pub(super) struct Device {
     pub(super) ciphers: BTreeMap<u64, (ConversationId, String)>,
     /// Groups whose members were asked for.
     pub(super) names_asked: BTreeSet<ConversationId>,
+    /// The highest member for whose name the list was asked, by group.
+    pub(super) strangers_asked: BTreeMap<ConversationId, u32>,
 }
 
 impl Device {
@@ -108,6 +110,7 @@ impl Device {
             awaited: None,
             ciphers: BTreeMap::new(),
             names_asked: BTreeSet::new(),
+            strangers_asked: BTreeMap::new(),
         }
     }
 

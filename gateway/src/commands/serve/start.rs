@@ -83,11 +83,11 @@ impl Start {
         made: &Sender<Waker>,
     ) -> Result<Remains, String> {
         let text = |error: std::io::Error| error.to_string();
-        if let Some(cpu) = self.cpu {
-            pin(cpu);
-        }
+        let is_pinned = self.cpu.is_some_and(pin);
         let limits = self.config.limits.clone();
-        let writes_come_first = self.config.real_time_commits;
+        // A thread that comes first must not take the processor of another shard.
+        let may_come_first = is_pinned || self.shards == 1;
+        let writes_come_first = self.config.real_time_commits && may_come_first;
         let settings = LoopSettings { writes_come_first, ..LoopSettings::default() };
         // Each listener keeps places for what it accepts next; one's are not the others'.
         let others = u32::try_from(self.listeners.len().saturating_sub(1)).unwrap_or(0);
@@ -96,7 +96,8 @@ impl Start {
         let settings = LoopSettings { sockets_max, ..settings };
         let mut event_loop = EventLoop::new(self.kind, &settings).map_err(text)?;
         if self.id == ShardId(0) && self.kind == Kind::Uring {
-            say_how_commits_are_written(writes_come_first, &event_loop);
+            let wanted = self.config.real_time_commits;
+            say_how_commits_are_written(wanted, may_come_first, &event_loop);
         }
         let waker = event_loop.waker();
         let mut listeners = Vec::new();
@@ -178,9 +179,14 @@ pub(super) fn allowed_cpus(shards: usize) -> Vec<usize> {
 }
 
 /// One shard says it for all.
-fn say_how_commits_are_written(wanted: bool, event_loop: &EventLoop) {
+fn say_how_commits_are_written(wanted: bool, may_come_first: bool, event_loop: &EventLoop) {
     if event_loop.writes_come_first() {
         tracing::info!("commits are written by threads of real-time priority");
+    } else if wanted && !may_come_first {
+        tracing::info!(
+            "commits wait for the shards' work: there are more shards than processors, or they \
+             could not be pinned"
+        );
     } else if wanted {
         tracing::info!(
             "commits wait for the shards' work, for the system allows no real-time priority: give \
@@ -190,10 +196,13 @@ fn say_how_commits_are_written(wanted: bool, event_loop: &EventLoop) {
     }
 }
 
-fn pin(cpu: usize) {
+/// Keeps the calling thread on one processor. Says whether it could.
+fn pin(cpu: usize) -> bool {
     let mut set = rustix::thread::CpuSet::new();
     set.set(cpu);
-    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+    let pinned = rustix::thread::sched_setaffinity(None, &set);
+    if let Err(error) = pinned {
         tracing::warn!(cpu, %error, "could not pin a shard to its processor");
     }
+    pinned.is_ok()
 }
