@@ -134,6 +134,7 @@ impl Device {
                 break;
             }
             self.wait()?;
+            self.notice_work();
             self.take_lines();
             self.take_steps();
             if self.parts.session.next_deadline().is_some_and(|at| at <= now().monotonic) {
@@ -384,6 +385,15 @@ impl Device {
     }
 
     // ---- time ----
+
+    /// A chat that waits for the server is not idle, however long that takes: it becomes so when
+    /// the answer is here, and what there is to be told may come right behind that.
+    fn notice_work(&mut self) {
+        let is_at_work = self.unanswered() > 0 || !self.parts.session.is_idle();
+        if is_at_work && self.status.is_connected() {
+            self.status.active(now().monotonic);
+        }
+    }
 
     fn is_over(&self) -> Result<bool, ChatError> {
         if self.status.is_over(self.unanswered()) {

@@ -11,8 +11,9 @@
 //!   repeats nothing of what it took; `device` says how. Lines that wait in a pipe in front of a
 //!   chat that is killed are lost with the pipe: the last line taken is the last one with a `sent`
 //!   in this run or the next.
-//! - `--exit-when-idle` counts only while the server is reached. Without it, and with nothing left
-//!   to send, it leaves after another minute; with something left it stays.
+//! - `--exit-when-idle` counts only while the server is reached and has answered everything. While
+//!   it is not reached, and nothing is left to send, it leaves after another minute; with something
+//!   left it stays.
 //! - It ends with an error when the server refuses it for good, when a line was refused, or when it
 //!   has to leave without having reached the server at all.
 
