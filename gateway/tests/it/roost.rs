@@ -409,15 +409,22 @@ impl Server {
     /// Starts one that was killed on its folder, at the addresses it had.
     pub(crate) fn restart(&mut self) {
         self.setup.tcp = self.tcp;
-        // The kernel takes a ring apart after its process has ended, and with it the listener.
-        let is_free = |at| TcpListener::bind(at).is_ok();
-        waits_until("its address is free", || is_free(self.tcp));
+        self.waits_for_addresses();
         *self = self.setup.start_in(Rc::clone(&self.files), &self.data);
     }
 
-    /// Starts it again on its folder.
+    /// The kernel takes a ring apart after its process has ended, and with it the listeners. How
+    /// long that takes is up to the machine; a server tries for a second only.
+    fn waits_for_addresses(&self) {
+        let addresses = || [Some(self.setup.tcp), self.setup.tls].into_iter().flatten();
+        let are_free = || addresses().all(|at| TcpListener::bind(at).is_ok());
+        waits_until("its addresses are free", are_free);
+    }
+
+    /// Starts it again on its folder, where it listens for TLS again.
     pub(crate) fn start_again(mut self) -> Self {
         self.kill();
+        self.waits_for_addresses();
         self.setup.start_in(Rc::clone(&self.files), &self.data)
     }
 
