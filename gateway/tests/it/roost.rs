@@ -35,7 +35,7 @@ pub(crate) fn waits_until(what: &str, is_so: impl FnMut() -> bool) {
 }
 
 /// Whether something is so before it has been looked at too often.
-fn looks(mut is_so: impl FnMut() -> bool) -> bool {
+pub(crate) fn looks(mut is_so: impl FnMut() -> bool) -> bool {
     (0..LOOKS_MAX).any(|look| {
         if look > 0 {
             pause();

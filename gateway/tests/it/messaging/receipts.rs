@@ -1,12 +1,9 @@
 //! Who received and read what in a group.
 
 use super::{says, text, writes};
-use crate::roost::{Server, Setup, on_both_drivers};
+use crate::roost::{Server, Setup, looks, on_both_drivers};
 use crate::support::Chat;
 use serde_json::Value;
-
-/// How often receipts are looked at before they count as ones that do not change.
-const LOOKS_MAX: u32 = 20_000;
 
 /// Somebody who reads only when told to.
 fn shy(house: &Server, user: &str) -> Chat {
@@ -43,13 +40,11 @@ fn receipts(chat: &mut Chat, seq: u64) -> Vec<(String, bool, bool)> {
 #[track_caller]
 fn receipts_become(chat: &mut Chat, seq: u64, expected: &[(String, bool, bool)]) {
     let mut last = Vec::new();
-    for _ in 0..LOOKS_MAX {
+    let are_so = looks(|| {
         last = receipts(chat, seq);
-        if last == expected {
-            return;
-        }
-    }
-    panic!("they stay {last:?}");
+        last == expected
+    });
+    assert!(are_so, "they stay {last:?}");
 }
 
 fn row(user: &str, delivered: bool, read: bool) -> (String, bool, bool) {
