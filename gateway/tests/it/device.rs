@@ -222,8 +222,10 @@ impl Device {
 
     #[track_caller]
     pub(crate) fn sign_in_as(server: &Server, user: &str, device: u128, connection: u64) -> Self {
+        // Made before it connects: from then on the time for Hello runs.
+        let hello = hello(&server.token(user), device, connection);
         let mut wire = Wire::open(server.tcp);
-        wire.ask(1, Ask::Hello(hello(&server.token(user), device, connection)));
+        wire.ask(1, Ask::Hello(hello));
         Self::welcomed(wire)
     }
 
@@ -369,6 +371,12 @@ impl Bystanders {
     #[track_caller]
     pub(crate) fn of(ann: Device, bob: Device) -> Self {
         let mut pair = Self { ann, bob, said: 0 };
+        // They say nothing while others misbehave, which takes a slow machine longer than a device
+        // in front of somebody may be silent.
+        let activity = || wire::Activity { state: wire::ActivityState::ActivityBackground.into() };
+        for device in [&mut pair.ann, &mut pair.bob] {
+            device.wire.ask(0, Ask::Activity(activity()));
+        }
         pair.chat();
         pair
     }
