@@ -254,7 +254,7 @@ on_both_drivers! {
     }
 
     fn no_hello_at_all(driver) {
-        let config = "limits.half_frame_timeout_ms = 60000\nlimits.hello_timeout_ms = 500\n";
+        let config = "limits.half_frame_timeout_ms = 60000\nlimits.hello_timeout_ms = 1500\n";
         let server = Setup::new(driver).config(config).start();
         let mut bystanders = Bystanders::new(&server);
         for first in [&b""[..], b"R", b"ROO\x01", b"ROO\x01\x8f"] {
@@ -264,7 +264,7 @@ on_both_drivers! {
     }
 
     fn a_hello_that_drips_in_has_no_more_time_than_others(driver) {
-        let config = "limits.half_frame_timeout_ms = 120000\nlimits.hello_timeout_ms = 500\n";
+        let config = "limits.half_frame_timeout_ms = 120000\nlimits.hello_timeout_ms = 1500\n";
         let server = Setup::new(driver).config(config).start();
         let mut bystanders = Bystanders::new(&server);
         let before = server.metric(TOO_SLOW);
