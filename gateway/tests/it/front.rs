@@ -189,10 +189,19 @@ on_both_drivers! {
     fn many_at_once_wait_for_their_turn(driver) {
         let config = "[limits]\nconnections_per_second = 100\n";
         let server = Setup::new(driver).shards(1).config(config).start();
-        let wires: Vec<Wire> = (0..120).map(|_| Wire::open(server.tcp)).collect();
+        let tokens: Vec<String> =
+            (0..120).map(|user| server.token(&format!("user{user}"))).collect();
+        let greets = |token: &String| {
+            let mut wire = Wire::open(server.tcp);
+            wire.ask(1, Ask::Hello(hello(token, 1, 1)));
+            wire
+        };
+        // They are there at once, however slow the machine is.
+        server.stop();
+        let wires: Vec<Wire> = tokens.iter().map(greets).collect();
+        server.signal(Signal::CONT);
         // Nobody is sent away.
-        for (user, mut wire) in wires.into_iter().enumerate() {
-            wire.ask(1, Ask::Hello(hello(&server.token(&format!("user{user}")), 1, 1)));
+        for wire in wires {
             Device::welcomed(wire).leave();
         }
         // Under epoll it takes all that wait at once.
