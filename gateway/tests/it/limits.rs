@@ -359,7 +359,12 @@ on_both_drivers! {
     }
 
     fn pages_asked_for_all_at_once_are_prepared_a_few_at_a_time(driver) {
-        let server = Setup::new(driver).start();
+        // Those who are read last wait for all others, through windows of a few KiB: nothing may be
+        // too slow.
+        let config = "limits.send_stall_timeout_ms = 600000\n\
+                      limits.unacknowledged_timeout_ms = 0\n\
+                      limits.heartbeat_foreground_ms = 240000\n";
+        let server = Setup::new(driver).config(config).start();
         let mut bystanders = Bystanders::new(&server);
         let mut writer = Device::sign_in(&server, "eager");
         for number in 1..=2 {
