@@ -30,11 +30,14 @@ impl Long {
         Self { child, stderr, file }
     }
 
+    /// A line comes every second, the first one perhaps when measuring has only just begun: the
+    /// second one says that something was measured.
     fn wait_until_it_measures(&mut self) {
-        let mut line = String::new();
-        while !line.starts_with("measuring") {
-            line.clear();
+        let mut measured = 0;
+        while measured < 2 {
+            let mut line = String::new();
             assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it ended too soon");
+            measured += u32::from(line.starts_with("measuring") && !line.contains(" 0/s"));
         }
     }
 
