@@ -86,6 +86,15 @@ struct Ready {
     shards: u32,
 }
 
+/// What a restart does with what the kernel keeps of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageCache {
+    /// It stays: the new server reads as it would have read anyway.
+    Kept,
+    /// It is dropped, as root: the new server reads from the disk.
+    Dropped,
+}
+
 /// How the server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -244,11 +253,11 @@ impl Server {
         }
     }
 
-    /// Stops it, drops the page cache, and starts it again over the same data.
+    /// Stops it and starts it again over the same data.
     ///
     /// # Errors
     /// It was not started by us, does not stop or start, or the page cache cannot be dropped.
-    pub fn restart(&mut self, args: &Common) -> Result<(), ServerError> {
+    pub fn restart(&mut self, args: &Common, cache: PageCache) -> Result<(), ServerError> {
         let Some(mut spawned) = self.spawned.take() else { return Err(ServerError::NotOurs) };
         if spawned.stop() != Ending::Clean {
             return Err(ServerError::NotReady {
@@ -256,10 +265,13 @@ impl Server {
                 log: spawned.log_tail(),
             });
         }
-        rustix::fs::sync();
-        fs::write("/proc/sys/vm/drop_caches", "3").map_err(ServerError::DropCaches)?;
+        if cache == PageCache::Dropped {
+            rustix::fs::sync();
+            fs::write("/proc/sys/vm/drop_caches", "3").map_err(ServerError::DropCaches)?;
+        }
         let folder = spawned.take_folder();
-        *self = Self::spawn_in(args, folder)?;
+        let (counts_syscalls, has_yardstick) = (self.counts_syscalls, self.has_yardstick);
+        *self = Self { counts_syscalls, has_yardstick, ..Self::spawn_in(args, folder)? };
         Ok(())
     }
 

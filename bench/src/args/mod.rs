@@ -195,6 +195,23 @@ impl Scenario {
         }
     }
 
+    /// Whether the server is started anew in the middle.
+    #[must_use]
+    pub const fn restarts(&self) -> bool {
+        match self {
+            Self::Idle(args) => args.restart,
+            Self::Catchup(args) => args.restart,
+            Self::Pairs(_)
+            | Self::Fanout(_)
+            | Self::Hot(_)
+            | Self::Storm(_)
+            | Self::Slow(_)
+            | Self::Mixed(_)
+            | Self::Soak(_)
+            | Self::Capacity(_) => false,
+        }
+    }
+
     /// How is written, if there is writing.
     #[must_use]
     pub const fn load(&self) -> Option<&LoadArgs> {

@@ -21,6 +21,10 @@ pub struct IdleArgs {
     #[arg(long, value_name = "SECONDS", default_value = "6")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=3_600))]
     pub settle: u32,
+    /// With --spawn: once the users have all that, they leave, the server is started anew, they
+    /// return, and each receives a message; memory is compared with that of the new server before
+    #[arg(long)]
+    pub restart: bool,
     /// Durable messages a second between devices drawn at random, while holding
     #[arg(long, value_name = "N", default_value = "0")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
@@ -125,7 +129,7 @@ pub struct CatchupArgs {
     pub at_once: u32,
     /// With --spawn: before that everybody leaves, the server is started anew and the page cache is
     /// dropped (as root)
-    #[arg(long, requires = "spawn")]
+    #[arg(long)]
     pub restart: bool,
 }
 

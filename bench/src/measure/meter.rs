@@ -108,6 +108,11 @@ impl Meter {
         }
     }
 
+    /// The server is to be seen there from now on.
+    pub const fn observe(&mut self, observed: Observed) {
+        self.observed = observed;
+    }
+
     /// What progress calls what goes on, and when it ends.
     pub const fn enter(&mut self, name: &'static str, ends: Option<Instant>) {
         self.phase = (name, ends);

@@ -6,7 +6,7 @@ use crate::measure::{Look, Metered};
 use crate::result::{
     BesideFigures, Curve, Figures, GeneratorFigures, KernelFigures, Round, ServerFigures,
 };
-use crate::scenario::{catchup, idle, rooms, storm, talkers};
+use crate::scenario::{anew, catchup, idle, rooms, storm, talkers};
 use crate::swarm::Counts;
 use crate::tun;
 use hdrhistogram::Histogram;
@@ -83,6 +83,17 @@ impl Found {
             (duplicated, "messages arrived twice"),
             (unanswered, "messages were never answered"),
         ]);
+    }
+
+    /// What was found of a restart, and of the messages after it.
+    fn restarted(&mut self, anew: &anew::Findings) {
+        self.more("restarted", anew.returned.is_some());
+        self.more("calm", anew.is_calm);
+        self.more("calm_after_s", round(whole(anew.calm_after.as_ms()) / 1e3));
+        self.more("received", anew.received);
+        self.more("acknowledged", anew.acknowledged);
+        self.more("repeated_on_return", anew.repeated);
+        self.must_be_zero(&[(anew.duplicated, "messages after the restart came twice")]);
     }
 
     /// What a meter found.
@@ -229,8 +240,13 @@ pub fn of_rooms(found: rooms::Findings, came: Came, ticks: bool) -> Found {
 
 /// Of a run that holds connections. `floor_bytes_per_pair`: the slab of a bare pair of sockets.
 #[must_use]
-pub fn of_idle(found: idle::Findings, came: Came, floor_bytes_per_pair: Option<f64>) -> Found {
+pub fn of_idle(found: idle::Findings, mut came: Came, floor_bytes_per_pair: Option<f64>) -> Found {
     let mut of = Found::default();
+    if let Some(anew) = &found.anew {
+        // Who came to the server before is not of the one that is measured.
+        came.counts.welcomed -= anew.welcomed_before;
+        came.started = anew.returned.or(came.started);
+    }
     of.connections(came);
     let counts = came.counts;
     let heartbeats = found.heartbeats;
@@ -262,12 +278,18 @@ pub fn of_idle(found: idle::Findings, came: Came, floor_bytes_per_pair: Option<f
             )
         {
             server.rss_bytes_empty = Some(empty.rss_bytes);
+            server.rss_bytes_first_empty = found.first_rss_bytes;
+            server.rss_bytes_first_filled =
+                found.anew.as_ref().and_then(|anew| anew.filled_rss_bytes);
             let connecting = connected.cpu_us.saturating_sub(empty.cpu_us);
             let holding = end.cpu_us.saturating_sub(begin.cpu_us);
             let a_heartbeat = round(ratio(whole(holding), whole(heartbeats)));
             server.more.insert("cpu_us_per_connect".to_owned(), json!(each(connecting)));
             server.more.insert("cpu_us_per_heartbeat".to_owned(), json!(a_heartbeat));
         }
+    }
+    if let Some(anew) = found.anew {
+        of.restarted(&anew);
     }
     if counts.echoes != counts.heartbeats {
         let missing = counts.heartbeats.abs_diff(counts.echoes);

@@ -99,7 +99,14 @@ fn server_lines(lines: &mut String, server: &ServerFigures) {
         ("PSS", server.pss_bytes),
         ("allocated", server.allocated_bytes),
         ("allocator resident", server.resident_bytes),
-        ("empty", server.rss_bytes_empty),
+        (
+            if server.rss_bytes_first_empty.is_some() {
+                "empty (started anew: the store, and no session)"
+            } else {
+                "empty"
+            },
+            server.rss_bytes_empty,
+        ),
     ] {
         parts.extend(bytes.map(|bytes| format!("{name} {:.1} MiB", mebibytes(bytes))));
     }
@@ -107,6 +114,16 @@ fn server_lines(lines: &mut String, server: &ServerFigures) {
         parts.push(format!("{bytes:.0} B a connection"));
     }
     line(lines, "memory", &parts.join(", "));
+    if let (Some(empty), Some(filled)) =
+        (server.rss_bytes_first_empty, server.rss_bytes_first_filled)
+    {
+        let [empty, filled] = [empty, filled].map(mebibytes);
+        let text = format!(
+            "the server that filled the store: RSS {empty:.1} MiB before anybody came, \
+             {filled:.1} MiB with everything there; it counts for nothing above"
+        );
+        line(lines, "before", &text);
+    }
     let mut parts = Vec::new();
     for (name, value) in [
         ("flushes/s", server.flushes_per_s),

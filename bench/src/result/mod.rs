@@ -152,9 +152,17 @@ pub struct ServerFigures {
     /// Resident memory at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rss_bytes: Option<u64>,
-    /// Resident memory before the first connection.
+    /// Resident memory before the first connection; of a server that was started anew, with its
+    /// store and before anybody returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rss_bytes_empty: Option<u64>,
+    /// Of one that was started anew: of the server before it, with an empty store, before the first
+    /// connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes_first_empty: Option<u64>,
+    /// Of that server, when its store was filled and everybody was connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes_first_filled: Option<u64>,
     /// The same with shared pages divided among those who share them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pss_bytes: Option<u64>,

@@ -60,6 +60,7 @@ pub fn prepare(wanted: &Wanted) -> Result<(), RunError> {
     if wanted.common().tls != Tls::Off && !wanted.common().target.is_roost() {
         return Err(RunError::NoTls);
     }
+    restart_has_meaning(wanted)?;
     preflight::check(wanted)?;
     let can_share = agents::can_share(wanted) && wanted.common().target.is_roost();
     if !wanted.common().agents.is_empty() && !can_share {
@@ -70,6 +71,27 @@ pub fn prepare(wanted: &Wanted) -> Result<(), RunError> {
     }
     tun::prepare(wanted)?;
     stop::watch().map_err(RunError::Loop)
+}
+
+/// A restart is of a server of this run, with all users at this generator.
+fn restart_has_meaning(wanted: &Wanted) -> Result<(), RunError> {
+    let common = wanted.common();
+    let why = if !wanted.restarts() {
+        return Ok(());
+    } else if !common.spawn {
+        "--restart is for a server that the run itself starts: take --spawn in place of --server"
+    } else if !common.target.is_roost() {
+        "--restart is for Roost: leave out --target or --restart"
+    } else if !common.agents.is_empty() {
+        "--restart is for one generator: leave out --agents or --restart"
+    } else if wanted.is_behind_tun() {
+        "--restart is for devices with sockets: leave out --peers tun or --restart"
+    } else if wanted.connections() < 2 {
+        "--restart needs two users at least, who write to each other: raise --connections"
+    } else {
+        return Ok(());
+    };
+    Err(RunError::CannotRestart(why))
 }
 
 fn document(wanted: &Wanted) -> Document {
@@ -188,6 +210,8 @@ pub enum RunError {
     NoMeaning,
     /// The scenario is one generator's.
     CannotShare,
+    /// The server cannot be started anew in this run: why, and what helps.
+    CannotRestart(&'static str),
     /// The target has no accounts for the devices.
     Accounts(RegisterError),
     /// Only connections to Roost are sealed.
@@ -251,6 +275,7 @@ impl fmt::Display for RunError {
                 "other brokers are measured with idle, pairs, fanout, hot and capacity; an echo \
                  server with idle, pairs and capacity"
             ),
+            Self::CannotRestart(why) => f.write_str(why),
             Self::NoTls => write!(f, "--tls is for Roost; other brokers are measured without"),
             Self::Accounts(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
@@ -274,6 +299,7 @@ impl std::error::Error for RunError {
             Self::Tun(error) => Some(error),
             Self::NoTls
             | Self::CannotShare
+            | Self::CannotRestart(_)
             | Self::NoMeaning
             | Self::NotBehindTun(_)
             | Self::NoPeers(_) => None,

@@ -119,6 +119,7 @@ fn held<T: Target>(
     target: T,
 ) -> Result<Found, RunError> {
     let floor = floor::slab_bytes_per_pair(args.connections);
+    let server = round::shared(server);
     let idle = round::idle(args, seconds, Vec::new(), round::own_rss_bytes(), &server);
     let driven = round::drive(plan, Held::new(idle, target))?;
     Ok(round::idle_ended(driven.swarm, driven.scenario.idle, server, floor))

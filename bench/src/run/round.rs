@@ -11,14 +11,15 @@ use crate::measure::progress::Progress;
 use crate::process::Usage;
 use crate::report::rounds::{self, Came, Found};
 use crate::result::Document;
-use crate::scenario::catchup::{self, Catchup, Restart};
+use crate::scenario::anew::Restart;
+use crate::scenario::catchup::{self, Catchup};
 use crate::scenario::idle::{self, Idle};
 use crate::scenario::load::{Load, Pace};
 use crate::scenario::mix::MixFile;
 use crate::scenario::population::Ties;
 use crate::scenario::rooms::{self, DELIVERED, Extra, Mix, Rooms, Stalls};
 use crate::scenario::storm::{self, Storm};
-use crate::server::{self, Ending, Server};
+use crate::server::{self, Ending, PageCache, Server};
 use crate::stop;
 use crate::swarm::{CONNECTING_MAX, Driven, Plan, Scenario, Swarm, TlsPlan};
 use crate::target::roost::Roost;
@@ -131,7 +132,9 @@ fn generate(wanted: &Wanted, server: Server, devices: Devices) -> Result<Found, 
     match wanted {
         Wanted::Idle(args) => {
             plan.tokens = tokens;
+            plan.comes_back = args.restart;
             let floor = floor::slab_bytes_per_pair(args.connections);
+            let server = shared(server);
             let driven =
                 drive(plan, idle(args, wanted.seconds(), users, rss_before_bytes, &server))?;
             Ok(idle_ended(driven.swarm, driven.scenario, server, floor))
@@ -168,12 +171,34 @@ fn tls(common: &Common, server: &Server) -> Result<Option<TlsPlan>, RunError> {
     plan.map(Some).map_err(RunError::Tls)
 }
 
+/// A server that a scenario may start anew.
+pub(super) type Shared = Rc<RefCell<Server>>;
+
+pub(super) fn shared(server: Server) -> Shared {
+    Rc::new(RefCell::new(server))
+}
+
+/// The scenario is over: nobody starts the server anew any more.
+fn alone(server: Shared) -> Server {
+    Rc::into_inner(server).expect("the scenario is over").into_inner()
+}
+
+/// Starts the server anew when a scenario wants that.
+fn restart(server: &Shared, common: &Common, cache: PageCache) -> Restart {
+    let (server, common) = (Rc::clone(server), common.clone());
+    Box::new(move || {
+        let mut server = server.borrow_mut();
+        server.restart(&common, cache).map_err(|error| error.to_string())?;
+        Ok((server.address, server.observed()))
+    })
+}
+
 /// Stops the server. `floor`: the slab of a bare pair of sockets, for comparison.
-pub(super) fn idle_ended(swarm: Swarm, idle: Idle, server: Server, floor: Option<f64>) -> Found {
+pub(super) fn idle_ended(swarm: Swarm, idle: Idle, server: Shared, floor: Option<f64>) -> Found {
     let came = came(&swarm, idle.connected());
     let found = idle.into_findings(now().monotonic);
     drop(swarm);
-    let ending = server.stop();
+    let ending = alone(server).stop();
     noted(rounds::of_idle(found, came, floor), ending)
 }
 
@@ -182,8 +207,9 @@ pub(super) fn idle(
     seconds: u32,
     users: Vec<String>,
     rss_before_bytes: u64,
-    server: &Server,
+    server: &Shared,
 ) -> Idle {
+    let observed = server.borrow().observed();
     let settings = idle::Settings {
         users,
         ties: ties(&args.ties),
@@ -191,14 +217,16 @@ pub(super) fn idle(
         messages_per_second: args.rate,
         rss_before_bytes,
         hold: Duration::from_seconds(seconds.into()),
-        observed: server.observed(),
+        observed,
     };
     let progress = Progress::new(args.common.output.progress);
     let meter = match args.rate {
-        0 => Meter::new(server.observed(), &[], 0, false, progress),
-        _ => Meter::new(server.observed(), &rooms::STAGES, DELIVERED, true, progress),
+        0 => Meter::new(observed, &[], 0, false, progress),
+        _ => Meter::new(observed, &rooms::STAGES, DELIVERED, true, progress),
     };
-    Idle::new(settings, meter)
+    // What the sessions take of memory is not a matter of what the kernel has read already.
+    let restart = args.restart.then(|| restart(server, &args.common, PageCache::Kept));
+    Idle::new(settings, meter, restart)
 }
 
 fn of_storm(
@@ -238,13 +266,12 @@ fn of_catchup(
     users: Vec<String>,
     server: Server,
 ) -> Result<Found, RunError> {
-    let server = Rc::new(RefCell::new(server));
+    let server = shared(server);
     let settings = catchup_settings(args, &server, users);
     let driven = drive(plan, Catchup::new(settings))?;
     let found = driven.scenario.into_findings();
     let came = came(&driven.swarm, found.connected);
-    let server = Rc::into_inner(server).expect("the scenario is over").into_inner();
-    Ok(ended(rounds::of_catchup(found, came), server))
+    Ok(ended(rounds::of_catchup(found, came), alone(server)))
 }
 
 /// A scenario over rooms, on whatever target.
@@ -336,20 +363,8 @@ pub(crate) fn drive<S: Scenario>(plan: Plan, scenario: S) -> Result<Driven<S>, R
     Ok(driven)
 }
 
-fn catchup_settings(
-    args: &CatchupArgs,
-    server: &Rc<RefCell<Server>>,
-    users: Vec<String>,
-) -> catchup::Settings {
-    let common = args.common.clone();
-    let restart = args.restart.then(|| -> Restart {
-        let server = Rc::clone(server);
-        Box::new(move || {
-            let mut server = server.borrow_mut();
-            server.restart(&common).map_err(|error| error.to_string())?;
-            Ok((server.address, server.pid))
-        })
-    });
+fn catchup_settings(args: &CatchupArgs, server: &Shared, users: Vec<String>) -> catchup::Settings {
+    let restart = args.restart.then(|| restart(server, &args.common, PageCache::Dropped));
     let now = server.borrow();
     catchup::Settings {
         users,

@@ -62,6 +62,9 @@ pub(super) fn of(wanted: &Wanted) -> Map<String, Value> {
         Wanted::Idle(args) => {
             settings["ties"] = ties(&args.ties);
             settings["rate"] = json!(args.rate);
+            if args.restart {
+                settings["restart"] = json!(true);
+            }
             settings["peers"] = json!(format!("{:?}", args.peers).to_lowercase());
         }
         Wanted::Catchup(args) => {

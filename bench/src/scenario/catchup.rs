@@ -2,6 +2,7 @@
 //! within some seconds, each with news in a few of its conversations. Each must find every message
 //! once. With a restart everybody leaves and the server is started anew, with cold caches.
 
+use super::anew::Restart;
 use super::load;
 use super::population::{FLYING_MAX, Population, Ties, direct};
 use super::retries::{BUSY, Retries};
@@ -28,9 +29,6 @@ const PAUSE: Duration = Duration::from_seconds(3);
 /// Whoever misses something syncs again after so long, at most so often.
 const ROUND: Duration = Duration::from_seconds(1);
 const ROUNDS_MAX: u32 = 30;
-
-/// Starts the server anew and says where it is.
-pub type Restart = Box<dyn FnMut() -> Result<(SocketAddr, Option<u32>), String>>;
 
 /// What is to be done.
 pub struct Settings {
@@ -308,7 +306,9 @@ impl Catchup {
     fn restart(&mut self) {
         let Some(restart) = &mut self.settings.restart else { return };
         match restart() {
-            Ok((server, pid)) => (self.settings.server, self.settings.server_pid) = (server, pid),
+            Ok((server, seen)) => {
+                (self.settings.server, self.settings.server_pid) = (server, seen.pid);
+            }
             Err(why) => self.fail(why),
         }
     }

@@ -1,5 +1,6 @@
 //! Connections that only say that they are there, and, if wanted, a few messages among them.
 
+use super::anew::{self, Anew, Restart, Step};
 use super::load;
 use super::population::{Population, Ties};
 use super::rooms::{DELIVERED, SENT};
@@ -40,10 +41,14 @@ pub struct Settings {
 /// What the run found.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Before the first connection.
+    /// Before the first connection; with a restart, before the first return.
     pub empty: Option<Look>,
-    /// When the last device was welcomed.
+    /// When the last device was welcomed, or was back and up to date.
     pub connected: Option<Look>,
+    /// With a restart, resident memory of the first server before the first connection.
+    pub first_rss_bytes: Option<u64>,
+    /// Of the restart.
+    pub anew: Option<anew::Findings>,
     /// Heartbeats sent while holding.
     pub heartbeats: u64,
     /// Accepted messages that never arrived, messages without an answer, and what arrived twice.
@@ -67,6 +72,7 @@ enum Phase {
     Begin,
     Connecting,
     Populating,
+    Restarting,
     Settling,
     Holding,
     Draining,
@@ -78,6 +84,8 @@ pub struct Idle {
     settings: Settings,
     population: Population,
     talk: Talk,
+    /// None: the server stays.
+    anew: Option<Anew>,
     phase: Phase,
     phase_ends: Instant,
     meter: Meter,
@@ -85,15 +93,19 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// Before the first connection.
+    /// Before the first connection. With a restart what users have is made on another server than
+    /// the one that is measured.
     #[must_use]
-    pub fn new(mut settings: Settings, meter: Meter) -> Self {
+    pub fn new(mut settings: Settings, meter: Meter, restart: Option<Restart>) -> Self {
         let users: Rc<[String]> = std::mem::take(&mut settings.users).into();
         let population = Population::new(settings.ties, Rc::clone(&users));
+        let (observed, written) = (settings.observed, population.written_to_neighbour());
+        let of = |restart| Anew::new(Rc::clone(&users), written, restart, observed);
+        let anew = restart.map(of);
         let talk = talk::Settings {
             devices: 0..DeviceIndex::try_from(users.len()).unwrap_or(0),
             per_second: settings.messages_per_second,
-            base: population.written_to_neighbour(),
+            base: written + u32::from(anew.is_some()),
             at_once: AT_ONCE,
             flying_max: talk::FLYING_MAX,
             all_first: false,
@@ -103,6 +115,7 @@ impl Idle {
         let mut idle = Self {
             talk: Talk::new(talk, Box::new(move |index| users[index as usize].clone())),
             population,
+            anew,
             settings,
             phase: Phase::Begin,
             phase_ends: Instant::default(),
@@ -124,7 +137,8 @@ impl Idle {
     /// What was found.
     #[must_use]
     pub fn into_findings(self, now: Instant) -> Findings {
-        let Self { talk, meter, mut findings, .. } = self;
+        let Self { talk, meter, anew, mut findings, .. } = self;
+        findings.anew = anew.map(Anew::into_findings);
         findings.has_messages = talk.has_begun();
         let found = talk.into_findings();
         (findings.lost, findings.unanswered) = (found.lost, found.unanswered);
@@ -144,8 +158,39 @@ impl Idle {
         self.phase = phase;
         self.phase_ends = ends;
         if phase != Phase::Holding {
-            let name = if phase == Phase::Settling { "settling" } else { "connecting" };
+            let name = match phase {
+                Phase::Restarting => "restarting",
+                Phase::Settling => "settling",
+                Phase::Begin
+                | Phase::Connecting
+                | Phase::Populating
+                | Phase::Holding
+                | Phase::Draining => "connecting",
+            };
             self.meter.enter(name, None);
+        }
+    }
+
+    /// The server is started anew, and everybody comes to it.
+    fn restart(&mut self, swarm: &mut Swarm, now: Instant) {
+        let Some(anew) = &mut self.anew else { return };
+        match anew.step(swarm, now) {
+            Step::Goes => {}
+            Step::Restarted(observed) => {
+                self.settings.observed = observed;
+                self.meter.observe(observed);
+                self.findings.connected = None;
+            }
+            Step::Calm => {
+                let before = self.findings.empty.take().unwrap_or_default();
+                self.findings.first_rss_bytes = before.server.map(|server| server.rss_bytes);
+                let generator_rss_bytes = before.generator_rss_bytes;
+                let empty = Look::at(self.settings.observed, now);
+                self.findings.empty = Some(Look { generator_rss_bytes, ..empty });
+            }
+            Step::Back => self.findings.connected = Some(Look::at(self.settings.observed, now)),
+            Step::Over => self.enter(Phase::Settling, now + self.settings.settle),
+            Step::Failed(why) => self.fail(why),
         }
     }
 }
@@ -154,6 +199,10 @@ impl Scenario for Idle {
     fn frame(&mut self, swarm: &mut Swarm, index: DeviceIndex, frame: Frame<'_>, now: Instant) {
         if self.talk.has_begun() {
             self.talk.told(swarm, index, &frame, now, &mut self.meter);
+            return;
+        }
+        if let (Phase::Restarting, Some(anew)) = (self.phase, &mut self.anew) {
+            anew.frame(swarm, index, &frame, now);
             return;
         }
         self.population.frame(swarm, index, &frame);
@@ -188,7 +237,14 @@ impl Scenario for Idle {
                 }
             }
             Phase::Populating if self.population.step(swarm) && agents::is_open() => {
-                self.enter(Phase::Settling, now + self.settings.settle);
+                let then = if self.anew.is_some() { Phase::Restarting } else { Phase::Settling };
+                self.enter(then, now + self.settings.settle);
+            }
+            Phase::Restarting => {
+                self.restart(swarm, now);
+                if self.findings.failure.is_some() {
+                    return Flow::Stop;
+                }
             }
             Phase::Settling if over => {
                 self.findings.heartbeats = heartbeats;

@@ -1,5 +1,7 @@
 //! What devices do: one module for each scenario.
 
+pub mod anew;
+mod calm;
 pub mod catchup;
 pub mod held;
 pub mod idle;

@@ -281,9 +281,10 @@ impl Swarm {
         }
     }
 
-    /// No device says any more that it is there.
+    /// No device says any more that it is there, until they are to say so again.
     pub const fn stop_heartbeats(&mut self) {
         self.heartbeats_from = None;
+        self.heartbeats_due = 0;
     }
 
     /// Where to write what a device is to send next.

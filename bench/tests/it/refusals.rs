@@ -62,6 +62,21 @@ fn devices_without_sockets_are_for_plain_roost() {
 }
 
 #[test]
+fn a_restart_of_what_is_not_of_this_run_is_refused() {
+    for (line, helps) in [
+        ("idle --server 127.0.0.1:9 --data .", "take --spawn"),
+        ("catchup --server 127.0.0.1:9 --data .", "take --spawn"),
+        ("idle --spawn --target redis", "leave out --target"),
+        ("idle --spawn --agents 127.0.0.1:9", "leave out --agents"),
+        ("idle --spawn --peers tun", "leave out --peers tun"),
+        ("idle --spawn --connections 1", "raise --connections"),
+    ] {
+        let text = errors(&format!("{line} --restart"), 1);
+        assert!(text.contains("--restart") && text.contains(helps), "{line}: {text}");
+    }
+}
+
+#[test]
 fn results_that_are_none_are_not_compared() {
     let file = result_file("none");
     std::fs::write(&file, "{\"schema\": 1}").unwrap();

@@ -85,6 +85,33 @@ fn idle_connections_are_held_and_counted() {
     assert_eq!(result["heartbeats"], result["heartbeats_answered"]);
 }
 
+/// Neighbours who had nothing to do with each other, then such who had: their messages have other
+/// numbers.
+#[test]
+fn a_server_started_anew_is_measured_from_its_store_on() {
+    if !server_is_there() {
+        return;
+    }
+    for ties in ["", "--conversations 6 --groups 2 --group-size 5"] {
+        let line = format!(
+            "idle --spawn {ANYWHERE} --connections 20 {ties} --restart --settle 0 --rate 20 \
+             --seconds 2"
+        );
+        let result = measured("anew", &line);
+        assert_whole(&result, "idle");
+        assert_nothing_lost(&result);
+        assert_eq!(result["restarted"], true);
+        for field in ["connections", "received", "acknowledged"] {
+            assert_eq!(result[field], 20, "{field} of {ties:?}");
+        }
+        assert_eq!(result["heartbeats"], result["heartbeats_answered"]);
+        for field in ["rss_bytes_empty", "rss_bytes_first_empty", "rss_bytes_first_filled"] {
+            assert!(result["server"][field].as_u64().unwrap() > 0, "{field}: {result}");
+        }
+        assert!(result["server"]["user_bytes_per_connection"].is_number());
+    }
+}
+
 #[test]
 fn a_group_hears_one_writer() {
     if !server_is_there() {
