@@ -126,12 +126,13 @@ impl fmt::Debug for Anew {
 
 impl Anew {
     /// All are still there, on the server that can be seen there. `written`: messages that each
-    /// has written to its next neighbour.
+    /// has written to its next neighbour. `settle`: how long what is measured will have rested.
     pub(super) fn new(
         users: Rc<[String]>,
         written: u32,
         restart: Restart,
         observed: Observed,
+        settle: Duration,
     ) -> Self {
         Self {
             members: vec![Member::default(); users.len()],
@@ -141,7 +142,7 @@ impl Anew {
             observed,
             phase: Phase::Pausing,
             pause_ends: None,
-            calm: Calm::default(),
+            calm: Calm::new(settle),
             next: 0,
             left: 0,
             retries: Retries::default(),

@@ -100,7 +100,8 @@ impl Idle {
         let users: Rc<[String]> = std::mem::take(&mut settings.users).into();
         let population = Population::new(settings.ties, Rc::clone(&users));
         let (observed, written) = (settings.observed, population.written_to_neighbour());
-        let of = |restart| Anew::new(Rc::clone(&users), written, restart, observed);
+        let settle = settings.settle;
+        let of = |restart| Anew::new(Rc::clone(&users), written, restart, observed, settle);
         let anew = restart.map(of);
         let talk = talk::Settings {
             devices: 0..DeviceIndex::try_from(users.len()).unwrap_or(0),
