@@ -1,12 +1,10 @@
 //! How fast bare connections are made, and what the kernel keeps for them: both sides on the
 //! repository's event loop, as a generator and a server are, with nothing said on them.
 
-use super::{FloorFailure, Settings, per_second, side, slab_bytes_per_pair};
+use super::{FloorFailure, Settings, loop_settings, per_second, side, slab_bytes_per_pair};
 use crate::server::pin;
 use crate::stop;
-use roost_event_loop::{
-    Actions, BatchFlow, Choice, Event, EventLoop, Handler, Kind, Settings as LoopSettings, probe,
-};
+use roost_event_loop::{Actions, BatchFlow, Choice, Event, EventLoop, Handler, Kind, probe};
 use roost_protocol::time::{Instant, Now};
 use serde_json::{Value, json};
 use std::io;
@@ -24,8 +22,8 @@ const PAIRS_ON_EPOLL: u32 = 5_000;
 const AT_ONCE: u32 = 512;
 /// Connections from one address of this machine; a port serves one of them.
 const FROM_ONE_ADDRESS: u32 = 5_000;
-/// How often the serving side looks whether it is over.
-const TICK_MS: u64 = 10;
+/// Most that the loop takes in one receive.
+const RECEIVE_BYTES: usize = 4_096;
 /// How long the last ones may take to be accepted.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -64,16 +62,8 @@ pub(super) fn measure(settings: &Settings) -> Result<Value, FloorFailure> {
     }))
 }
 
-fn loop_settings() -> LoopSettings {
-    let defaults = LoopSettings::default();
-    // The least that is possible gives way to nobody.
-    let turn_us_per_newcomer = 0;
-    let receive_buffer_bytes = 4_096;
-    LoopSettings { receive_buffer_bytes, tick_ms: TICK_MS, turn_us_per_newcomer, ..defaults }
-}
-
 fn serve(kind: Kind, listens: &Sender<SocketAddr>, mut hold: Hold) -> io::Result<()> {
-    let mut serving = EventLoop::new(kind, &loop_settings())?;
+    let mut serving = EventLoop::new(kind, &loop_settings(RECEIVE_BYTES))?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (_, address) = serving.listen(any, AT_ONCE * 2, false)?;
     if listens.send(address).is_err() {
@@ -88,7 +78,7 @@ fn connect(
     connecting: &mut Connecting,
     held: impl FnOnce() -> Option<Instant>,
 ) -> io::Result<Instant> {
-    let mut event_loop = EventLoop::new(kind, &loop_settings())?;
+    let mut event_loop = EventLoop::new(kind, &loop_settings(RECEIVE_BYTES))?;
     event_loop.run(connecting)?;
     match connecting.failure.take() {
         Some(failure) => Err(failure),

@@ -1,15 +1,13 @@
 //! Echoes on the repository's event loop, a thread for each side: what is the most that any broker
 //! on this loop could do.
 
-use super::{FloorFailure, Settings, per_second, side};
+use super::{FloorFailure, Settings, loop_settings, per_second, side};
 use crate::latency::{Latency, histogram};
 use crate::report::arithmetic::round;
 use crate::server::pin;
 use crate::stop;
 use hdrhistogram::Histogram;
-use roost_event_loop::{
-    Actions, BatchFlow, Event, EventLoop, Handler, Kind, Settings as LoopSettings, SocketId,
-};
+use roost_event_loop::{Actions, BatchFlow, Event, EventLoop, Handler, Kind, SocketId};
 use roost_protocol::time::{Instant, Now};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -31,8 +29,8 @@ pub(super) const ONE: Shape = Shape { messages: 1, bytes: 64 };
 /// As `pairs` with a window of 8 writes: all at once, and again when all are back.
 pub(super) const BATCH: Shape = Shape { messages: 8, bytes: 800 };
 
-/// How often the serving side looks whether it is over.
-const TICK_MS: u64 = 10;
+/// Most that the loop takes in one receive.
+const RECEIVE_BYTES: usize = 16 << 10;
 /// Backlog of the listener: all connect at once.
 const BACKLOG: u32 = 4_096;
 /// Buffers kept for reuse.
@@ -68,7 +66,7 @@ fn serve(
 ) -> io::Result<()> {
     // Where it runs changes the figure, not whether there is one.
     drop(pin(cpus));
-    let mut serving = EventLoop::new(kind, &loop_settings())?;
+    let mut serving = EventLoop::new(kind, &loop_settings(RECEIVE_BYTES))?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (_, address) = serving.listen(any, BACKLOG, false)?;
     if listens.send(address).is_err() {
@@ -77,21 +75,13 @@ fn serve(
     serving.run(&mut Echo::until(move || over.load(Ordering::Relaxed)))
 }
 
-fn loop_settings() -> LoopSettings {
-    let defaults = LoopSettings::default();
-    // The least that is possible gives way to nobody.
-    let turn_us_per_newcomer = 0;
-    let receive_buffer_bytes = 16 << 10;
-    LoopSettings { receive_buffer_bytes, tick_ms: TICK_MS, turn_us_per_newcomer, ..defaults }
-}
-
 fn ask(
     settings: &Settings,
     kind: Kind,
     shape: Shape,
     address: SocketAddr,
 ) -> Result<Value, FloorFailure> {
-    let mut event_loop = EventLoop::new(kind, &loop_settings())?;
+    let mut event_loop = EventLoop::new(kind, &loop_settings(RECEIVE_BYTES))?;
     let mut asking = Ask {
         shape,
         address,

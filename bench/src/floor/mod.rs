@@ -22,7 +22,7 @@ use crate::report::summary;
 use crate::result::{Document, Environment, Limits, Placement, SCHEMA};
 use crate::server::{ServerError, pin};
 use crate::stop;
-use roost_event_loop::{Choice, Kind, now, probe};
+use roost_event_loop::{Choice, Kind, Settings as LoopSettings, now, probe};
 use serde_json::{Value, json};
 use std::fmt;
 use std::fs;
@@ -30,6 +30,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
+
+/// How often the serving side looks whether it is over.
+const TICK_MS: u64 = 10;
+
+/// Loops that do the least that is possible, and so give way to nobody.
+fn loop_settings(receive_buffer_bytes: usize) -> LoopSettings {
+    let defaults = LoopSettings::default();
+    let turn_us_per_newcomer = 0;
+    LoopSettings { receive_buffer_bytes, tick_ms: TICK_MS, turn_us_per_newcomer, ..defaults }
+}
 
 /// What each part takes.
 #[derive(Debug, Clone)]

@@ -97,14 +97,13 @@ impl Device {
     fn take_answer(&mut self, asked: Asked, answer: &Answer) {
         let Asked { about, what } = asked;
         self.learn_names(&about, answer);
-        let next = next_page(&about, answer);
         match (what, answer) {
             (What::Quiet, _) => {
-                if let Some(next) = next {
+                if let Some(next) = next_page(&about, answer) {
                     self.ask(Asked { about, what: What::Quiet }, next);
                 }
             }
-            (What::Name { held, about: shown }, _) => match next {
+            (What::Name { held, about: shown }, _) => match next_page(&about, answer) {
                 Some(next) => {
                     self.ask(Asked { about, what: What::Name { held, about: shown } }, next)
                 }
